@@ -1,0 +1,1 @@
+"""The programs that people run: short mains with absl flags."""

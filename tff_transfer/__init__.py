@@ -1,0 +1,1 @@
+"""Federated transfer learning on TensorFlow Federated."""

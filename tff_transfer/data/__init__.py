@@ -1,0 +1,1 @@
+"""Where client examples come from, and how they become a round's cohort."""

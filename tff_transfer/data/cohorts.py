@@ -1,0 +1,106 @@
+"""The clients of one round, as arrays."""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tff_transfer import randomness
+from tff_transfer.data.federated import FederatedData
+
+
+@dataclasses.dataclass(frozen=True)
+class Cohort(Sequence):
+    """The examples of the clients of one round, in the order they are trained on.
+
+    A client's examples are the rows from `row_splits[i]` to `row_splits[i + 1]`,
+    shuffled and repeated already. Its batches are `batch_size` rows each; the last
+    one holds what is left. A client may have no rows.
+
+    As a sequence it gives each client's `tf.data.Dataset` of batches, the form that
+    TFF documents. The compiled runtime reads the arrays.
+
+    Attributes:
+      examples: Arrays [rows, ...] by name, in the order of the model's input_spec.
+      row_splits: int64 [clients + 1].
+      batch_size: Rows of a batch.
+    """
+
+    examples: collections.OrderedDict
+    row_splits: np.ndarray
+    batch_size: int
+
+    def __len__(self) -> int:
+        """Returns the number of clients."""
+        return len(self.row_splits) - 1
+
+    def __getitem__(self, client: int) -> tf.data.Dataset:
+        """Returns one client's batches as a `tf.data.Dataset`."""
+        if not 0 <= client < len(self):
+            raise IndexError(f'client {client} of a cohort of {len(self)}')
+        rows = slice(self.row_splits[client], self.row_splits[client + 1])
+        mine = collections.OrderedDict((k, v[rows]) for k, v in self.examples.items())
+        return tf.data.Dataset.from_tensor_slices(mine).batch(self.batch_size)
+
+
+def choose_clients(clients: int, size: int, *, seed: int, round_number: int):
+    """Chooses the clients of a round, without replacement.
+
+    Args:
+      clients: How many there are.
+      size: How many are wanted, at most `clients`.
+      seed: The run's seed.
+      round_number: The round, from 1.
+
+    Returns:
+      Their numbers, int64 [size], in the order drawn.
+    """
+    draw = randomness.generator(seed, 'cohort', round_number)
+    return draw.choice(clients, size, replace=False)
+
+
+def training_cohort(
+    data: FederatedData,
+    clients: Sequence[int],
+    *,
+    batch_size: int,
+    epochs: int,
+    seed: int,
+    round_number: int,
+    max_examples: int | None = None,
+    transform: Callable[[np.ndarray], np.ndarray] = lambda x: x,
+) -> Cohort:
+    """Gathers the shuffled training examples of some clients.
+
+    Args:
+      data: The population.
+      clients: The numbers of the clients of this round.
+      batch_size: Rows of a batch.
+      epochs: How often each example is seen; each epoch is shuffled anew.
+      seed: The run's seed.
+      round_number: The round, from 1: the order of a client's examples is a
+        function of seed, round and client.
+      max_examples: The most examples of one client in an epoch, or None for all.
+      transform: What is done to the gathered inputs [rows, ...].
+
+    Returns:
+      The cohort, with the examples `x` and `y`.
+    """
+    rows, counts = [], []
+    for client in clients:
+        mine = data.train_rows(client)
+        draw = randomness.generator(seed, 'examples', round_number, client)
+        epoch_rows = [
+            mine.start + draw.permutation(mine.stop - mine.start)[:max_examples]
+            for _ in range(epochs)
+        ]
+        rows.extend(epoch_rows)
+        counts.append(sum(map(len, epoch_rows)))
+    rows = np.concatenate(rows) if rows else np.zeros(0, np.int64)
+    return Cohort(
+        collections.OrderedDict(x=transform(data.x[rows]), y=data.y[rows]),
+        np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
+        batch_size,
+    )

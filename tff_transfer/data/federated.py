@@ -1,0 +1,172 @@
+"""Examples by client, as arrays."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from tff_transfer.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class FederatedData:
+    """The examples of many clients in one pair of arrays.
+
+    Rows are grouped by client in the order of `client_ids`; within a client its
+    training rows stand before its test rows, so that each part is one slice.
+
+    Attributes:
+      name: What the data are, for reports, such as `'emnist digits'`.
+      x: Images [n, height, width, 1 or 3], uint8 in [0, 255] or float32 in [0, 1];
+        or vectors [n, size], float32. May be memory-mapped.
+      y: Labels [n], int32 in [0, num_classes).
+      client_ids: The clients' names, all different.
+      num_train: Training examples of each client, int64 [clients].
+      num_test: Test examples of each client, int64 [clients].
+      num_classes: The number of labels.
+      class_names: What each label means, or empty.
+    """
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    client_ids: tuple[str, ...]
+    num_train: np.ndarray
+    num_test: np.ndarray
+    num_classes: int
+    class_names: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        clients = len(self.client_ids)
+        if not len(self.num_train) == len(self.num_test) == clients:
+            raise UserError(
+                f'{self.name}: {clients} client ids, but {len(self.num_train)} counts'
+                f' of training and {len(self.num_test)} of test examples'
+            )
+        rows = int(np.sum(self.num_train) + np.sum(self.num_test))
+        if not len(self.x) == len(self.y) == rows:
+            raise UserError(
+                f'{self.name}: {len(self.x)} inputs and {len(self.y)} labels for'
+                f' {rows} examples of clients'
+            )
+        if len(set(self.client_ids)) != clients:
+            raise UserError(f'{self.name}: two clients have the same name')
+
+    def __len__(self) -> int:
+        """Returns the number of clients."""
+        return len(self.client_ids)
+
+    @functools.cached_property
+    def row_splits(self) -> np.ndarray:
+        """Where each client's rows start and the last one's end, int64 [clients + 1]."""
+        return np.concatenate([[0], np.cumsum(self.num_train + self.num_test)])
+
+    @functools.cached_property
+    def is_train(self) -> np.ndarray:
+        """Whether each row is a training example, bool [n]."""
+        counts = np.stack([self.num_train, self.num_test], axis=1).ravel()
+        return np.repeat(np.tile([True, False], len(self)), counts)
+
+    @functools.cached_property
+    def client_of_row(self) -> np.ndarray:
+        """The index of the client that holds each row, int64 [n]."""
+        return np.repeat(np.arange(len(self)), self.num_train + self.num_test)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A SHA-256 of `x`, of its dtype and shape: the key of what is made from it."""
+        digest = hashlib.sha256(f'{self.x.dtype.str} {self.x.shape}'.encode())
+        for start in range(0, len(self.x), 4096):
+            digest.update(np.ascontiguousarray(self.x[start : start + 4096]).data)
+        return digest.hexdigest()
+
+    def train_rows(self, client: int) -> slice:
+        """Returns where the training examples of client number `client` stand."""
+        start = int(self.row_splits[client])
+        return slice(start, start + int(self.num_train[client]))
+
+    def test_rows(self, client: int) -> slice:
+        """Returns where the test examples of client number `client` stand."""
+        end = int(self.row_splits[client + 1])
+        return slice(end - int(self.num_test[client]), end)
+
+    def with_x(self, x: np.ndarray) -> 'FederatedData':
+        """Returns the same examples with other inputs, such as their features."""
+        return dataclasses.replace(self, x=x)
+
+    def select(self, clients: Sequence[int]) -> 'FederatedData':
+        """Returns the data of some clients, by their numbers, in that order."""
+        rows = [
+            np.arange(self.row_splits[c], self.row_splits[c + 1]) for c in clients
+        ]
+        rows = np.concatenate(rows) if rows else np.zeros(0, np.int64)
+        return dataclasses.replace(
+            self,
+            x=self.x[rows],
+            y=self.y[rows],
+            client_ids=tuple(self.client_ids[c] for c in clients),
+            num_train=self.num_train[list(clients)],
+            num_test=self.num_test[list(clients)],
+        )
+
+
+def from_rows(
+    name: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    client_of_row: np.ndarray,
+    *,
+    num_classes: int | None = None,
+    class_names: Sequence[str] = (),
+    is_test: np.ndarray | None = None,
+    test_fraction: float = 0.1,
+    split_seed: int = 0,
+) -> FederatedData:
+    """Checks rows of examples and groups them by client.
+
+    Args:
+      name: What the data are.
+      x: Images [n, h, w] or [n, h, w, 1 or 3], of an integer dtype in [0, 255] or
+        floating in [0, 1]; or vectors [n, size].
+      y: Integer labels [n], at least 0.
+      client_of_row: The client of each row, [n], integers or strings.
+      num_classes: How many labels there are; the largest label + 1 if not given.
+      class_names: What each label means, or empty.
+      is_test: Which rows are test examples, bool [n]; if not given, a share of each
+        client's rows is drawn.
+      test_fraction: That share, in [0, 1). A client with one example trains on it.
+      split_seed: The seed of that draw.
+
+    Returns:
+      The data, clients sorted by id.
+
+    Raises:
+      UserError: Shapes, dtypes, labels or pixels that do not fit, in one line.
+    """
+    raise NotImplementedError
+
+
+def split_clients(
+    clients: int, unseen_fraction: float = 0.1, split_seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Splits clients into those that train and those that are never trained on.
+
+    Args:
+      clients: How many there are.
+      unseen_fraction: The share of unseen ones, in [0, 1); rounded, and at least
+        one of each kind if the share is above 0 and there are two clients.
+      split_seed: The unseen ones are the first of
+        `numpy.random.default_rng(split_seed).permutation(clients)`.
+
+    Returns:
+      The seen and the unseen clients' numbers, each sorted, int64.
+    """
+    if not 0 <= unseen_fraction < 1:
+        raise UserError(f'unseen_fraction is {unseen_fraction}, but must be in [0, 1)')
+    unseen = 0
+    if unseen_fraction and clients > 1:
+        unseen = min(max(round(unseen_fraction * clients), 1), clients - 1)
+    order = np.random.default_rng(split_seed).permutation(clients)
+    return np.sort(order[unseen:]), np.sort(order[:unseen])

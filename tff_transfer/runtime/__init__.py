@@ -1,0 +1,1 @@
+"""How a TFF computation runs."""

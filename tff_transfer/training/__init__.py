@@ -1,0 +1,1 @@
+"""The loop, its records and its results."""
