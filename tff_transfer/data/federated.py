@@ -60,7 +60,7 @@ class FederatedData:
 
     @functools.cached_property
     def row_splits(self) -> np.ndarray:
-        """Where each client's rows start and the last one's end, int64 [clients + 1]."""
+        """Where each client's rows start, and the end, int64 [clients + 1]."""
         return np.concatenate([[0], np.cumsum(self.num_train + self.num_test)])
 
     @functools.cached_property
@@ -98,9 +98,7 @@ class FederatedData:
 
     def select(self, clients: Sequence[int]) -> 'FederatedData':
         """Returns the data of some clients, by their numbers, in that order."""
-        rows = [
-            np.arange(self.row_splits[c], self.row_splits[c + 1]) for c in clients
-        ]
+        rows = [np.arange(self.row_splits[c], self.row_splits[c + 1]) for c in clients]
         rows = np.concatenate(rows) if rows else np.zeros(0, np.int64)
         return dataclasses.replace(
             self,
