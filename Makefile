@@ -1,0 +1,20 @@
+# Each target does all of the set-up that it needs: see scripts/install.sh.
+# PYTHON=/path/to/python3.11 names the interpreter to make .venv with.
+
+.PHONY: demo test lint bench notebooks install
+
+demo: install
+	.venv/bin/python -m experiments.emnist_fedavg --flagfile=experiments/presets/demo.txt
+
+test: install
+	.venv/bin/python -m pytest
+
+lint: install
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+notebooks: install
+	.venv/bin/jupyter-execute --timeout=600 notebooks/*.ipynb
+
+install:
+	@scripts/install.sh
