@@ -23,7 +23,7 @@ class Cohort(Sequence):
     TFF documents. The compiled runtime reads the arrays.
 
     Attributes:
-      examples: Arrays [rows, ...] by name, in the order of the model's input_spec.
+      examples: Arrays [rows, ...] by name, in the structure of the model's input_spec.
       row_splits: int64 [clients + 1].
       batch_size: Rows of a batch.
     """
@@ -41,7 +41,7 @@ class Cohort(Sequence):
         if not 0 <= client < len(self):
             raise IndexError(f'client {client} of a cohort of {len(self)}')
         rows = slice(self.row_splits[client], self.row_splits[client + 1])
-        mine = collections.OrderedDict((k, v[rows]) for k, v in self.examples.items())
+        mine = tf.nest.map_structure(lambda array: array[rows], self.examples)
         return tf.data.Dataset.from_tensor_slices(mine).batch(self.batch_size)
 
 
@@ -71,6 +71,7 @@ def training_cohort(
     round_number: int,
     max_examples: int | None = None,
     transform: Callable[[np.ndarray], np.ndarray] = lambda x: x,
+    keys: bool = False,
 ) -> Cohort:
     """Gathers the shuffled training examples of some clients.
 
@@ -84,9 +85,12 @@ def training_cohort(
         function of seed, round and client.
       max_examples: The most examples of one client in an epoch, or None for all.
       transform: What is done to the gathered inputs [rows, ...].
+      keys: Whether to give each row a seed, int32 [rows, 2], for what a model draws
+        in training: a function of seed, round, client and the row's position.
 
     Returns:
-      The cohort, with the examples `x` and `y`.
+      The cohort, with the examples `x` and `y`; with keys, `x` holds `inputs` and
+      `key`.
     """
     rows, counts = [], []
     for client in clients:
@@ -99,8 +103,17 @@ def training_cohort(
         rows.extend(epoch_rows)
         counts.append(sum(map(len, epoch_rows)))
     rows = np.concatenate(rows) if rows else np.zeros(0, np.int64)
+    x = transform(data.x[rows])
+    if keys:
+        draws = [
+            randomness.generator(seed, 'keys', round_number, client).integers(
+                0, 2**31 - 1, size=(count, 2), dtype=np.int32
+            )
+            for client, count in zip(clients, counts, strict=True)
+        ]
+        x = collections.OrderedDict(inputs=x, key=np.concatenate(draws))
     return Cohort(
-        collections.OrderedDict(x=transform(data.x[rows]), y=data.y[rows]),
+        collections.OrderedDict(x=x, y=data.y[rows]),
         np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
         batch_size,
     )

@@ -1,0 +1,38 @@
+"""Federated transfer learning: a pretrained backbone and a head, by FedAvg.
+
+On federated EMNIST, on clients of your own, or on synthetic writers:
+
+  python -m experiments.emnist_fedavg --dataset=synthetic_writers
+  python -m experiments.emnist_fedavg --dataset=by_client --data_path=mine.npz
+  python -m experiments.emnist_fedavg --flagfile=experiments/presets/emnist_cnn.txt
+"""
+
+import pathlib
+import time
+
+from absl import flags
+
+from experiments import command_line
+from tff_transfer.training import loop, options, report
+from tff_transfer.training.config import Config
+
+options.define_flags(Config)
+RUN_DIR = flags.DEFINE_string(
+    'run_dir',
+    None,
+    'Where the run is recorded; the same one goes on with its run. A new folder in'
+    ' runs/ if not given.',
+)
+
+
+def main() -> None:
+    """Trains, and prints what came of it."""
+    config = options.from_flags(Config)
+    run_dir = pathlib.Path(RUN_DIR.value or time.strftime('runs/%Y-%m-%d_%H-%M-%S'))
+    result = loop.train(config, run_dir)
+    print(report.text_table(report.table(result)))
+    print(f'report: {run_dir / report.REPORT}')
+
+
+if __name__ == '__main__':
+    command_line.run(main)

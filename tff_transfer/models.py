@@ -1,0 +1,194 @@
+"""What is trained: Keras networks, as the functional models that TFF trains."""
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_transfer import randomness
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A network, and the same for TFF.
+
+    Attributes:
+      network: A `tf.keras.Model` from inputs [batch, ...] to logits float32
+        [batch, classes]; its weights are the initial ones.
+      functional: The same as a `tff.learning.models.FunctionalModel` whose batches
+        are `x` and `y`, with the metrics `loss` and `accuracy`.
+      takes_keys: Whether training draws random numbers; the batches' `x` then holds
+        `inputs` and `key`, int32 [batch, 2] (see `cohorts.training_cohort`).
+    """
+
+    network: tf.keras.Model
+    functional: tff.learning.models.FunctionalModel
+    takes_keys: bool
+
+
+class KeyedDropout(tf.keras.layers.Layer):
+    """Dropout whose mask is a function of the batch's first key, and of nothing else.
+
+    So a run that is resumed draws what the first one would have drawn, which
+    `tf.keras.layers.Dropout`, with its hidden generator, does not.
+    """
+
+    def __init__(self, rate: float, salt: int, **arguments):
+        super().__init__(**arguments)
+        self.rate, self.salt = rate, salt
+
+    def call(self, inputs, training=False):
+        """Drops each unit with probability `rate` in training, and scales the rest.
+
+        Args:
+          inputs: Activations float32 [batch, units] and keys int32 [batch, 2].
+          training: Whether to drop at all.
+
+        Returns:
+          The activations, float32 [batch, units].
+        """
+        activations, keys = inputs
+        if not training:
+            return activations
+        # An empty batch has no first key.
+        first = tf.reduce_sum(keys[:1], axis=0)
+        return tf.nn.experimental.stateless_dropout(
+            activations, self.rate, seed=first + [0, self.salt]
+        )
+
+    def get_config(self):
+        """Returns what makes the layer again."""
+        return {**super().get_config(), 'rate': self.rate, 'salt': self.salt}
+
+
+def mlp(
+    input_shape: Sequence[int],
+    num_classes: int,
+    hidden_units: Sequence[int] = (),
+    dropout: float = 0.0,
+    seed: int = 0,
+    dtype: npt.DTypeLike = np.float32,
+) -> Model:
+    """Makes a head or a network of its own: dense layers with ReLU, then logits.
+
+    Args:
+      input_shape: Shape of one input, such as (feature size,) or an image's.
+      num_classes: Classes.
+      hidden_units: Sizes of the hidden layers; none makes a linear model, which
+        starts at zero.
+      dropout: Dropout rate after each hidden layer.
+      seed: The seed of the initial weights (Glorot uniform; biases are zero).
+      dtype: The inputs' dtype; uint8 in [0, 255] is scaled to [0, 1].
+
+    Returns:
+      The model; its inputs are [batch, *input_shape].
+    """
+    inputs, hidden = _inputs(input_shape, dtype)
+    key = tf.keras.Input((2,), dtype=tf.int32, name='key')
+    if len(input_shape) > 1:
+        hidden = tf.keras.layers.Flatten()(hidden)
+    for index, units in enumerate(hidden_units):
+        hidden = tf.keras.layers.Dense(
+            units, 'relu', kernel_initializer=_glorot(seed, index)
+        )(hidden)
+        if dropout:
+            hidden = KeyedDropout(dropout, index)([hidden, key])
+    last = _glorot(seed, len(hidden_units)) if hidden_units else 'zeros'
+    logits = tf.keras.layers.Dense(num_classes, kernel_initializer=last)(hidden)
+    if dropout and hidden_units:
+        inputs = {'inputs': inputs, 'key': key}
+    return from_keras(tf.keras.Model(inputs, logits))
+
+
+def cnn(
+    image_shape: Sequence[int],
+    num_classes: int,
+    dropout: float = 0.0,
+    seed: int = 0,
+    dtype: npt.DTypeLike = np.float32,
+) -> Model:
+    """Makes the EMNIST network: two 5x5 convolutions, pooled, and a dense layer.
+
+    McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from
+    Decentralized Data", section 3, with 128 dense units instead of 512.
+
+    Args:
+      image_shape: Height, width and channels of the images.
+      num_classes: Classes.
+      dropout: Dropout rate after the dense layer.
+      seed: The seed of the initial weights.
+      dtype: The images' dtype; uint8 in [0, 255] is scaled to [0, 1].
+
+    Returns:
+      The model; its inputs are images [batch, *image_shape].
+    """
+    inputs, hidden = _inputs(image_shape, dtype)
+    key = tf.keras.Input((2,), dtype=tf.int32, name='key')
+    for index, filters in enumerate((32, 64)):
+        hidden = tf.keras.layers.Conv2D(
+            filters,
+            5,
+            padding='same',
+            activation='relu',
+            kernel_initializer=_glorot(seed, index),
+        )(hidden)
+        hidden = tf.keras.layers.MaxPool2D()(hidden)
+    hidden = tf.keras.layers.Flatten()(hidden)
+    hidden = tf.keras.layers.Dense(128, 'relu', kernel_initializer=_glorot(seed, 2))(
+        hidden
+    )
+    if dropout:
+        hidden = KeyedDropout(dropout, 0)([hidden, key])
+        inputs = {'inputs': inputs, 'key': key}
+    logits = tf.keras.layers.Dense(num_classes, kernel_initializer=_glorot(seed, 3))(
+        hidden
+    )
+    return from_keras(tf.keras.Model(inputs, logits))
+
+
+def _inputs(shape: Sequence[int], dtype: npt.DTypeLike):
+    """Returns an input layer's tensor and the same in float32."""
+    inputs = tf.keras.Input(tuple(shape), dtype=np.dtype(dtype).name, name='inputs')
+    if np.dtype(dtype) == np.uint8:
+        return inputs, tf.keras.layers.Rescaling(1 / 255)(inputs)
+    return inputs, inputs
+
+
+def _glorot(seed: int, index: int) -> tf.keras.initializers.Initializer:
+    draw = randomness.generator(seed, 'initial weights', index)
+    return tf.keras.initializers.GlorotUniform(seed=int(draw.integers(2**31 - 1)))
+
+
+def from_keras(network: tf.keras.Model) -> Model:
+    """Makes a model of a Keras classifier, such as a head of one's own.
+
+    Args:
+      network: A `tf.keras.Model` without BatchNorm, from one input [batch, ...] to
+        logits [batch, classes]; or, for what draws random numbers in training, from
+        a dict of `inputs` and `key`, int32 [batch, 2].
+
+    Returns:
+      The model, with sparse categorical cross-entropy as its loss.
+    """
+    takes_keys = isinstance(network.input, dict)
+    inputs = network.input['inputs'] if takes_keys else network.input
+    x = tf.TensorSpec(inputs.shape, inputs.dtype)
+    if takes_keys:
+        key = tf.TensorSpec([None, 2], tf.int32)
+        x = collections.OrderedDict(inputs=x, key=key)
+    functional = tff.learning.models.functional_model_from_keras(
+        network,
+        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        collections.OrderedDict(x=x, y=tf.TensorSpec([None], tf.int32)),
+        lambda: collections.OrderedDict(
+            loss=tf.keras.metrics.SparseCategoricalCrossentropy(
+                'loss', from_logits=True
+            ),
+            accuracy=tf.keras.metrics.SparseCategoricalAccuracy('accuracy'),
+        ),
+    )
+    return Model(network, functional, takes_keys)

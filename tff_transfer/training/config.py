@@ -1,0 +1,166 @@
+"""What a run is: its whole configuration, with defaults that suit a laptop."""
+
+import dataclasses
+
+from tff_transfer.errors import UserError
+from tff_transfer.training.options import check, option
+
+OPTIMIZERS = ('sgd', 'adagrad', 'adam', 'adamw', 'adafactor', 'rmsprop', 'yogi')
+DATASETS = ('emnist', 'by_client', 'synthetic_writers', 'synthetic_alpha_beta')
+MODELS = ('backbone', 'cnn', 'mlp')
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where the clients come from and who of them is trained on."""
+
+    dataset: str = option('emnist', 'The source of the client data.', choices=DATASETS)
+    data_path: str | None = option(
+        None,
+        'A by-client file or folder (npz, csv, sqlite, images); for emnist, a local'
+        ' copy of its SQLite database.',
+    )
+    only_digits: bool = option(
+        True, 'Ten digits; false: all 62 characters (emnist, synthetic_writers).'
+    )
+    num_writers: int = option(200, 'Clients of a synthetic dataset.', at_least=1)
+    examples_per_writer: int = option(
+        100, 'Examples of each synthetic writer.', at_least=1
+    )
+    alpha: float = option(
+        1.0, 'How much local models differ in synthetic(alpha, beta).', at_least=0
+    )
+    beta: float = option(
+        1.0, 'How much local data differ in synthetic(alpha, beta).', at_least=0
+    )
+    data_seed: int = option(0, 'The seed of synthetic data.', at_least=0)
+    max_clients: int | None = option(
+        None, 'Keep only so many clients, the first by name.', at_least=1
+    )
+    test_fraction: float = option(
+        0.1,
+        "Share of each client's examples kept for testing, where the source has no"
+        ' split of its own.',
+        at_least=0,
+        below=1,
+    )
+    unseen_fraction: float = option(
+        0.1, 'Share of the clients that are never trained on.', at_least=0, below=1
+    )
+    split_seed: int = option(0, 'The seed of both splits.', at_least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """What is trained."""
+
+    model: str = option(
+        'backbone',
+        'backbone: a pretrained feature extractor and a head; cnn: two 5x5'
+        ' convolutions and a dense layer of 128; mlp: hidden layers alone.',
+        choices=MODELS,
+    )
+    backbone: str = option(
+        'embedded',
+        'embedded, a TF-Hub URL, a SavedModel folder or archive, or a'
+        ' keras.applications name.',
+    )
+    image_size: int | None = option(
+        None,
+        "Pixels of the side of the backbone's input; its own size if not given.",
+        at_least=1,
+    )
+    finetune: str = option('head', 'What of it is trained.', choices=('head',))
+    hidden_units: tuple[int, ...] = option(
+        (), "Sizes of the head's (or mlp's) hidden layers, such as 512,256.", at_least=1
+    )
+    dropout: float = option(
+        0.0, "Dropout rate after each of the head's hidden layers.", at_least=0, below=1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How it is trained."""
+
+    algorithm: str = option('fedavg', 'The federated algorithm.', choices=('fedavg',))
+    rounds: int = option(100, 'Rounds of training.', at_least=0)
+    clients_per_round: int = option(20, 'Clients of a cohort.', at_least=1)
+    client_epochs: int = option(
+        1, 'Passes of a client over its examples in a round.', at_least=1
+    )
+    batch_size: int = option(20, "Examples of a client's batch.", at_least=1)
+    max_examples: int | None = option(
+        None, 'The most examples of a client in an epoch.', at_least=1
+    )
+    client_optimizer: str = option(
+        'sgd', 'The optimizer on the clients.', choices=OPTIMIZERS
+    )
+    client_learning_rate: float = option(0.01, 'Its learning rate.', above=0)
+    client_momentum: float = option(0.0, 'Its momentum (sgd).', at_least=0, below=1)
+    client_epsilon: float = option(1e-7, 'Its epsilon (adaptive optimizers).', above=0)
+    server_optimizer: str = option(
+        'adam', 'The optimizer on the server.', choices=OPTIMIZERS
+    )
+    server_learning_rate: float = option(0.01, 'Its learning rate.', above=0)
+    server_momentum: float = option(0.0, 'Its momentum (sgd).', at_least=0, below=1)
+    server_epsilon: float = option(
+        1e-4, 'Its epsilon (adaptive optimizers): how adaptive it is.', above=0
+    )
+    seed: int = option(0, 'The seed of weights, cohorts and batches.', at_least=0)
+    evaluate_every: int = option(10, 'Rounds between evaluations.', at_least=1)
+    early_stop_patience: int | None = option(
+        None,
+        'Stop after so many evaluations without a better accuracy on the test'
+        ' examples of seen clients.',
+        at_least=1,
+    )
+    checkpoint_every: int = option(10, 'Rounds between checkpoints.', at_least=1)
+    keep_checkpoints: int = option(3, 'How many checkpoints stay.', at_least=1)
+    runtime: str = option(
+        'stock', "How rounds run: stock is TFF's worker process.", choices=('stock',)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A run's whole configuration, without the place it is written to."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    def check(self) -> None:
+        """Checks every value, and those that must fit together.
+
+        Raises:
+          UserError: In one line that names the flag.
+        """
+        for part in (self.data, self.model, self.training):
+            check(part)
+        data, model, training = self.data, self.model, self.training
+        if data.dataset == 'by_client' and not data.data_path:
+            raise UserError(
+                '--dataset=by_client needs --data_path: your npz, csv or sqlite file,'
+                ' or a folder of images'
+            )
+        if data.data_path and data.dataset not in ('by_client', 'emnist'):
+            raise UserError(
+                f'--data_path is given, but --dataset={data.dataset} reads no file;'
+                ' use --dataset=by_client'
+            )
+        if data.dataset == 'synthetic_alpha_beta' and model.model != 'mlp':
+            raise UserError(
+                '--dataset=synthetic_alpha_beta has vectors, no images; use --model=mlp'
+            )
+        if model.model == 'cnn' and model.hidden_units:
+            raise UserError('--hidden_units is for --model=backbone or mlp, not cnn')
+        if model.dropout and not model.hidden_units and model.model != 'cnn':
+            raise UserError('--dropout is for hidden layers; give --hidden_units too')
+        for side in ('client', 'server'):
+            optimizer = getattr(training, f'{side}_optimizer')
+            if getattr(training, f'{side}_momentum') and optimizer != 'sgd':
+                raise UserError(
+                    f'--{side}_momentum is for sgd, but --{side}_optimizer is'
+                    f' {optimizer}'
+                )

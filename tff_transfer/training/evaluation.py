@@ -1,0 +1,112 @@
+"""How good a model is, for each example and for each client."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tff_transfer.data.federated import FederatedData
+from tff_transfer.errors import UserError
+from tff_transfer.models import Model
+
+BATCH = 1024
+
+
+def assign_weights(network: tf.keras.Model, trainable: Sequence[np.ndarray]) -> None:
+    """Puts trained weights into a network.
+
+    Args:
+      network: The network whose `trainable_variables` take them.
+      trainable: Arrays in the same order, of the same shapes.
+
+    Raises:
+      UserError: If number or shapes differ, naming the first difference.
+    """
+    variables = network.trainable_variables
+    if len(variables) != len(trainable):
+        raise UserError(
+            f'{len(trainable)} weights for a network of {len(variables)} trainable'
+            ' variables'
+        )
+    for variable, value in zip(variables, trainable, strict=True):
+        if tuple(variable.shape) != np.shape(value):
+            raise UserError(
+                f'a weight of shape {np.shape(value)} for the variable'
+                f' {variable.name} of shape {tuple(variable.shape)}'
+            )
+    for variable, value in zip(variables, trainable, strict=True):
+        variable.assign(value)
+
+
+class Evaluator:
+    """Evaluates the weights of one model on one population, again and again.
+
+    Args:
+      model: The model; its own network keeps its weights.
+      data: The population; `transform` makes the model's inputs of its `x`.
+      transform: A function of rows [rows, ...].
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        data: FederatedData,
+        transform: Callable[[np.ndarray], np.ndarray],
+    ):
+        self._data, self._transform, self._model = data, transform, model
+        self._network = tf.keras.models.clone_model(model.network)
+        self._step = tf.function(self._examples, reduce_retracing=True)
+
+    def _examples(self, inputs, labels):
+        if self._model.takes_keys:
+            inputs = {'inputs': inputs, 'key': tf.zeros([len(inputs), 2], tf.int32)}
+        logits = self._network(inputs, training=False)
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return loss, tf.argmax(logits, axis=1, output_type=tf.int32) == labels
+
+    def __call__(
+        self, trainable: Sequence[np.ndarray], rows: np.ndarray
+    ) -> dict[str, float]:
+        """Evaluates weights on some of the examples.
+
+        Args:
+          trainable: The trainable weights, in the order of the network's.
+          rows: The numbers of the examples, [m].
+
+        Returns:
+          `loss` (cross-entropy) and `accuracy`, means over the examples, and
+          `accuracy_per_client`, the mean over clients of each one's accuracy;
+          nothing if there are no examples.
+        """
+        if not len(rows):
+            return {}
+        loss, correct = self.per_example(trainable, rows)
+        _, accuracies = self.per_client(rows, correct)
+        return {
+            'loss': float(np.mean(loss, dtype=np.float64)),
+            'accuracy': float(np.mean(correct)),
+            'accuracy_per_client': float(np.mean(accuracies)),
+        }
+
+    def per_example(
+        self, trainable: Sequence[np.ndarray], rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the loss, float32 [m], and whether it is right, bool [m]."""
+        assign_weights(self._network, trainable)
+        parts = []
+        for start in range(0, len(rows), BATCH):
+            some = rows[start : start + BATCH]
+            inputs = tf.constant(self._transform(self._data.x[some]))
+            parts.append(self._step(inputs, tf.constant(self._data.y[some])))
+        losses, corrects = zip(*parts, strict=True)
+        return np.concatenate(losses), np.concatenate(corrects)
+
+    def per_client(
+        self, rows: np.ndarray, correct: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the clients that hold some of the rows, and their accuracies."""
+        holders = self._data.client_of_row[rows]
+        counts = np.bincount(holders, minlength=len(self._data))
+        right = np.bincount(holders, weights=correct, minlength=len(self._data))
+        clients = np.flatnonzero(counts)
+        return clients, right[clients] / counts[clients]

@@ -1,0 +1,232 @@
+"""A run: rounds of a federated process, with everything that makes it trustworthy."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tff_transfer import progress, runtime
+from tff_transfer.data.cohorts import choose_clients, training_cohort
+from tff_transfer.data.federated import FederatedData
+from tff_transfer.errors import UserError
+from tff_transfer.training import checkpoints, export, report, run_directory
+from tff_transfer.training.config import Config, TrainingConfig
+from tff_transfer.training.evaluation import Evaluator, assign_weights
+from tff_transfer.training.records import Records
+from tff_transfer.training.setup import Setup, build_process, load_data, prepare
+
+PARTS = ('seen', 'unseen')
+COLUMNS = (
+    'round',
+    'train/loss',
+    'train/accuracy',
+    *(
+        f'{part}/{metric}'
+        for part in PARTS
+        for metric in ('loss', 'accuracy', 'accuracy_per_client')
+    ),
+    'bytes/up',
+    'bytes/down',
+    'time/round_s',
+    'time/total_s',
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a run comes to.
+
+    Attributes:
+      rows: One mapping for each round from 0, with the columns of `metrics.csv`.
+      network: The trained network, from the model's inputs to logits.
+      setup: What it was trained in.
+      client_accuracy: For `seen` and `unseen`, each client's accuracy by its name.
+      run_dir: Where everything was written, if anywhere.
+    """
+
+    rows: Sequence[Mapping[str, float | None]]
+    network: tf.keras.Model
+    setup: Setup
+    client_accuracy: Mapping[str, Mapping[str, float]]
+    run_dir: pathlib.Path | None
+
+
+def train(
+    config: Config,
+    run_dir: str | os.PathLike[str] | None = None,
+    *,
+    data: FederatedData | None = None,
+    head: Callable[[int, int], tf.keras.Model] | None = None,
+) -> Result:
+    """Trains, or goes on with, the run that a configuration describes.
+
+    Args:
+      config: The whole configuration.
+      run_dir: The run directory; None writes nothing.
+      data: Clients to use instead of those that `config.data` names.
+      head: A function of (feature size, classes) that makes a Keras network to use
+        instead of the head that `config.model` describes.
+
+    Returns:
+      The result.
+
+    Raises:
+      UserError: In one line, if a value, a source or the run directory is unfit.
+    """
+    config.check()
+    with contextlib.ExitStack() as stack:
+        if run_dir is not None:
+            run_dir = stack.enter_context(run_directory.opened(run_dir, config))
+        stack.enter_context(getattr(runtime, f'use_{config.training.runtime}')())
+        data = data or load_data(config.data)
+        if run_dir is not None:
+            run_directory.check_same_data(run_dir, data)
+        setup = prepare(config, data, head=head)
+        try:
+            result = _train(config.training, setup, run_dir)
+            if run_dir is not None:
+                export.save(setup, result.network, run_dir / 'model')
+                report.write(config, result)
+        except OSError as error:
+            raise UserError(
+                f'writing to {run_dir} failed ({error.strerror}); what was written is'
+                ' kept: mend it and give the same command to go on'
+            ) from error
+    return result
+
+
+def _train(
+    config: TrainingConfig, setup: Setup, run_dir: pathlib.Path | None
+) -> Result:
+    process = build_process(config, setup.model)
+    state, done = process.initialize(), 0
+    if run_dir is not None:
+        done, state = checkpoints.load_newest(run_dir / 'checkpoints', state)
+    records = Records(run_dir, COLUMNS, up_to_round=done if done else -1)
+    evaluator = Evaluator(setup.model, setup.data, setup.transform)
+    rows_of = evaluated_rows(setup)
+    sent = sum(np.asarray(w).nbytes for w in _weights(process, state))
+    start = time.perf_counter() - _last(records.rows, 'time/total_s')
+
+    def evaluate():
+        trainable = _weights(process, state)
+        return {
+            f'{part}/{metric}': value
+            for part in PARTS
+            for metric, value in evaluator(trainable, rows_of[part]).items()
+        }
+
+    with contextlib.closing(records):
+        if not records.rows:
+            row = {'round': 0, **evaluate()}
+            records.append({**row, 'time/total_s': time.perf_counter() - start})
+        bar = progress.bar(
+            total=config.rounds, initial=done, desc='training', unit='round'
+        )
+        with bar:
+            while done < config.rounds and not stopped_early(config, records.rows):
+                round_start = time.perf_counter()
+                done += 1
+                output = process.next(state, _cohort(config, setup, done))
+                state = output.state
+                row = {'round': done, **_train_metrics(output.metrics)}
+                if done % config.evaluate_every == 0 or done == config.rounds:
+                    row.update(evaluate())
+                now = time.perf_counter()
+                row.update(
+                    {
+                        'bytes/up': sent * config.clients_per_round,
+                        'bytes/down': sent * config.clients_per_round,
+                        'time/round_s': now - round_start,
+                        'time/total_s': now - start,
+                    }
+                )
+                records.append(row)
+                last = done == config.rounds or stopped_early(config, records.rows)
+                if run_dir and (last or done % config.checkpoint_every == 0):
+                    folder = run_dir / 'checkpoints'
+                    checkpoints.save(folder, done, state, config.keep_checkpoints)
+                accuracy = _last(records.rows, 'unseen/accuracy')
+                bar.set_postfix(
+                    loss=f'{row["train/loss"]:.3f}', unseen=f'{accuracy:.1%}'
+                )
+                bar.update()
+        network = tf.keras.models.clone_model(setup.model.network)
+        trainable = _weights(process, state)
+        assign_weights(network, trainable)
+        accuracies = {
+            part: _client_accuracy(evaluator, setup, trainable, rows_of[part])
+            for part in PARTS
+        }
+    return Result(records.rows, network, setup, accuracies, run_dir)
+
+
+def evaluated_rows(setup: Setup) -> dict[str, np.ndarray]:
+    """Returns the test rows of seen clients and all rows of unseen ones."""
+    data = setup.data
+    unseen = np.isin(data.client_of_row, setup.unseen)
+    return {
+        'seen': np.flatnonzero(~unseen & ~data.is_train),
+        'unseen': np.flatnonzero(unseen),
+    }
+
+
+def stopped_early(config: TrainingConfig, rows: Sequence[Mapping]) -> bool:
+    """Returns whether the seen clients' accuracy has not risen for too long."""
+    if config.early_stop_patience is None:
+        return False
+    accuracies = [
+        row['seen/accuracy'] for row in rows if row.get('seen/accuracy') is not None
+    ]
+    if not accuracies:
+        return False
+    since_best = len(accuracies) - 1 - int(np.argmax(accuracies))
+    return since_best >= config.early_stop_patience
+
+
+def _cohort(config: TrainingConfig, setup: Setup, round_number: int):
+    chosen = choose_clients(
+        len(setup.seen),
+        config.clients_per_round,
+        seed=config.seed,
+        round_number=round_number,
+    )
+    return training_cohort(
+        setup.data,
+        setup.seen[chosen],
+        batch_size=config.batch_size,
+        epochs=config.client_epochs,
+        seed=config.seed,
+        round_number=round_number,
+        max_examples=config.max_examples,
+        transform=setup.transform,
+        keys=setup.model.takes_keys,
+    )
+
+
+def _weights(process, state) -> Sequence[np.ndarray]:
+    return process.get_model_weights(state).trainable
+
+
+def _train_metrics(metrics: Mapping) -> dict[str, float]:
+    train_metrics = metrics['client_work']['train']
+    return {f'train/{name}': float(value) for name, value in train_metrics.items()}
+
+
+def _last(rows: Sequence[Mapping], column: str) -> float:
+    """Returns the last value there is in a column, or 0."""
+    return next((r[column] for r in reversed(rows) if r.get(column) is not None), 0.0)
+
+
+def _client_accuracy(evaluator, setup, trainable, rows) -> dict[str, float]:
+    if not len(rows):
+        return {}
+    _, correct = evaluator.per_example(trainable, rows)
+    clients, accuracies = evaluator.per_client(rows, correct)
+    names = (setup.data.client_ids[client] for client in clients)
+    return dict(zip(names, accuracies.tolist(), strict=True))

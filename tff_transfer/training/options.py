@@ -1,0 +1,156 @@
+"""Typed options: one declaration is default, documentation, check and flag."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from tff_transfer.errors import UserError
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: Sequence[str] | None = None,
+    at_least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """Declares a field of an options dataclass.
+
+    Args:
+      default: Its default; the field's annotation is its type.
+      help: One sentence for `--help`.
+      choices: The strings that are allowed.
+      at_least: The least value.
+      above: What the value must be greater than.
+      below: What the value must be less than.
+
+    Returns:
+      A dataclass field.
+    """
+    metadata = dict(
+        help=help, choices=choices, at_least=at_least, above=above, below=below
+    )
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _kind(field: dataclasses.Field) -> tuple[type, bool]:
+    """Returns a field's type (or its items' type) and whether it is a tuple."""
+    annotation = field.type
+    if isinstance(annotation, types.UnionType):
+        annotation = next(
+            a for a in typing.get_args(annotation) if a is not types.NoneType
+        )
+    if typing.get_origin(annotation) is tuple:
+        return typing.get_args(annotation)[0], True
+    return annotation, False
+
+
+def check(options: Any) -> None:
+    """Checks each field of an options dataclass against its declaration.
+
+    Raises:
+      UserError: A value of another type or out of its bounds; the message names the
+        field as its flag.
+    """
+    for field in dataclasses.fields(options):
+        value, rule = getattr(options, field.name), field.metadata
+        kind, many = _kind(field)
+        if value is None and isinstance(field.type, types.UnionType):
+            continue
+        for item in value if many else [value]:
+            _check_value(f'--{field.name}', item, kind, rule)
+
+
+def _check_value(name: str, value: Any, kind: type, rule: typing.Mapping) -> None:
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(value, accepted) or (
+        isinstance(value, bool) and kind is not bool
+    ):
+        raise UserError(f'{name} is {value!r}, but must be of type {kind.__name__}')
+    if rule['choices'] and value not in rule['choices']:
+        close = difflib.get_close_matches(str(value), rule['choices'], 1)
+        hint = f'; did you mean {close[0]}?' if close else ''
+        raise UserError(
+            f'{name} is {value!r}, but must be one of'
+            f' {", ".join(rule["choices"])}{hint}'
+        )
+    # Written so that NaN fails too.
+    if rule['at_least'] is not None and not value >= rule['at_least']:
+        raise UserError(f'{name} is {value}, but must be at least {rule["at_least"]}')
+    if rule['above'] is not None and not value > rule['above']:
+        raise UserError(f'{name} is {value}, but must be above {rule["above"]}')
+    if rule['below'] is not None and not value < rule['below']:
+        raise UserError(f'{name} is {value}, but must be below {rule["below"]}')
+
+
+def define_flags(cls: type) -> None:
+    """Defines an absl flag for each field of a dataclass and of those within it."""
+    for field in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(field.type):
+            define_flags(field.type)
+            continue
+        kind, many = _kind(field)
+        arguments = (field.name, field.default, field.metadata['help'])
+        if many:
+            item = flags.FloatParser() if kind is float else flags.IntegerParser()
+            serializer = flags.CsvListSerializer(',')
+            flags.DEFINE(_CommaSeparated(item), *arguments, serializer=serializer)
+        elif field.metadata['choices']:
+            flags.DEFINE_enum(*arguments[:2], field.metadata['choices'], arguments[2])
+        else:
+            define = {
+                bool: flags.DEFINE_bool,
+                int: flags.DEFINE_integer,
+                float: flags.DEFINE_float,
+                str: flags.DEFINE_string,
+            }[kind]
+            define(*arguments)
+
+
+class _CommaSeparated(flags.ArgumentParser):
+    """Parses `1,2,3`, or nothing, as a tuple."""
+
+    syntactic_help = 'a comma separated list'
+
+    def __init__(self, item: flags.ArgumentParser):
+        self.item = item
+
+    def parse(self, argument):
+        if isinstance(argument, str):
+            argument = [part for part in argument.split(',') if part.strip()]
+        return tuple(self.item.parse(part) for part in argument)
+
+    def flag_type(self):
+        return 'comma separated list'
+
+
+def from_flags(cls: type, values: flags.FlagValues = flags.FLAGS) -> Any:
+    """Makes a dataclass whose flags were defined by `define_flags` from them."""
+    return cls(
+        **{
+            field.name: from_flags(field.type, values)
+            if dataclasses.is_dataclass(field.type)
+            else values[field.name].value
+            for field in dataclasses.fields(cls)
+        }
+    )
+
+
+def from_dict(cls: type, values: typing.Mapping[str, Any]) -> Any:
+    """Makes a dataclass from what `dataclasses.asdict` and JSON made of one."""
+    made = {}
+    for field in dataclasses.fields(cls):
+        value = values[field.name]
+        if dataclasses.is_dataclass(field.type):
+            value = from_dict(field.type, value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        made[field.name] = value
+    return cls(**made)

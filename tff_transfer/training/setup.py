@@ -1,0 +1,175 @@
+"""From a configuration to what a run needs: data, inputs, a model and a process."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_transfer import backbones, features, models
+from tff_transfer.data import (
+    by_client,
+    emnist,
+    synthetic_alpha_beta,
+    synthetic_writers,
+)
+from tff_transfer.data.federated import FederatedData, split_clients
+from tff_transfer.errors import UserError
+from tff_transfer.training import optimizers
+from tff_transfer.training.config import Config, DataConfig, TrainingConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """All that is made before the first round.
+
+    Attributes:
+      data: The population; its `x` are features if the backbone is frozen.
+      seen: The numbers of the clients that train.
+      unseen: The numbers of those that are only evaluated.
+      transform: Makes the model's inputs of rows of `data.x`.
+      model: The model that is trained.
+      from_images: Makes the model's inputs, float32 [batch, ...], of raw inputs as
+        the data's source has them, in TensorFlow: what `model/` is exported with.
+      tracked: TensorFlow objects that `from_images` uses.
+      input_spec: One batch of raw inputs.
+    """
+
+    data: FederatedData
+    seen: np.ndarray
+    unseen: np.ndarray
+    transform: Callable[[np.ndarray], np.ndarray]
+    model: models.Model
+    from_images: Callable[[tf.Tensor], tf.Tensor]
+    tracked: object
+    input_spec: tf.TensorSpec
+
+
+def load_data(config: DataConfig) -> FederatedData:
+    """Loads the clients that a configuration names.
+
+    Raises:
+      UserError: If the source cannot be reached or read.
+    """
+    splits = {'test_fraction': config.test_fraction, 'split_seed': config.split_seed}
+    if config.dataset == 'emnist':
+        data = emnist.load(only_digits=config.only_digits, path=config.data_path)
+    elif config.dataset == 'by_client':
+        data = by_client.load(config.data_path, **splits)
+    elif config.dataset == 'synthetic_writers':
+        data = synthetic_writers.generate(
+            config.num_writers,
+            config.examples_per_writer,
+            seed=config.data_seed,
+            classes=10 if config.only_digits else 62,
+            **splits,
+        )
+    else:
+        data = synthetic_alpha_beta.generate(
+            config.alpha,
+            config.beta,
+            num_clients=config.num_writers,
+            seed=config.data_seed,
+            **splits,
+        )
+    if config.max_clients is not None:
+        data = data.select(range(min(config.max_clients, len(data))))
+    return data
+
+
+def prepare(
+    config: Config,
+    data: FederatedData,
+    *,
+    head: Callable[[int, int], tf.keras.Model] | None = None,
+) -> Setup:
+    """Makes all that a run needs before its first round.
+
+    Args:
+      config: The configuration, checked.
+      data: The population, such as `load_data` gives.
+      head: A function of (feature size, classes) that makes a Keras network to use
+        instead of the head that `config.model` describes.
+
+    Returns:
+      The setup.
+
+    Raises:
+      UserError: If something named cannot be had or does not fit.
+    """
+    seen, unseen = split_clients(
+        len(data), config.data.unseen_fraction, config.data.split_seed
+    )
+    if config.training.clients_per_round > len(seen):
+        raise UserError(
+            f'--clients_per_round={config.training.clients_per_round}, but {data.name}'
+            f' has {len(seen)} clients to train on; give at most that'
+        )
+    images = data.x.ndim == 4
+    if config.model.model != 'mlp' and not images:
+        raise UserError(
+            f'{data.name} has vectors, no images, but --model={config.model.model}'
+            ' needs images; use --model=mlp'
+        )
+    spec = tf.TensorSpec([None, *data.x.shape[1:]], data.x.dtype)
+    if config.model.model != 'backbone':
+        model = _plain_model(config, data)
+        return Setup(data, seen, unseen, _same, model, _same, None, spec)
+    backbone = backbones.load(config.model.backbone, image_size=config.model.image_size)
+    data = data.with_x(features.extract(backbone, data))
+    standardise = features.standardisation(data, seen)
+    if head is not None:
+        model = models.from_keras(head(backbone.feature_size, data.num_classes))
+    else:
+        model = models.mlp(
+            (backbone.feature_size,),
+            data.num_classes,
+            config.model.hidden_units,
+            config.model.dropout,
+            config.training.seed,
+        )
+
+    def from_images(images):
+        return standardise(backbone(images))
+
+    return Setup(data, seen, unseen, standardise, model, from_images, backbone, spec)
+
+
+def _same(x):
+    return x
+
+
+def _plain_model(config: Config, data: FederatedData) -> models.Model:
+    arguments = {
+        'dropout': config.model.dropout,
+        'seed': config.training.seed,
+        'dtype': data.x.dtype,
+    }
+    shape, classes = data.x.shape[1:], data.num_classes
+    if config.model.model == 'cnn':
+        return models.cnn(shape, classes, **arguments)
+    return models.mlp(shape, classes, config.model.hidden_units, **arguments)
+
+
+def build_process(
+    config: TrainingConfig, model: models.Model
+) -> tff.learning.templates.LearningProcess:
+    """Builds federated averaging (McMahan et al. 2017; with a server optimizer,
+    Reddi et al. 2021) as `tff.learning.algorithms.build_weighted_fed_avg`.
+    """
+    client = optimizers.build(
+        config.client_optimizer,
+        config.client_learning_rate,
+        momentum=config.client_momentum,
+        epsilon=config.client_epsilon,
+    )
+    server = optimizers.build(
+        config.server_optimizer,
+        config.server_learning_rate,
+        momentum=config.server_momentum,
+        epsilon=config.server_epsilon,
+    )
+    return tff.learning.algorithms.build_weighted_fed_avg(
+        model.functional, client, server
+    )
