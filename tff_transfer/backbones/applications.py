@@ -1,0 +1,88 @@
+"""The networks of `tf.keras.applications`, without their heads."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from tff_transfer import randomness
+from tff_transfer.errors import UserError
+
+
+def families() -> dict[str, str]:
+    """Returns the networks' names, each with the module that has its preprocessing."""
+    public = tf.keras.applications
+    return {
+        name: getattr(public, name).__module__.rpartition('.')[2]
+        for name in sorted(dir(public))
+        if name[0].isupper() and callable(getattr(public, name))
+    }
+
+
+def build(
+    name: str, image_size: tuple[int, int], weights: str | None, seed: int
+) -> tf.keras.Model:
+    """Builds a network that ends with the global average of its last activations.
+
+    Args:
+      name: One of `families()`.
+      image_size: Height and width.
+      weights: `'random'` or the path of a weights file without the top layers.
+      seed: The seed of random weights.
+
+    Raises:
+      UserError: No weights named, a file that is absent or does not fit, or images
+        that are too small.
+    """
+    if weights is None:
+        raise UserError(
+            f'backbone {name} needs weights: random, or the path of a weights file'
+            f' such as tf.keras.applications.{name}(include_top=False).save_weights'
+            ' writes; give it as weights'
+        )
+    if weights != 'random' and not os.path.isfile(weights):
+        raise UserError(
+            f'backbone {name}: there is no weights file {weights}; give random or the'
+            ' path of a file'
+        )
+    network_class = getattr(tf.keras.applications, name)
+    try:
+        network = network_class(
+            include_top=False,
+            weights=None,
+            input_shape=(*image_size, 3),
+            pooling='avg',
+        )
+    except ValueError as error:
+        raise UserError(
+            f'backbone {name} cannot be built for images of {image_size}:'
+            f' {" ".join(str(error).split())}'
+        ) from error
+    if weights == 'random':
+        _draw_weights(network, seed)
+        return network
+    try:
+        network.load_weights(weights)
+    except Exception as error:  # HDF5, TensorFlow and Keras each raise their own.
+        raise UserError(
+            f'backbone {name}: the weights file {weights} does not fit'
+            f' ({" ".join(str(error).split())[:200]}); give the weights without the top'
+            ' layers'
+        ) from error
+    return network
+
+
+def _draw_weights(network: tf.keras.Model, seed: int) -> None:
+    """Draws each kernel anew, as a function of the seed alone.
+
+    Normal with variance 2 / fan-in (He et al. 2015, "Delving deep into rectifiers").
+    Keras's own draws depend on what the process drew before.
+    """
+    for number, weight in enumerate(network.trainable_weights):
+        if weight.shape.rank < 2:
+            continue
+        depthwise = 'depthwise' in weight.name
+        fan_in = int(np.prod(weight.shape[: 2 if depthwise else -1]))
+        draw = randomness.generator(seed, 'backbone', number)
+        values = draw.normal(scale=np.sqrt(2 / fan_in), size=weight.shape)
+        weight.assign(values.astype(np.float32))

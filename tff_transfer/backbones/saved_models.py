@@ -1,0 +1,111 @@
+"""Networks from SavedModels: folders, archives, TF-Hub's modules of both formats."""
+
+import os
+import pathlib
+import tarfile
+
+import tensorflow as tf
+import tensorflow_hub as hub
+
+from tff_transfer.errors import UserError
+
+
+def unpack(archive: pathlib.Path, folder: str) -> pathlib.Path:
+    """Unpacks an archive into `folder` and returns where its SavedModel stands.
+
+    Raises:
+      UserError: The archive is broken, or does not hold one SavedModel.
+    """
+    try:
+        with tarfile.open(archive) as file:
+            file.extraction_filter = getattr(tarfile, 'data_filter', None)
+            file.extractall(folder)
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise UserError(
+            f'backbone {archive} cannot be unpacked ({error}); get the archive again'
+        ) from error
+    found = sorted(pathlib.Path(folder).rglob('saved_model.pb'), key=str)
+    if len(found) != 1:
+        raise UserError(
+            f'backbone {archive} holds {len(found)} files saved_model.pb, but must be'
+            ' the archive of one SavedModel'
+        )
+    return found[0].parent
+
+
+class _Signature(tf.Module):
+    """A SavedModel that is called by one of its signatures."""
+
+    def __init__(self, module, name: str):
+        super().__init__()
+        self.module = module
+        self._call = module.signatures[name]
+
+    def __call__(self, images, training=False):
+        return self._call(images)
+
+
+def read(handle: str, path: str | os.PathLike[str]):
+    """Reads a SavedModel.
+
+    Args:
+      handle: What the user gave, for messages.
+      path: Where its folder is.
+
+    Returns:
+      A trackable that is called with images and `training`, and the `tf.TensorSpec`
+      of the images.
+
+    Raises:
+      UserError: It is no SavedModel, is broken, or takes no images.
+    """
+    mend = (
+        f'delete {path} to download it again'
+        if handle.startswith('http')
+        else 'get it again or give another one'
+    )
+    if not any(
+        os.path.isfile(os.path.join(path, name))
+        for name in ('saved_model.pb', 'saved_model.pbtxt')
+    ):
+        raise UserError(
+            f'backbone {handle} is no SavedModel: {path} has no saved_model.pb; {mend}'
+        )
+    try:
+        module = hub.load(os.fspath(path))
+    except Exception as error:  # What TensorFlow raises depends on what is broken.
+        why = ' '.join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f'backbone {handle} is broken ({why}); {mend}') from error
+    if callable(module):
+        network, functions = hub.KerasLayer(module), module.__call__.concrete_functions
+    else:
+        names = list(getattr(module, 'signatures', {}))
+        usual = ['serving_default', 'default', 'image_feature_vector']
+        name = next((n for n in usual if n in names), names[0] if names else None)
+        if name is None:
+            raise UserError(
+                f'backbone {handle} is a SavedModel that cannot be called and has no'
+                ' signatures; save it with its __call__ or a signature'
+            )
+        network, functions = _Signature(module, name), [module.signatures[name]]
+    taken = [
+        each
+        for function in functions
+        for each in tf.nest.flatten(function.structured_input_signature)
+        if isinstance(each, tf.TensorSpec)
+    ]
+    for spec in taken:
+        if spec.shape.rank == 4 and spec.dtype == tf.float32:
+            return network, spec
+    raise UserError(
+        f'backbone {handle} takes {described(taken)}, not float32 images'
+        ' [batch, height, width, channels]; give a feature extractor for images'
+    )
+
+
+def described(specs) -> str:
+    """Returns dtypes and shapes of tensors, or of a mapping of them, for messages."""
+    if isinstance(specs, dict):
+        return ', '.join(f'{key}: {described(specs[key])}' for key in sorted(specs))
+    shown = [f'{spec.dtype.name} {spec.shape}' for spec in tf.nest.flatten(specs)]
+    return ' and '.join(shown) or 'nothing'
