@@ -1,0 +1,79 @@
+"""The user's own examples by client, from files of several forms."""
+
+import os
+import pathlib
+
+from tff_transfer.data import csv_table, image_folders, npz, sqlite
+from tff_transfer.data.federated import FederatedData
+from tff_transfer.errors import UserError
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    image_key: str | None = None,
+    label_key: str | None = None,
+    client_key: str | None = None,
+    test_fraction: float = 0.1,
+    split_seed: int = 0,
+) -> FederatedData:
+    """Loads examples by client.
+
+    What is at `path` may be:
+
+    - `.npz`: an array of images, one of labels and one of client ids; their keys are
+      found out from names, shapes and dtypes. A bool array, or one of 0 and 1, named
+      `is_test` or `test` says which rows are test examples.
+    - `.csv`: a header and one row an example, with a column for the client, one for
+      the label, and either a column of image paths (relative to the file), columns of
+      pixels (named `pixel0`, `px_0`, `1x1` and the like: a square grey or RGB image,
+      row by row) or columns of other numbers (a vector). A column named `split` that
+      holds `train` and `test` is the source's own split.
+    - a folder `CLIENT/LABEL/FILE.png`, or `LABEL/CLIENT_FILE.png`, where the client
+      is what stands before the last underscore of a file's name; either of them also
+      below `train/` and `test/`, the source's own split.
+    - `.sqlite` or `.db`: TFF's schema (see `sqlite`), with its own split.
+
+    Labels that are text become numbers in the order of their sorted names.
+
+    Args:
+      path: The file or folder.
+      image_key: The key or column of the images, if it is not found out.
+      label_key: That of the labels.
+      client_key: That of the client ids.
+      test_fraction: The share of each client's examples that are test examples,
+        where the source has no split of its own.
+      split_seed: The seed of that draw.
+
+    Returns:
+      The data.
+
+    Raises:
+      UserError: The path is absent, of an unknown form, damaged, or what it holds
+        does not fit; one line with the path and what to do.
+    """
+    path = pathlib.Path(path)
+    keys = {'image_key': image_key, 'label_key': label_key, 'client_key': client_key}
+    split = {'test_fraction': test_fraction, 'split_seed': split_seed}
+    try:
+        is_folder = path.is_dir()
+        if not is_folder and not path.exists():
+            raise UserError(f'{path}: no such file or folder; check the path')
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read: {error.strerror}') from error
+    suffix = path.suffix.lower()
+    if not is_folder and suffix == '.npz':
+        return npz.read_by_client(path, **keys, **split)
+    if not is_folder and suffix == '.csv':
+        return csv_table.read(path, **keys, **split)
+    named = [key for key, value in keys.items() if value is not None]
+    if named:
+        raise UserError(f'{path}: {", ".join(named)} fits .npz and .csv files only')
+    if is_folder:
+        return image_folders.read(path, **split)
+    if suffix in ('.sqlite', '.sqlite3', '.db'):
+        return sqlite.read(path, **split)
+    raise UserError(
+        f'{path}: unknown kind of file {suffix!r}; give .npz, .csv, .sqlite or a folder'
+        ' of images'
+    )
