@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from tff_transfer.errors import UserError
 
-_IMAGE_KEYS = ('pixels', 'image', 'images', 'x', 'features')
-_LABEL_KEYS = ('label', 'labels', 'y', 'target', 'class')
+IMAGE_KEYS = ('pixels', 'image', 'images', 'x', 'features')
+LABEL_KEYS = ('label', 'labels', 'y', 'target', 'class')
 
 
 def serialize(x: np.ndarray, y: np.ndarray) -> list[bytes]:
@@ -55,12 +55,12 @@ def parser(
         features = tf.train.Example.FromString(proto).features.feature
     except Exception as error:  # protobuf's error is another one in each version
         raise _bad_example(path) from error
-    image_key = next((k for k in _IMAGE_KEYS if k in features), None)
-    label_key = next((k for k in _LABEL_KEYS if k in features), None)
+    image_key = next((k for k in IMAGE_KEYS if k in features), None)
+    label_key = next((k for k in LABEL_KEYS if k in features), None)
     if image_key is None or label_key is None:
         raise UserError(
             f'{path}: its examples have the features {", ".join(sorted(features))};'
-            f' one of {", ".join(_IMAGE_KEYS)} and one of {", ".join(_LABEL_KEYS)} are'
+            f' one of {", ".join(IMAGE_KEYS)} and one of {", ".join(LABEL_KEYS)} are'
             ' needed'
         )
     kind = features[image_key].WhichOneof('kind')
