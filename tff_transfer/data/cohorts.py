@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tff_transfer import randomness
 from tff_transfer.data.federated import FederatedData
+from tff_transfer.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,14 @@ def choose_clients(clients: int, size: int, *, seed: int, round_number: int):
 
     Returns:
       Their numbers, int64 [size], in the order drawn.
+
+    Raises:
+      UserError: More are wanted than there are.
     """
+    if not 1 <= size <= clients:
+        raise UserError(
+            f'{size} clients a round are wanted of {clients}; ask for 1 to {clients}'
+        )
     draw = randomness.generator(seed, 'cohort', round_number)
     return draw.choice(clients, size, replace=False)
 
@@ -111,7 +119,8 @@ def training_cohort(
             )
             for client, count in zip(clients, counts, strict=True)
         ]
-        x = collections.OrderedDict(inputs=x, key=np.concatenate(draws))
+        key = np.concatenate(draws) if draws else np.zeros([0, 2], np.int32)
+        x = collections.OrderedDict(inputs=x, key=key)
     return Cohort(
         collections.OrderedDict(x=x, y=data.y[rows]),
         np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
