@@ -128,9 +128,11 @@ def _downloaded(cache_dir: str | os.PathLike[str] | None) -> pathlib.Path:
         with files.replacing(database) as new, _stall_timeout(_STALL_SECONDS):
             tff.simulation.datasets.emnist.load_data(cache_dir=str(new.parent))
             sqlite.splits(new)
-    except (OSError, EOFError, lzma.LZMAError, UserError) as error:
+    # urllib, lzma, SQLite and TFF each have errors of their own for it.
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
-            f'{database}: the download from {_ORIGIN} failed: {error}; try again, or'
+            f'{database}: the download from {_ORIGIN} failed: {reason}; try again, or'
             ' give the path of a copy'
         ) from error
     return database

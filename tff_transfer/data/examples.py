@@ -26,9 +26,11 @@ def serialize(x: np.ndarray, y: np.ndarray) -> list[bytes]:
     if x.dtype == np.uint8:
         x = x.astype(np.float32) / 255
     protos = []
-    for pixels, label in zip(x.reshape(len(x), -1), y, strict=True):
+    for pixels, label in zip(x, y, strict=True):
         example = tf.train.Example()
-        example.features.feature['pixels'].float_list.value.extend(pixels.tolist())
+        example.features.feature['pixels'].float_list.value.extend(
+            pixels.ravel().tolist()
+        )
         example.features.feature['label'].int64_list.value.append(int(label))
         protos.append(example.SerializeToString(deterministic=True))
     return protos

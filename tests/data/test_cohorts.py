@@ -1,0 +1,112 @@
+import collections
+
+import numpy as np
+import pytest
+
+from tff_transfer.data import cohorts, federated
+
+
+@pytest.fixture
+def data():
+    counts = [3, 0, 7, 1]
+    n = sum(counts) + 4
+    return federated.FederatedData(
+        'd',
+        np.arange(n, dtype=np.float32).reshape(n, 1),
+        np.arange(n, dtype=np.int32),
+        ('a', 'empty', 'c', 'd'),
+        np.array(counts),
+        np.ones(4, int),
+        n,
+    )
+
+
+def cohort_of(data, clients, **changes):
+    options = {'batch_size': 2, 'epochs': 1, 'seed': 5, 'round_number': 1, **changes}
+    return cohorts.training_cohort(data, clients, **options)
+
+
+def test_a_round_s_clients_are_a_function_of_seed_and_round():
+    draw = [
+        cohorts.choose_clients(50, 10, seed=seed, round_number=number).tolist()
+        for seed, number in ((0, 1), (0, 1), (0, 2), (1, 1))
+    ]
+    assert draw[0] == draw[1] and draw[0] not in draw[2:]
+    assert all(len(set(d)) == 10 and 0 <= min(d) <= max(d) < 50 for d in draw)
+
+
+def test_every_client_can_be_chosen_once():
+    chosen = cohorts.choose_clients(7, 7, seed=0, round_number=1)
+    assert sorted(chosen) == list(range(7))
+
+
+@pytest.mark.parametrize('size', [0, 8])
+def test_a_round_of_more_clients_than_there_are_is_refused(refused, size):
+    with refused(f'{size} clients a round', '1 to 7'):
+        cohorts.choose_clients(7, size, seed=0, round_number=1)
+
+
+def test_each_epoch_holds_each_training_example_once(data):
+    cohort = cohort_of(data, [2, 1, 3, 0], epochs=2)
+    assert cohort.row_splits.tolist() == [0, 14, 14, 16, 22]
+    rows = cohort.examples['y'].tolist()
+    # Before client 2's rows stand the three training and two test rows of others.
+    assert sorted(rows[:7]) == sorted(rows[7:14]) == list(range(5, 12))
+    assert rows[:7] != rows[7:14]
+    assert rows[14:16] == [13, 13]
+    np.testing.assert_array_equal(cohort.examples['x'][:, 0], rows)
+
+
+def test_a_client_s_examples_depend_on_seed_round_and_client_alone(data):
+    def order(clients, index, **changes):
+        cohort = cohort_of(data, clients, **changes)
+        splits = cohort.row_splits
+        return cohort.examples['y'][splits[index] : splits[index + 1]].tolist()
+
+    assert order([2], 0) == order([0, 2, 3], 1)
+    assert order([2], 0) != order([2], 0, round_number=2)
+    assert order([2], 0) != order([2], 0, seed=6)
+
+
+def test_examples_of_a_client_can_be_limited(data):
+    cohort = cohort_of(data, [2, 3], max_examples=2, epochs=2)
+    assert cohort.row_splits.tolist() == [0, 4, 6]
+
+
+def test_as_a_sequence_a_cohort_gives_datasets(data):
+    cohort = cohort_of(data, [2, 1])
+    assert len(cohort) == 2
+    batches = [list(client.as_numpy_iterator()) for client in cohort]
+    assert [len(b['y']) for b in batches[0]] == [2, 2, 2, 1] and batches[1] == []
+    joined = np.concatenate([b['x'] for b in batches[0]])
+    np.testing.assert_array_equal(joined, cohort.examples['x'][:7])
+    with pytest.raises(IndexError):
+        cohort[2]
+
+
+def test_inputs_are_transformed_after_they_are_gathered(data):
+    seen = []
+
+    def transform(x):
+        seen.append(len(x))
+        return x * 10
+
+    cohort = cohort_of(data, [0], transform=transform)
+    assert seen == [3]
+    np.testing.assert_array_equal(cohort.examples['x'][:, 0], 10 * cohort.examples['y'])
+
+
+def test_keys_are_per_row_and_do_not_depend_on_the_other_clients(data):
+    alone = cohort_of(data, [2], keys=True).examples['x']
+    among = cohort_of(data, [0, 2], keys=True).examples['x']
+    assert isinstance(alone, collections.OrderedDict)
+    assert alone['key'].shape == (7, 2) and alone['key'].dtype == np.int32
+    np.testing.assert_array_equal(alone['key'], among['key'][3:])
+    assert len(np.unique(among['key'], axis=0)) == 10
+    assert among['key'].min() >= 0
+
+
+@pytest.mark.parametrize('keys', [False, True])
+def test_a_cohort_of_no_clients_is_empty(data, keys):
+    cohort = cohort_of(data, [], keys=keys)
+    assert len(cohort) == 0 and len(cohort.examples['y']) == 0
