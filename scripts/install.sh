@@ -10,6 +10,9 @@ fail() {
   exit 1
 }
 
+[[ $(uname -sm) == 'Linux x86_64' ]] ||
+  fail "TensorFlow Federated has packages for Linux on x86_64 only, this is $(uname -sm): use such a machine, or a container or virtual machine of that kind"
+
 # One installation at a time, should two be asked for at once.
 exec 9< requirements.lock
 flock 9
@@ -26,16 +29,16 @@ if [[ -f $stamp && $(head -n 1 $stamp) == "$place" ]] &&
   [[ $(tail -n 1 $stamp) == "$key" ]] && exit 0
 fi
 
-[[ $(uname -sm) == 'Linux x86_64' ]] ||
-  fail "TensorFlow Federated has packages for Linux on x86_64 only, this is $(uname -sm): use such a machine, or a container or virtual machine of that kind"
 glibc=$(getconf GNU_LIBC_VERSION 2> /dev/null | cut -d' ' -f2 || true)
 [[ $(printf '%s\n' 2.31 "$glibc" | sort -V | head -n 1) == 2.31 ]] ||
   fail "TensorFlow Federated needs glibc 2.31 or newer, this system has ${glibc:-another C library}: use Debian 11, Ubuntu 20.04 or a newer one"
 grep -qw avx /proc/cpuinfo ||
   fail "TensorFlow needs a processor with AVX, this one has none: use another machine"
 
+candidates=(python3.11 python3)
+[[ -z ${PYTHON:-} ]] || candidates=("$PYTHON")
 python=
-for candidate in ${PYTHON:-python3.11 python3}; do
+for candidate in "${candidates[@]}"; do
   if "$candidate" -c 'import sys
 sys.exit(sys.version_info[:2] != (3, 11) or sys.implementation.name != "cpython")' 2> /dev/null; then
     python=$candidate
