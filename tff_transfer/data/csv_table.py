@@ -83,6 +83,8 @@ def _read_text(
         with open(path, encoding='utf-8-sig', newline='') as file:
             rows = csv.reader(file)
             header = [cell.strip() for cell in next(rows, [])]
+            if not header:
+                raise UserError(f'{path}: is empty; its first line must be a header')
             columns = _find_columns(path, header, named)
             cells: dict[str, list[str]] = {role: [] for role in columns}
             for row in rows:

@@ -40,7 +40,10 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """
     path = pathlib.Path(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise ValueError('a single array, .npy')
+        with archive:
             return {key: archive[key] for key in archive.files}
     except FileNotFoundError as error:
         raise UserError(f'{path}: no such file; check the path') from error
