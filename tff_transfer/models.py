@@ -191,4 +191,15 @@ def from_keras(network: tf.keras.Model) -> Model:
             accuracy=tf.keras.metrics.SparseCategoricalAccuracy('accuracy'),
         ),
     )
+    mend_keras_classes(network)
     return Model(network, functional, takes_keys)
+
+
+def mend_keras_classes(network: tf.keras.Model) -> None:
+    """Makes a Keras model whole again after TFF has traced one like it.
+
+    A Keras model or layer that is made inside a graph, as TFF does, gives its class,
+    and so those made before, the base classes of TensorFlow 1, and calling them or
+    `get_weights` fails; making one outside gives them back.
+    """
+    tf.keras.models.clone_model(network)

@@ -181,7 +181,7 @@ def stopped_early(config: TrainingConfig, rows: Sequence[Mapping]) -> bool:
     if config.early_stop_patience is None:
         return False
     accuracies = [
-        row['seen/accuracy'] for row in rows if row.get('seen/accuracy') is not None
+        row['seen/accuracy'] for row in rows if row['seen/accuracy'] is not None
     ]
     if not accuracies:
         return False
@@ -220,7 +220,7 @@ def _train_metrics(metrics: Mapping) -> dict[str, float]:
 
 def _last(rows: Sequence[Mapping], column: str) -> float:
     """Returns the last value there is in a column, or 0."""
-    return next((r[column] for r in reversed(rows) if r.get(column) is not None), 0.0)
+    return next((r[column] for r in reversed(rows) if r[column] is not None), 0.0)
 
 
 def _client_accuracy(evaluator, setup, trainable, rows) -> dict[str, float]:

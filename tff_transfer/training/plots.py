@@ -11,7 +11,7 @@ _COLOURS = {'train': '#999999', 'seen': '#1f77b4', 'unseen': '#d95f02'}
 
 
 def _curve(axes, rows: Sequence[Mapping], column: str, **style) -> None:
-    points = [(r['round'], r[column]) for r in rows if r.get(column) is not None]
+    points = [(r['round'], r[column]) for r in rows if r[column] is not None]
     if points:
         axes.plot(*zip(*points, strict=True), **style)
 

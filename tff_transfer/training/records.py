@@ -58,7 +58,7 @@ class Records:
             self._write_event(row)
 
     def _cells(self, row: Row) -> list[str]:
-        cells = (row.get(column) for column in self._columns)
+        cells = (row[column] for column in self._columns)
         return ['' if cell is None else repr(cell) for cell in cells]
 
     def _write(self, file: TextIO, *lines: Sequence[str]) -> None:
@@ -69,11 +69,12 @@ class Records:
     def _write_event(self, row: Row) -> None:
         with self._writer.as_default(step=row['round']):
             for column in self._columns[1:]:
-                if row.get(column) is not None:
+                if row[column] is not None:
                     tf.summary.scalar(column, row[column])
 
     def append(self, row: Row) -> None:
         """Adds a round's row; it is on disk when this returns."""
+        row = {column: row.get(column) for column in self._columns}
         self.rows.append(row)
         if self._file is not None:
             self._write(self._file, self._cells(row))

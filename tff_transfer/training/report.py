@@ -25,7 +25,7 @@ def table(result) -> list[list[str]]:
     evaluated = [
         row
         for row in result.rows
-        if any(row.get(f'{part}/accuracy') is not None for part in ('seen', 'unseen'))
+        if any(row[f'{part}/accuracy'] is not None for part in ('seen', 'unseen'))
     ]
     head = [
         'round',
@@ -45,7 +45,7 @@ def table(result) -> list[list[str]]:
             break
         values = evaluated[row]
         cells = [
-            '-' if values.get(column) is None else f'{values[column]:.1%}'
+            '-' if values[column] is None else f'{values[column]:.1%}'
             for column in columns
         ]
         rows.append([str(values['round']), *cells, f'{values["time/total_s"]:.0f}'])

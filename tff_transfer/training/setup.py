@@ -114,6 +114,8 @@ def prepare(
         )
     spec = tf.TensorSpec([None, *data.x.shape[1:]], data.x.dtype)
     if config.model.model != 'backbone':
+        if head is not None:
+            raise UserError('a head of your own needs --model=backbone to stand on')
         model = _plain_model(config, data)
         return Setup(data, seen, unseen, _same, model, _same, None, spec)
     backbone = backbones.load(config.model.backbone, image_size=config.model.image_size)
@@ -170,6 +172,8 @@ def build_process(
         momentum=config.server_momentum,
         epsilon=config.server_epsilon,
     )
-    return tff.learning.algorithms.build_weighted_fed_avg(
+    process = tff.learning.algorithms.build_weighted_fed_avg(
         model.functional, client, server
     )
+    models.mend_keras_classes(model.network)
+    return process

@@ -1,0 +1,1 @@
+"""What is measured, each figure by a command of its own."""

@@ -1,0 +1,104 @@
+"""Models, against the same computed in NumPy and by Keras."""
+
+import numpy as np
+import tensorflow as tf
+
+from tff_transfer import models
+
+
+def _predict(model, x):
+    """Runs the functional model, which TFF lets run inside a graph only."""
+    graph = tf.Graph()
+    with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
+        weights = tf.nest.map_structure(tf.constant, model.functional.initial_weights)
+        inputs = tf.nest.map_structure(tf.constant, x)
+        found = session.run(
+            (
+                model.functional.predict_on_batch(weights, inputs, training=True),
+                model.functional.predict_on_batch(weights, inputs, training=False),
+            )
+        )
+    models.mend_keras_classes(model.network)
+    return found
+
+
+def test_a_linear_model_starts_at_zero():
+    model = models.mlp((4,), 3)
+    assert [w.shape for w in model.network.get_weights()] == [(4, 3), (3,)]
+    assert not any(w.any() for w in model.network.get_weights())
+    assert not model.takes_keys
+
+
+def test_mlp_is_relu_layers_and_a_linear_one():
+    model = models.mlp((2, 2), 3, (5,), seed=1, dtype=np.uint8)
+    x = np.array([[[0, 255], [51, 102]], [[255, 255], [0, 0]]], np.uint8)
+    w1, b1, w2, b2 = model.network.get_weights()
+    hidden = np.maximum(x.reshape(2, 4) / 255 @ w1 + b1, 0)
+    np.testing.assert_allclose(model.network(x), hidden @ w2 + b2, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        _predict(model, x)[0], hidden @ w2 + b2, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_initial_weights_are_a_function_of_the_seed():
+    first, again = (models.mlp((4,), 3, (5,), seed=7) for _ in range(2))
+    other = models.mlp((4,), 3, (5,), seed=8)
+    for a, b in zip(
+        first.network.get_weights(), again.network.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    assert (first.network.get_weights()[0] != other.network.get_weights()[0]).any()
+
+
+def test_cnn_is_the_emnist_network():
+    model = models.cnn((28, 28, 1), 10)
+    assert [w.shape for w in model.network.get_weights()] == [
+        (5, 5, 1, 32),
+        (32,),
+        (5, 5, 32, 64),
+        (64,),
+        (7 * 7 * 64, 128),
+        (128,),
+        (128, 10),
+        (10,),
+    ]
+
+
+def test_dropout_is_a_function_of_the_first_key():
+    model = models.mlp((4,), 3, (64,), dropout=0.5, seed=1)
+    assert model.takes_keys
+    x = np.ones((2, 4), np.float32)
+
+    def predict(key):
+        return _predict(model, {'inputs': x, 'key': np.array(key, np.int32)})
+
+    training, evaluation = predict([[1, 2], [3, 4]])
+    np.testing.assert_array_equal(training, predict([[1, 2], [9, 9]])[0])
+    assert (training != predict([[1, 3], [3, 4]])[0]).any()
+    w1, b1, w2, b2 = model.network.get_weights()
+    expected = np.maximum(x @ w1 + b1, 0) @ w2 + b2
+    np.testing.assert_allclose(evaluation, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    layer = models.KeyedDropout(0.25, salt=0)
+    dropped = layer(
+        [tf.ones([100, 100]), tf.zeros([100, 2], tf.int32)], training=True
+    ).numpy()
+    assert set(np.unique(dropped)) == {0.0, np.float32(1 / 0.75)}
+    # 10,000 draws: five standard deviations are 0.022.
+    assert abs((dropped == 0).mean() - 0.25) < 0.022
+
+
+def test_dropout_of_an_empty_batch_is_empty():
+    layer = models.KeyedDropout(0.5, salt=0)
+    empty = layer([tf.ones([0, 3]), tf.zeros([0, 2], tf.int32)], training=True)
+    assert empty.shape == (0, 3)
+
+
+def test_the_loss_is_the_mean_cross_entropy():
+    model = models.mlp((2,), 2)
+    logits = np.array([[1.0, 3.0], [0.0, 0.0]], np.float32)
+    expected = (np.log(1 + np.exp(-2.0)) + np.log(2.0)) / 2
+    loss = model.functional.loss(logits, np.array([1, 0], np.int32))
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)

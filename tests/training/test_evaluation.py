@@ -1,0 +1,68 @@
+"""Evaluation, against counts by hand."""
+
+import numpy as np
+import pytest
+
+from tff_transfer import models
+from tff_transfer.data.federated import FederatedData
+from tff_transfer.errors import UserError
+from tff_transfer.training import evaluation
+
+
+def _evaluator(**model):
+    # Client a has three rows, b has none, c has one.
+    data = FederatedData(
+        'toy',
+        np.array([[1, 0], [0, 1], [1, 0], [1, 0]], np.float32),
+        np.array([0, 1, 1, 1], np.int32),
+        ('a', 'b', 'c'),
+        np.array([2, 0, 1]),
+        np.array([1, 0, 0]),
+        2,
+    )
+    model = models.mlp((2,), 2, **model)
+    return evaluation.Evaluator(model, data, lambda x: x)
+
+
+def test_means_over_examples_and_over_clients():
+    # The logits are the inputs: predictions are 0, 1, 0, 0.
+    weights = [np.eye(2, dtype=np.float32), np.zeros(2, np.float32)]
+    found = _evaluator()(weights, np.arange(4))
+    assert found['accuracy'] == 2 / 4
+    assert found['accuracy_per_client'] == pytest.approx((2 / 3 + 0) / 2)
+    right, wrong = np.log(1 + np.exp(-1)), np.log(1 + np.exp(1))
+    assert found['loss'] == pytest.approx((2 * right + 2 * wrong) / 4)
+
+
+def test_only_the_rows_asked_for_count():
+    weights = [np.eye(2, dtype=np.float32), np.zeros(2, np.float32)]
+    evaluator = _evaluator()
+    assert evaluator(weights, np.array([3]))['accuracy'] == 0
+    assert evaluator(weights, np.array([], int)) == {}
+    clients, accuracies = evaluator.per_client(
+        np.array([0, 2, 3]), np.array([True, False, True])
+    )
+    assert clients.tolist() == [0, 2]
+    assert accuracies.tolist() == [0.5, 1.0]
+
+
+def test_a_model_with_dropout_is_evaluated_without_it():
+    evaluator = _evaluator(hidden_units=(2,), dropout=0.5)
+    weights = [np.eye(2), np.zeros(2), np.eye(2), np.zeros(2)]
+    loss, correct = evaluator.per_example(weights, np.arange(4))
+    assert correct.tolist() == [True, True, False, False]
+    np.testing.assert_allclose(loss[0], np.log(1 + np.exp(-1)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('weights', 'part'),
+    [
+        ([np.zeros((2, 2))], '1 weights for a network of 2'),
+        ([np.zeros((2, 3)), np.zeros(2)], r'shape \(2, 3\)'),
+        ([np.zeros(2), np.zeros((2, 2))], r'shape \(2,\)'),
+    ],
+)
+def test_weights_of_another_network_are_refused(weights, part):
+    network = models.mlp((2,), 2).network
+    with pytest.raises(UserError, match=part):
+        evaluation.assign_weights(network, weights)

@@ -1,0 +1,225 @@
+"""The training loop on small clients, beside federated averaging in NumPy."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tff_transfer.data.federated import FederatedData
+from tff_transfer.errors import UserError
+from tff_transfer.training import checkpoints, loop, records
+from tff_transfer.training.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    TrainingConfig,
+)
+
+CLIENTS, TRAIN, TEST, SIZE, CLASSES = 10, 12, 4, 5, 3
+
+
+def make_data():
+    draw = np.random.default_rng(0)
+    n = CLIENTS * (TRAIN + TEST)
+    y = draw.integers(0, CLASSES, n).astype(np.int32)
+    x = draw.normal(size=(n, SIZE)) + draw.normal(size=(CLASSES, SIZE))[y]
+    return FederatedData(
+        'toy',
+        x.astype(np.float32),
+        y,
+        tuple(f'client {i}' for i in range(CLIENTS)),
+        np.full(CLIENTS, TRAIN),
+        np.full(CLIENTS, TEST),
+        CLASSES,
+    )
+
+
+def make_config(**training):
+    defaults = {
+        'rounds': 4,
+        'clients_per_round': 3,
+        'batch_size': 5,
+        'client_learning_rate': 0.1,
+        'server_optimizer': 'sgd',
+        'server_learning_rate': 1.0,
+        'evaluate_every': 2,
+        'checkpoint_every': 2,
+    }
+    return Config(
+        DataConfig(unseen_fraction=0.2),
+        ModelConfig(model='mlp'),
+        TrainingConfig(**{**defaults, **training}),
+    )
+
+
+def numpy_round(weights, cohort, learning_rate):
+    """One round of federated averaging of softmax regression."""
+    updates, sizes = [], []
+    for i in range(len(cohort)):
+        kernel, bias = (w.astype(np.float64) for w in weights)
+        rows = range(cohort.row_splits[i], cohort.row_splits[i + 1])
+        for start in range(0, len(rows), cohort.batch_size):
+            some = list(rows[start : start + cohort.batch_size])
+            x, y = cohort.examples['x'][some], cohort.examples['y'][some]
+            logits = x @ kernel + bias
+            p = np.exp(logits - logits.max(axis=1, keepdims=True))
+            p /= p.sum(axis=1, keepdims=True)
+            p[np.arange(len(y)), y] -= 1
+            kernel = kernel - learning_rate * x.T @ p / len(y)
+            bias = bias - learning_rate * p.mean(axis=0)
+        updates.append((kernel, bias))
+        sizes.append(len(rows))
+    return [
+        np.average(part, axis=0, weights=sizes) for part in zip(*updates, strict=True)
+    ]
+
+
+def test_rounds_are_federated_averaging(monkeypatch):
+    cohorts = []
+    make = loop._cohort
+
+    def spy(*arguments):
+        cohorts.append(make(*arguments))
+        return cohorts[-1]
+
+    monkeypatch.setattr(loop, '_cohort', spy)
+    result = loop.train(make_config(), data=make_data())
+    weights = [np.zeros((SIZE, CLASSES)), np.zeros(CLASSES)]
+    for cohort in cohorts:
+        weights = numpy_round(weights, cohort, 0.1)
+    for found, expected in zip(result.network.get_weights(), weights, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert len(cohorts) == 4
+
+
+def test_rows_hold_what_was_measured():
+    data = make_data()
+    result = loop.train(make_config(), data=data)
+    assert [row['round'] for row in result.rows] == [0, 1, 2, 3, 4]
+    evaluated = [r['round'] for r in result.rows if r['unseen/accuracy'] is not None]
+    assert evaluated == [0, 2, 4]
+    kernel, bias = result.network.get_weights()
+    correct = np.argmax(data.x @ kernel + bias, axis=1) == data.y
+    unseen = np.isin(data.client_of_row, result.setup.unseen)
+    last = result.rows[-1]
+    assert last['unseen/accuracy'] == pytest.approx(correct[unseen].mean())
+    assert last['seen/accuracy'] == pytest.approx(
+        correct[~unseen & ~data.is_train].mean()
+    )
+    by_client = correct[unseen].reshape(2, -1).mean(axis=1)
+    assert last['unseen/accuracy_per_client'] == pytest.approx(by_client.mean())
+    names = [data.client_ids[c] for c in result.setup.unseen]
+    assert result.client_accuracy['unseen'] == pytest.approx(
+        dict(zip(names, by_client, strict=True))
+    )
+    # 3 clients x (5 x 3 + 3) weights x 4 bytes
+    assert last['bytes/up'] == last['bytes/down'] == 3 * 18 * 4
+
+
+def test_unseen_clients_never_train():
+    result = loop.train(make_config(), data=make_data())
+    config = make_config().training
+    for round_number in range(1, 30):
+        cohort = loop._cohort(config, result.setup, round_number)
+        unseen = np.isin(result.setup.data.client_of_row, result.setup.unseen)
+        banned = {row.tobytes() for row in result.setup.data.x[unseen]}
+        assert not banned & {row.tobytes() for row in cohort.examples['x']}
+
+
+def _without_time(path):
+    return [
+        {k: v for k, v in row.items() if not k.startswith('time/')}
+        for row in records.read(path / 'metrics.csv')
+    ]
+
+
+def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, monkeypatch):
+    data, config = make_data(), make_config(rounds=7)
+    config = dataclasses.replace(
+        config, model=ModelConfig(model='mlp', hidden_units=(6,), dropout=0.3)
+    )
+    loop.train(config, tmp_path / 'whole', data=data)
+    make = loop._cohort
+
+    def fail_at_six(training, setup, round_number):
+        if round_number == 6:
+            raise KeyboardInterrupt
+        return make(training, setup, round_number)
+
+    monkeypatch.setattr(loop, '_cohort', fail_at_six)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(config, tmp_path / 'parts', data=data)
+    assert checkpoints.rounds(tmp_path / 'parts' / 'checkpoints') == [2, 4]
+    monkeypatch.setattr(loop, '_cohort', make)
+    loop.train(config, tmp_path / 'parts', data=data)
+    whole, parts = (
+        dict(np.load(tmp_path / name / 'checkpoints' / 'round_000007.npz'))
+        for name in ('whole', 'parts')
+    )
+    assert whole.keys() == parts.keys()
+    for name in whole:
+        np.testing.assert_array_equal(whole[name], parts[name])
+    assert _without_time(tmp_path / 'whole') == _without_time(tmp_path / 'parts')
+
+
+def test_a_run_leaves_a_report_and_a_model(tmp_path):
+    data = make_data()
+    result = loop.train(make_config(), tmp_path / 'run', data=data)
+    page = (tmp_path / 'run' / 'report.html').read_text()
+    assert page.count('<svg') == 3
+    assert 'src=' not in page and 'href="http' not in page
+    model = tf.saved_model.load(str(tmp_path / 'run' / 'model'))
+    kernel, bias = result.network.get_weights()
+    np.testing.assert_allclose(
+        model(data.x[:7])['logits'], data.x[:7] @ kernel + bias, rtol=1e-5, atol=1e-6
+    )
+    served = model.signatures['serving_default'](inputs=tf.constant(data.x[:7]))
+    np.testing.assert_allclose(served['probabilities'].numpy().sum(axis=1), 1, 1e-6)
+
+
+def test_early_stopping_counts_evaluations_without_a_better_one():
+    config = TrainingConfig(early_stop_patience=2)
+
+    def stopped(*accuracies):
+        rows = [{'seen/accuracy': a} for a in accuracies] + [{'seen/accuracy': None}]
+        return loop.stopped_early(config, rows)
+
+    assert not stopped()
+    assert not stopped(0.1, 0.3, 0.3)
+    assert stopped(0.1, 0.3, 0.3, 0.3)
+    assert not stopped(0.3, 0.2, 0.4, 0.1)
+    assert not loop.stopped_early(TrainingConfig(), [{'seen/accuracy': 0.1}] * 99)
+
+
+def test_early_stopping_ends_a_run(tmp_path):
+    # With this learning rate on the server nothing changes.
+    config = make_config(rounds=50, early_stop_patience=3, server_learning_rate=1e-12)
+    network = ModelConfig(model='mlp', hidden_units=(6,))
+    config = dataclasses.replace(config, model=network)
+    result = loop.train(config, tmp_path / 'run', data=make_data())
+    assert result.rows[-1]['round'] == 6
+    again = loop.train(config, tmp_path / 'run', data=make_data())
+    assert again.rows == result.rows
+
+
+def test_more_clients_a_round_than_there_are():
+    with pytest.raises(UserError, match='has 8 clients to train on'):
+        loop.train(make_config(clients_per_round=9), data=make_data())
+
+
+def test_a_client_without_training_examples_takes_part():
+    data = make_data()
+    data = dataclasses.replace(
+        data,
+        num_train=np.where(np.arange(CLIENTS) % 2, 0, TRAIN),
+        num_test=np.where(np.arange(CLIENTS) % 2, TRAIN + TEST, TEST),
+    )
+    result = loop.train(make_config(clients_per_round=8), data=data)
+    assert all(np.isfinite(w).all() for w in result.network.get_weights())
+
+
+def test_a_head_of_ones_own_needs_a_backbone():
+    config = make_config()
+    with pytest.raises(UserError, match='head'):
+        loop.train(config, data=make_data(), head=lambda size, classes: None)

@@ -1,0 +1,99 @@
+"""Options dataclasses as flags, and their checks."""
+
+import dataclasses
+
+import pytest
+from absl import flags
+
+from tff_transfer.errors import UserError
+from tff_transfer.training import options
+from tff_transfer.training.options import option
+
+
+@dataclasses.dataclass(frozen=True)
+class _Inner:
+    sizes: tuple[int, ...] = option((), 'Sizes.', at_least=1)
+    rate: float = option(0.5, 'A rate.', at_least=0, below=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Outer:
+    inner: _Inner = _Inner()
+    name: str = option('red', 'A name.', choices=('red', 'green'))
+    count: int | None = option(None, 'A count.', at_least=1)
+    switch: bool = option(True, 'A switch.')
+
+
+@pytest.fixture
+def parse(monkeypatch):
+    values = flags.FlagValues()
+    monkeypatch.setattr(flags, 'FLAGS', values)
+    for name in ('string', 'integer', 'float', 'bool', 'enum'):
+        define = getattr(flags, f'DEFINE_{name}')
+        monkeypatch.setattr(
+            flags,
+            f'DEFINE_{name}',
+            lambda *a, _define=define, **k: _define(*a, flag_values=values, **k),
+        )
+    define_any = flags.DEFINE
+    monkeypatch.setattr(
+        flags, 'DEFINE', lambda *a, **k: define_any(*a, flag_values=values, **k)
+    )
+    options.define_flags(_Outer)
+
+    def parse(*arguments):
+        values(['program', *arguments])
+        return options.from_flags(_Outer, values)
+
+    return parse
+
+
+def test_without_flags_the_defaults_stand(parse):
+    assert parse() == _Outer()
+
+
+def test_flags_are_typed(parse):
+    outer = parse(
+        '--sizes=512,256', '--rate=0.25', '--name=green', '--count=3', '--noswitch'
+    )
+    expected = _Outer(_Inner((512, 256), 0.25), 'green', 3, False)
+    assert outer == expected
+
+
+def test_a_flag_of_another_type_is_an_error_that_names_it(parse):
+    with pytest.raises(flags.Error, match='--count'):
+        parse('--count=many')
+    with pytest.raises(flags.Error, match='--sizes'):
+        parse('--sizes=1,b')
+
+
+def test_from_dict_undoes_asdict():
+    outer = _Outer(_Inner((3, 4), 0.1), 'green', 2, False)
+    assert options.from_dict(_Outer, dataclasses.asdict(outer)) == outer
+
+
+@pytest.mark.parametrize(
+    ('value', 'part'),
+    [
+        (_Inner(rate=1.0), '--rate is 1.0, but must be below 1'),
+        (_Inner(rate=float('nan')), '--rate is nan'),
+        (_Inner(rate='x'), "--rate is 'x', but must be of type float"),
+        (_Inner(sizes=(3, 0)), '--sizes is 0, but must be at least 1'),
+        (_Outer(name='gren'), 'must be one of red, green; did you mean green?'),
+        (_Outer(count=True), '--count is True, but must be of type int'),
+        (_Outer(count=0), '--count is 0'),
+    ],
+)
+def test_check_refuses(value, part):
+    if isinstance(value, _Outer):
+        value = dataclasses.make_dataclass(
+            'Flat', [(f.name, f.type, f) for f in dataclasses.fields(_Outer)[1:]]
+        )(*dataclasses.astuple(value)[1:])
+    with pytest.raises(UserError) as caught:
+        options.check(value)
+    assert part in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+def test_check_accepts_none_where_the_type_does():
+    options.check(_Inner())
