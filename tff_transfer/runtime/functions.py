@@ -1,0 +1,454 @@
+"""A plan's phases as functions to be traced: one of the server, one of the clients."""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+from tensorflow_federated.python.common_libs import structure
+from tensorflow_federated.python.core.impl.compiler import building_blocks as bb
+
+from tff_transfer.runtime import aggregations, arguments
+from tff_transfer.runtime.evaluation import Evaluator
+from tff_transfer.runtime.plan import Phase, Plan, of_clients
+from tff_transfer.runtime.sequences import Sequence, from_arrays, leaves, one_of, pack
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part of the parameter that is either the server's or of each client.
+
+    Attributes:
+      type: Its type, without a placement.
+      at_clients: Whether each client has a value of its own.
+    """
+
+    type: tff.Type
+    at_clients: bool
+
+
+def parameter_parts(type_spec: tff.Type | None) -> list[Part]:
+    """Returns the parts of a parameter, in order."""
+    return [
+        Part(
+            leaf.member if isinstance(leaf, tff.FederatedType) else leaf,
+            of_clients(leaf),
+        )
+        for leaf in arguments.leaf_types(type_spec)
+    ]
+
+
+def member(type_spec: tff.Type) -> tff.Type:
+    """Returns a type without its placements."""
+    if isinstance(type_spec, tff.FederatedType):
+        return type_spec.member
+    if isinstance(type_spec, tff.StructType):
+        return tff.StructType(
+            [
+                (n, member(e)) if n else member(e)
+                for n, e in structure.iter_elements(type_spec)
+            ]
+        )
+    return type_spec
+
+
+class _Lazy(collections.abc.MutableMapping):
+    """The values of names: known ones, and calls, evaluated when asked for, once."""
+
+    def __init__(self, known: dict, compute: Callable[[str], object]):
+        self._values = dict(known)
+        self._compute = compute
+
+    def __getitem__(self, name):
+        if name not in self._values:
+            self._values[name] = self._compute(name)
+        return self._values[name]
+
+    def __setitem__(self, name, value):
+        self._values[name] = value
+
+    def __delitem__(self, name):
+        del self._values[name]
+
+    def __iter__(self):
+        return iter(self._values)
+
+    def __len__(self):
+        return len(self._values)
+
+
+class Functions:
+    """What runs in each phase, on flat lists of tensors.
+
+    Attributes:
+      traces: How many functions were traced.
+    """
+
+    def __init__(self, plan: Plan, parameter_type: tff.Type | None, name: str):
+        self._plan = plan
+        self._parts = parameter_parts(parameter_type)
+        self._parameter_type = parameter_type
+        self._evaluator = Evaluator(name)
+        self.traces = 0
+
+    def server(
+        self, phase: Phase, last: bool
+    ) -> tf.types.experimental.ConcreteFunction:
+        """Traces what the server does.
+
+        Args:
+          phase: The phase.
+          last: Whether it gives the result.
+
+        Returns:
+          A function of the server's part of the parameter, `phase.server_inputs`
+          and the states of `phase.reported` to `phase.exports` and, if `last`, the
+          server's part of the result.
+        """
+        state_types = [self.state_type(n) for n in phase.reported]
+        specs = [
+            *self._server_specs(),
+            *self._call_specs(phase.server_inputs),
+            *(s for t in state_types for s in arguments.specs(t)),
+        ]
+
+        def run(*flat):
+            self.traces += 1
+            flat = iter(flat)
+            scope = self._scope(self._parameter(flat), phase.server_inputs, flat)
+            for name, state_type in zip(phase.reported, state_types, strict=True):
+                state = pack(flat, state_type)
+                aggregation, _ = self._aggregation(name, scope)
+                scope[name] = aggregation.report(state)
+            values = [scope[n] for n in phase.exports]
+            if last:
+                values += [
+                    self._evaluator.evaluate(o.block, scope)
+                    for o in self._plan.outputs
+                    if not o.at_clients
+                ]
+            return [
+                leaf.dataset() if isinstance(leaf, Sequence) else tf.identity(leaf)
+                for value in values
+                for leaf in leaves(value)
+            ]
+
+        return _trace(run, specs)
+
+    def clients(self, phase: Phase) -> tf.types.experimental.ConcreteFunction:
+        """Traces what a block of clients does, one client after another.
+
+        Args:
+          phase: The phase.
+
+        Returns:
+          A function of the number of clients, the server's part of the parameter,
+          `phase.client_inputs`, the clients' part of the parameter and
+          `phase.carried`, to the states of `phase.aggregates` and, stacked, each
+          client's `phase.stored` and `phase.outputs`.
+        """
+        carried_types = [self._type_of(n) for n in phase.carried]
+        state_types = [self.state_type(n) for n in phase.aggregates]
+        kept_types = self.kept_types(phase)
+        client_parts = [p.type for p in self._parts if p.at_clients]
+        specs = [
+            tf.TensorSpec([], tf.int64),
+            *self._server_specs(),
+            *self._call_specs(phase.client_inputs),
+            *(s for t in client_parts for s in arguments.client_specs(t)),
+            *(s for t in carried_types for s in arguments.client_specs(t)),
+        ]
+        kept_leaves = [leaf for t in kept_types for leaf in arguments.leaf_types(t)]
+
+        def run(clients, *flat):
+            self.traces += 1
+            flat = iter(flat)
+            server = [
+                None if p.at_clients else self._server_value(flat, p.type)
+                for p in self._parts
+            ]
+            known = {n: pack(flat, self._type_of(n)) for n in phase.client_inputs}
+            of_parts = [_take(flat, arguments.client_specs(t)) for t in client_parts]
+            of_calls = [_take(flat, arguments.client_specs(t)) for t in carried_types]
+
+            def scope_of(client):
+                mine = iter(
+                    _client_value(a, t, client)
+                    for a, t in zip(of_parts, client_parts, strict=True)
+                )
+                parts = [
+                    next(mine) if p.at_clients else value
+                    for p, value in zip(self._parts, server, strict=True)
+                ]
+                carried = {
+                    n: _client_value(a, t, client)
+                    for n, a, t in zip(
+                        phase.carried, of_calls, carried_types, strict=True
+                    )
+                }
+                return self._scope(parts, (), iter(()), {**known, **carried})
+
+            def zeros():
+                # Depends on no client: the parameter's clients' parts are not read.
+                scope = self._scope(server, (), iter(()), known)
+                return [
+                    tf.convert_to_tensor(leaf)
+                    for name in phase.aggregates
+                    for leaf in leaves(self._aggregation(name, scope)[0].zero())
+                ]
+
+            def body(client, states, stacks):
+                scope = scope_of(client)
+                states = iter(states)
+                new = []
+                for name, state_type in zip(phase.aggregates, state_types, strict=True):
+                    aggregation, value = self._aggregation(name, scope)
+                    state = pack(states, state_type)
+                    new.extend(leaves(aggregation.accumulate(state, value())))
+                kept = [scope[n] for n in phase.stored]
+                kept += [
+                    self._evaluator.evaluate(self._plan.outputs[i].block, scope)
+                    for i in phase.outputs
+                ]
+                kept = [leaf for value in kept for leaf in leaves(value)]
+                stacks = [
+                    stack
+                    for value, leaf, stack in zip(
+                        kept, kept_leaves, _grouped(stacks, kept_leaves), strict=True
+                    )
+                    for stack in _write(stack, client, value, leaf)
+                ]
+                return client + 1, new, stacks
+
+            stacks = [s for leaf in kept_leaves for s in _stacks(leaf, clients)]
+            state_shapes = [s.shape for t in state_types for s in arguments.specs(t)]
+            _, states, stacks = tf.while_loop(
+                lambda client, *_: client < clients,
+                body,
+                (tf.constant(0, tf.int64), zeros(), stacks),
+                shape_invariants=(
+                    tf.TensorShape([]),
+                    state_shapes,
+                    [tf.TensorShape(None)] * len(stacks),
+                ),
+                parallel_iterations=1,
+            )
+            read = [
+                tensor
+                for leaf, stack in zip(
+                    kept_leaves, _grouped(stacks, kept_leaves), strict=True
+                )
+                for tensor in _read(stack, leaf)
+            ]
+            return [*states, *read]
+
+        return _trace(run, specs)
+
+    def merge(self, phase: Phase) -> tf.types.experimental.ConcreteFunction:
+        """Traces how two blocks' states of `phase.aggregates` become one.
+
+        The function's arguments are the server's part of the parameter,
+        `phase.client_inputs` and both blocks' states.
+        """
+        state_types = [self.state_type(n) for n in phase.aggregates]
+        states = [s for t in state_types for s in arguments.specs(t)]
+        specs = [
+            *self._server_specs(),
+            *self._call_specs(phase.client_inputs),
+            *states,
+            *states,
+        ]
+
+        def run(*flat):
+            self.traces += 1
+            flat = iter(flat)
+            scope = self._scope(self._parameter(flat), phase.client_inputs, flat)
+            first = [pack(flat, t) for t in state_types]
+            second = [pack(flat, t) for t in state_types]
+            merged = [
+                self._aggregation(name, scope)[0].merge(a, b)
+                for name, a, b in zip(phase.aggregates, first, second, strict=True)
+            ]
+            return [leaf for value in merged for leaf in leaves(value)]
+
+        return _trace(run, specs)
+
+    def kept_types(self, phase: Phase) -> list[tff.Type]:
+        """Returns the types of what each client gives: stored calls, then outputs."""
+        outputs = [self._plan.outputs[i].block.type_signature for i in phase.outputs]
+        return [*map(self._type_of, phase.stored), *map(member, outputs)]
+
+    def state_type(self, name: str) -> tff.Type:
+        """Returns the type of an aggregation's state."""
+        call = self._plan.calls[name]
+        argument = call.argument.type_signature
+        uri = call.function.uri
+        if uri == 'federated_aggregate':
+            return argument[1]
+        if uri == 'federated_mean':
+            return tff.StructType([argument.member, np.float32])
+        if uri == 'federated_weighted_mean':
+            return tff.StructType([argument[0].member, argument[1].member])
+        if isinstance(argument, tff.FederatedType):
+            return argument.member
+        return argument[0].member
+
+    def _type_of(self, name: str) -> tff.Type:
+        return member(self._plan.calls[name].type_signature)
+
+    def _server_specs(self) -> list[tf.TensorSpec]:
+        return [
+            s for p in self._parts if not p.at_clients for s in arguments.specs(p.type)
+        ]
+
+    def _call_specs(self, names) -> list[tf.TensorSpec]:
+        return [s for n in names for s in arguments.specs(self._type_of(n))]
+
+    def _server_value(self, flat: Iterator, type_spec: tff.Type):
+        parts = [
+            _client_value(_take(flat, arguments.client_specs(leaf)), leaf, 0)
+            if isinstance(leaf, tff.SequenceType)
+            else next(flat)
+            for leaf in arguments.leaf_types(type_spec)
+        ]
+        return pack(iter(parts), type_spec)
+
+    def _parameter(self, flat: Iterator) -> list:
+        return [
+            None if p.at_clients else self._server_value(flat, p.type)
+            for p in self._parts
+        ]
+
+    def _scope(self, parts: list, names, flat: Iterator, known: dict | None = None):
+        known = dict(known or {})
+        if self._plan.parameter is not None:
+            known[self._plan.parameter] = pack(iter(parts), _open(self._parameter_type))
+        for name in names:
+            known[name] = pack(flat, self._type_of(name))
+        scope = collections.ChainMap(
+            _Lazy(
+                known,
+                lambda name: self._evaluator.evaluate(self._plan.calls[name], scope),
+            )
+        )
+        return scope
+
+    def _aggregation(self, name: str, scope):
+        """Returns a call's aggregation and a function to a client's value for it."""
+        call = self._plan.calls[name]
+        argument, uri = call.argument, call.function.uri
+
+        def field(index):
+            block = bb.Selection(argument, index=index)
+            if isinstance(argument, bb.Struct):
+                block = argument[index]
+            return self._evaluator.evaluate(block, scope)
+
+        def whole():
+            return self._evaluator.evaluate(argument, scope)
+
+        def first():
+            return field(0)
+
+        kind = argument.type_signature
+        if uri == 'federated_sum':
+            return aggregations.summation(kind.member), whole
+        if uri == 'federated_mean':
+            return aggregations.mean(kind.member, None), whole
+        if uri == 'federated_weighted_mean':
+            return aggregations.mean(kind[0].member, kind[1].member), whole
+        if uri == 'federated_min':
+            return aggregations.extremum(kind.member, tf.minimum, 'max'), whole
+        if uri == 'federated_max':
+            return aggregations.extremum(kind.member, tf.maximum, 'min'), whole
+        if uri == 'federated_aggregate':
+            return aggregations.general(*map(field, range(1, 5))), first
+        make = {
+            'federated_secure_sum': aggregations.secure_sum,
+            'federated_secure_sum_bitwidth': aggregations.secure_sum_bitwidth,
+            'federated_secure_modular_sum': aggregations.secure_modular_sum,
+        }[uri]
+        return make(kind[0].member, field(1)), first
+
+
+def _trace(run: Callable, specs: list[tf.TensorSpec]):
+    return tf.function(
+        run, input_signature=specs, autograph=False
+    ).get_concrete_function()
+
+
+def _open(type_spec: tff.Type) -> tff.Type:
+    """Returns a parameter's type with federated types as leaves."""
+    if isinstance(type_spec, tff.FederatedType):
+        return tff.TensorType(np.int32)
+    if isinstance(type_spec, tff.StructType):
+        return tff.StructType(
+            [
+                (n, _open(e)) if n else _open(e)
+                for n, e in structure.iter_elements(type_spec)
+            ]
+        )
+    return type_spec
+
+
+def _take(flat: Iterator, specs: list) -> list:
+    return [next(flat) for _ in specs]
+
+
+def _client_value(arrays: list[tf.Tensor], type_spec: tff.Type, client):
+    """Returns one client's value from the arrays of all."""
+    arrays = iter(arrays)
+    parts = []
+    for leaf in arguments.leaf_types(type_spec):
+        mine = _take(arrays, arguments.client_specs(leaf))
+        if isinstance(leaf, tff.SequenceType):
+            parts.append(from_arrays(leaf.element, mine, client))
+        else:
+            parts.append(one_of(mine, leaf, client))
+    return pack(iter(parts), type_spec)
+
+
+# What clients give is kept in tensor arrays: one, stacked, where the shape is known,
+# and two, of the entries and of the shapes, where it is not.
+
+
+def _is_stacked(leaf: tff.TensorType) -> bool:
+    return arguments.layout(leaf) == 'stacked'
+
+
+def _stacks(leaf: tff.TensorType, clients) -> list[tf.TensorArray]:
+    dtype, size = arguments.tf_dtype(leaf), tf.cast(clients, tf.int32)
+    if _is_stacked(leaf):
+        return [tf.TensorArray(dtype, size, element_shape=leaf.shape)]
+    rank = None if leaf.shape is None else len(leaf.shape)
+    return [
+        tf.TensorArray(dtype, size, element_shape=[None], infer_shape=False),
+        tf.TensorArray(tf.int64, size, element_shape=[rank], infer_shape=False),
+    ]
+
+
+def _grouped(stacks: list, leaf_types: list) -> list[list]:
+    stacks = iter(stacks)
+    return [
+        [next(stacks)] if _is_stacked(leaf) else [next(stacks), next(stacks)]
+        for leaf in leaf_types
+    ]
+
+
+def _write(stacks: list[tf.TensorArray], client, value, leaf) -> list[tf.TensorArray]:
+    index = tf.cast(client, tf.int32)
+    if _is_stacked(leaf):
+        return [stacks[0].write(index, value)]
+    entries, shapes = stacks
+    return [
+        entries.write(index, tf.reshape(value, [-1])),
+        shapes.write(index, tf.shape(value, tf.int64)),
+    ]
+
+
+def _read(stacks: list[tf.TensorArray], leaf) -> list[tf.Tensor]:
+    if _is_stacked(leaf):
+        return [stacks[0].stack()]
+    return [stacks[0].concat(), stacks[1].stack()]

@@ -1,0 +1,285 @@
+"""A TFF computation that was compiled, and its runs over blocks of clients."""
+
+import concurrent.futures
+import dataclasses
+import threading
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+from tensorflow_federated.python.common_libs import structure
+from tensorflow_federated.python.core.impl.types import type_conversions
+
+from tff_transfer.runtime import arguments
+from tff_transfer.runtime.arguments import ClientSequences, ClientTensors
+from tff_transfer.runtime.functions import Functions, member, parameter_parts
+from tff_transfer.runtime.plan import Phase, Plan, of_clients
+from tff_transfer.runtime.sequences import pack
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How programs run.
+
+    Attributes:
+      threads: How many blocks of clients run at a time on one device.
+      block_bytes: The most bytes of client data of one block, about.
+      default_num_clients: How many clients there are where no argument says it.
+    """
+
+    threads: int
+    block_bytes: int
+    default_num_clients: int = 0
+
+
+class Program:
+    """A computation, compiled phase by phase when it is first run.
+
+    Attributes:
+      name: What the computation is called in errors.
+    """
+
+    def __init__(self, comp, settings: Settings):
+        """Plans a computation.
+
+        Args:
+          comp: A `tff.Computation`.
+          settings: How it runs.
+        """
+        self.name = 'computation ' + _shorten(comp.type_signature)
+        self._type = comp.type_signature
+        self._settings = settings
+        self._plan = Plan(comp.to_building_block())
+        self._parts = parameter_parts(self._type.parameter)
+        self._functions = Functions(self._plan, self._type.parameter, self.name)
+        self._compiled: dict = {}
+        self._lock = threading.RLock()
+
+    @property
+    def traces(self) -> int:
+        """How many functions were traced so far."""
+        return self._functions.traces
+
+    def __call__(self, argument):
+        """Runs the computation.
+
+        Args:
+          argument: The value of the parameter, or None.
+
+        Returns:
+          The result, in TFF's containers.
+        """
+        server, clients, count = self._encode(argument)
+        server = [tf.convert_to_tensor(a) for a in server]
+        calls: dict[str, list[tf.Tensor]] = {}
+        carried: dict[str, list[ClientTensors]] = {}
+        states: list[tf.Tensor] = []
+        outputs: dict[int, list] = {}
+        for number, phase in enumerate(self._plan.phases):
+            last = number == len(self._plan.phases) - 1
+            flat = [*server, *_joined(calls, phase.server_inputs), *states]
+            results = list(self._function('server', phase, last)(*flat))
+            for name in phase.exports:
+                size = self._size(name)
+                calls[name], results = results[:size], results[size:]
+            if phase.has_clients:
+                states, kept = self._run_clients(
+                    phase, server, calls, clients, carried, count
+                )
+                for name in phase.stored:
+                    size = self._size(name)
+                    carried[name], kept = kept[:size], kept[size:]
+                for index in phase.outputs:
+                    size = len(_leaves(self._plan.outputs[index].block.type_signature))
+                    outputs[index], kept = kept[:size], kept[size:]
+        return self._result(results, outputs, count)
+
+    def _function(self, kind: str, phase: Phase, last: bool = False):
+        key = kind, id(phase)
+        if key not in self._compiled:
+            with self._lock:
+                if key not in self._compiled:
+                    if kind == 'server':
+                        compiled = self._functions.server(phase, last)
+                    else:
+                        compiled = getattr(self._functions, kind)(phase)
+                    self._compiled[key] = compiled
+        return self._compiled[key]
+
+    def _size(self, name: str) -> int:
+        return len(_leaves(self._plan.calls[name].type_signature))
+
+    def _encode(self, argument):
+        """Returns the server's arrays, the clients' leaves and how many clients."""
+        server, clients = [], []
+        if self._type.parameter is None:
+            return server, clients, self._settings.default_num_clients
+        values = arguments.leaf_values(argument, self._type.parameter, 'the argument')
+        for (value, where), part in zip(values, self._parts, strict=True):
+            if part.at_clients:
+                clients.extend(arguments.client_values(value, part.type, where))
+            else:
+                server.extend(arguments.server_values(value, part.type, where))
+        counts = {leaf.clients for leaf in clients}
+        if len(counts) > 1:
+            raise TypeError(
+                f'{self.name}: the arguments give values for different numbers of'
+                f' clients: {sorted(counts)}'
+            )
+        return server, clients, (counts or {self._settings.default_num_clients}).pop()
+
+    def _run_clients(self, phase, server, calls, clients, carried, count):
+        """Runs the clients' part of a phase; returns states and what is kept."""
+        function = self._function('clients', phase)
+        inputs = [*server, *_joined(calls, phase.client_inputs)]
+        leaves = [*clients, *(leaf for name in phase.carried for leaf in carried[name])]
+
+        def run(block):
+            first, last = block
+            arrays = [a for leaf in leaves for a in leaf.part(first, last)]
+            tensors = [tf.convert_to_tensor(a) for a in arrays]
+            return function(tf.constant(last - first, tf.int64), *inputs, *tensors)
+
+        blocks = self._blocks(leaves, count)
+        types = [t for n in phase.aggregates for t in _state(self._functions, n)]
+        kept_types = [
+            leaf
+            for t in self._functions.kept_types(phase)
+            for leaf in arguments.leaf_types(t)
+        ]
+        states, kept = None, [[] for _ in kept_types]
+        for result in _in_order(run, blocks, self._settings.threads):
+            new = list(result[: len(types)])
+            if states is None:
+                states = new
+            elif states:
+                merge = self._function('merge', phase)
+                states = list(merge(*inputs, *states, *new))
+            rest = iter(result[len(types) :])
+            for column, leaf in zip(kept, kept_types, strict=True):
+                column.append(_collect(rest, leaf))
+        return states, [
+            _join(column, leaf, count)
+            for column, leaf in zip(kept, kept_types, strict=True)
+        ]
+
+    def _blocks(self, leaves, count: int) -> list[tuple[int, int]]:
+        """Returns which clients run together, the same for the same sizes."""
+        sequences = [leaf for leaf in leaves if isinstance(leaf, ClientSequences)]
+        if count == 0 or not sequences:
+            return [(0, count)]
+        size = sum(leaf.nbytes() for leaf in sequences)
+        # A client costs something even if it holds nothing.
+        ends = np.cumsum(size + max(size.mean(), 1.0) * 0.01)
+        wanted = max(
+            self._settings.threads, int(size.sum() // self._settings.block_bytes)
+        )
+        marks = ends[-1] * np.arange(1, wanted) / wanted
+        cuts = np.unique([0, *np.searchsorted(ends, marks, side='left') + 1, count])
+        cuts = cuts[cuts <= count].tolist()
+        return list(zip(cuts[:-1], cuts[1:], strict=True))
+
+    def _result(self, server: list, outputs: dict, count: int):
+        server = iter(server)
+        flat = []
+        for index, output in enumerate(self._plan.outputs):
+            type_spec = output.block.type_signature
+            if output.at_clients:
+                inner = type_spec.member
+                columns = [
+                    iter(_unstack(c, t))
+                    for c, t in zip(
+                        outputs[index], arguments.leaf_types(inner), strict=True
+                    )
+                ]
+                flat.append(
+                    [
+                        pack(iter([next(c) for c in columns]), inner)
+                        for _ in range(count)
+                    ]
+                )
+            else:
+                for leaf in _leaves(type_spec):
+                    value = next(server)
+                    if isinstance(leaf, tff.SequenceType):
+                        flat.append(list(value))
+                    else:
+                        flat.append(value.numpy())
+        result = _pack_result(iter(flat), self._type.result)
+        return type_conversions.type_to_py_container(result, self._type.result)
+
+
+def _pack_result(flat, type_spec):
+    if isinstance(type_spec, tff.FederatedType) and of_clients(type_spec):
+        return next(flat)
+    if isinstance(type_spec, tff.FederatedType):
+        return pack(flat, type_spec.member)
+    if isinstance(type_spec, tff.StructType):
+        return structure.Struct(
+            [(n, _pack_result(flat, e)) for n, e in structure.iter_elements(type_spec)]
+        )
+    return next(flat)
+
+
+def _leaves(type_spec: tff.Type) -> list[tff.Type]:
+    return arguments.leaf_types(member(type_spec))
+
+
+def _state(functions: Functions, name: str) -> list[tff.Type]:
+    return arguments.leaf_types(functions.state_type(name))
+
+
+def _joined(calls: dict, names) -> list[tf.Tensor]:
+    return [tensor for name in names for tensor in calls[name]]
+
+
+def _in_order(run, blocks, threads: int):
+    """Yields the results of blocks, in order, with a few under way at a time."""
+    if len(blocks) == 1 or threads == 1:
+        yield from map(run, blocks)
+        return
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        waiting = []
+        for block in blocks:
+            waiting.append(pool.submit(run, block))
+            if len(waiting) > threads:
+                yield waiting.pop(0).result()
+        for future in waiting:
+            yield future.result()
+
+
+def _collect(results, leaf: tff.TensorType) -> list[np.ndarray]:
+    """Returns the values that a block's clients gave for one leaf, as arrays."""
+    if arguments.layout(leaf) == 'stacked':
+        return [next(results).numpy()]
+    entries, shapes = next(results).numpy(), next(results).numpy()
+    return [entries, shapes]
+
+
+def _join(column: list, leaf: tff.TensorType, count: int) -> ClientTensors:
+    if arguments.layout(leaf) == 'stacked':
+        return ClientTensors((np.concatenate([c[0] for c in column]),), count)
+    values = []
+    for entries, shapes in column:
+        ends = np.cumsum(np.prod(shapes, axis=1, dtype=np.int64))[:-1]
+        values += [
+            part.reshape(shape)
+            for part, shape in zip(np.split(entries, ends), shapes, strict=True)
+        ]
+    return ClientTensors(arguments.concatenate(values, leaf), count)
+
+
+def _unstack(column: ClientTensors, leaf: tff.TensorType):
+    """Yields each client's value."""
+    values, *rest = column.arrays
+    for client in range(column.clients):
+        if not rest:
+            yield values[client]
+            continue
+        value = values[rest[0][client] : rest[0][client + 1]]
+        yield value.reshape(rest[1][client]) if len(rest) > 1 else value
+
+
+def _shorten(type_signature) -> str:
+    text = type_signature.compact_representation()
+    return text if len(text) < 160 else f'{text[:80]}...{text[-60:]}'
