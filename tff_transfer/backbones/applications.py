@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_transfer import randomness
-from tff_transfer.errors import UserError
+from tff_transfer.errors import UserError, one_line
 
 
 def families() -> dict[str, str]:
@@ -56,7 +56,7 @@ def build(
     except ValueError as error:
         raise UserError(
             f'backbone {name} cannot be built for images of {image_size}:'
-            f' {" ".join(str(error).split())}'
+            f' {one_line(error)}'
         ) from error
     if weights == 'random':
         _draw_weights(network, seed)
@@ -66,7 +66,7 @@ def build(
     except Exception as error:  # HDF5, TensorFlow and Keras each raise their own.
         raise UserError(
             f'backbone {name}: the weights file {weights} does not fit'
-            f' ({" ".join(str(error).split())[:200]}); give the weights without the top'
+            f' ({one_line(error)}); give the weights without the top'
             ' layers'
         ) from error
     return network

@@ -7,7 +7,7 @@ import urllib.request
 import tensorflow as tf
 from tensorflow_hub import compressed_module_resolver
 
-from tff_transfer.errors import UserError
+from tff_transfer.errors import UserError, one_line
 
 # Until the server answers, and between two pieces of what it sends.
 DEADLINE_SECONDS = 8
@@ -56,10 +56,9 @@ def fetch(url: str) -> str:
     try:
         return _Resolver()(url)
     except (OSError, ValueError, tf.errors.OpError) as error:
-        why = ' '.join(str(error).split())
         raise UserError(
             f'backbone {url} is not in the TF-Hub cache and cannot be downloaded'
-            f' ({why}); connect to the network, set TFHUB_CACHE_DIR to a cache that has'
-            ' it, give the path of a SavedModel folder or .tar.gz of it, or use the'
+            f' ({one_line(error)}); connect to the network, set TFHUB_CACHE_DIR to a'
+            ' cache that has it, give the path of a SavedModel folder or .tar.gz of it, or use the'
             ' backbone embedded'
         ) from error

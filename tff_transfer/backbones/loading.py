@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import tempfile
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +13,7 @@ import tensorflow as tf
 from tff_transfer.backbones import applications, download, saved_models
 from tff_transfer.backbones.backbone import Backbone, fingerprint
 from tff_transfer.backbones.preprocessing import Preprocessing
-from tff_transfer.errors import UserError
+from tff_transfer.errors import UserError, one_line
 
 DEFAULT_IMAGE_SIZE = 96
 
@@ -111,7 +112,7 @@ def _shown(handle) -> str:
 
 
 def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
-    sides = (size, size) if isinstance(size, int | np.integer) else tuple(size)
+    sides = tuple(size) if isinstance(size, Sequence) else (size, size)
     if len(sides) != 2 or not all(
         isinstance(side, int | np.integer) and side > 0 for side in sides
     ):
@@ -221,11 +222,10 @@ def _trace(name: str, network, preprocess: Preprocessing):
     try:
         return function.get_concrete_function(images)
     except Exception as error:  # A foreign network may raise anything.
-        why = ' '.join(str(error).split())[:200]
         raise UserError(
             f'backbone {name} cannot be called with images of'
-            f' {preprocess.image_size[0]} x {preprocess.image_size[1]} pixels ({why});'
-            ' give another image size or another backbone'
+            f' {preprocess.image_size[0]} x {preprocess.image_size[1]} pixels'
+            f' ({one_line(error)}); give another image size or another backbone'
         ) from error
 
 

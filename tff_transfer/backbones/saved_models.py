@@ -7,7 +7,7 @@ import tarfile
 import tensorflow as tf
 import tensorflow_hub as hub
 
-from tff_transfer.errors import UserError
+from tff_transfer.errors import UserError, one_line
 
 
 def unpack(archive: pathlib.Path, folder: str) -> pathlib.Path:
@@ -22,7 +22,8 @@ def unpack(archive: pathlib.Path, folder: str) -> pathlib.Path:
             file.extractall(folder)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise UserError(
-            f'backbone {archive} cannot be unpacked ({error}); get the archive again'
+            f'backbone {archive} cannot be unpacked ({one_line(error)});'
+            ' get the archive again'
         ) from error
     found = sorted(pathlib.Path(folder).rglob('saved_model.pb'), key=str)
     if len(found) != 1:
@@ -74,8 +75,9 @@ def read(handle: str, path: str | os.PathLike[str]):
     try:
         module = hub.load(os.fspath(path))
     except Exception as error:  # What TensorFlow raises depends on what is broken.
-        why = ' '.join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f'backbone {handle} is broken ({why}); {mend}') from error
+        raise UserError(
+            f'backbone {handle} is broken ({one_line(error)}); {mend}'
+        ) from error
     if callable(module):
         network, functions = hub.KerasLayer(module), module.__call__.concrete_functions
     else:
