@@ -113,6 +113,7 @@ def test_bad_inputs_are_refused(refused, x, words):
         ([0, np.nan], ['example 1', 'nan', 'missing']),
         ([0, np.inf], ['example 1', 'inf']),
         ([0, 2**40], ['int32']),
+        ([0, 1_000_000], ['1000001 classes', 'from 0 on']),
         ([0, 1, 2], ['3 labels']),
         ([[1, 0], [0, 1]], ['argmax']),
         (['a', 'b'], ['<U1']),

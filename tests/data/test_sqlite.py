@@ -156,6 +156,24 @@ def test_a_quote_in_a_client_id_is_refused(tmp_path, refused):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_place_that_cannot_be_written_is_refused(tmp_path, refused):
+    (tmp_path / 'file').write_text('')
+    with refused(tmp_path / 'file/a.sqlite', 'cannot be written'):
+        sqlite.write(sample(), tmp_path / 'file/a.sqlite')
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path, refused, monkeypatch):
+    path = tmp_path / 'a.sqlite'
+    path.write_text('before')
+    # SQLite then fails as it does on a full disk, with some rows written.
+    monkeypatch.setattr(
+        sqlite, '_SCHEMA', f'PRAGMA max_page_count = 20; {sqlite._SCHEMA}'
+    )
+    with refused(path, 'database or disk is full', 'make room'):
+        sqlite.write(sample(), path)
+    assert path.read_text() == 'before' and os.listdir(tmp_path) == ['a.sqlite']
+
+
 @pytest.fixture
 def written(tmp_path):
     path = tmp_path / 'a.sqlite'

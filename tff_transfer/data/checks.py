@@ -6,6 +6,9 @@ import numpy as np
 
 from tff_transfer.errors import UserError
 
+# A larger label is taken for a mistake, such as an id, unless the caller insists.
+_MOST_CLASSES = 100_000
+
 
 def inputs(name: str, x: np.ndarray) -> np.ndarray:
     """Returns images [n, h, w, c] uint8 or float32, or vectors [n, size] float32."""
@@ -86,6 +89,12 @@ def num_classes(
     """Returns the number of labels, which all of `y` and `class_names` keep to."""
     if num_classes is None:
         num_classes = len(class_names) or int(y.max()) + 1
+        if num_classes > _MOST_CLASSES:
+            raise UserError(
+                f'{name}: the label of example {y.argmax()} is {y.max()}, which would'
+                f' make {num_classes} classes; number the labels from 0 on, or give'
+                ' num_classes'
+            )
     if y.max() >= num_classes:
         raise UserError(
             f'{name}: the label of example {y.argmax()} is {y.max()}, but there are'

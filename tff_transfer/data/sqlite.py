@@ -52,11 +52,14 @@ def write(data: FederatedData, path: str | os.PathLike[str]) -> None:
     `tff.simulation.datasets.load_and_parse_sql_client_data`.
 
     Args:
-      data: What to write; uint8 images are written as floats in [0, 1], 255ths.
+      data: What to write; uint8 images are written as floats in [0, 1], 255ths, with
+        the polarity that they have (federated EMNIST's own is dark ink, 0, on 1).
+        Clients without any example are left out.
       path: The file, which is replaced if it exists.
 
     Raises:
-      UserError: A client's name holds a single quote, on which TFF's queries fail.
+      UserError: A client's name holds a single quote, on which TFF's queries fail, or
+        the file cannot be written; then nothing is left of it.
     """
     for client_id in data.client_ids:
         if "'" in client_id:
@@ -64,6 +67,20 @@ def write(data: FederatedData, path: str | os.PathLike[str]) -> None:
                 f'{path}: TFF cannot read the client id {client_id!r}; rename it so'
                 ' that it holds no single quote'
             )
+    try:
+        with files.replacing(path) as new, _connected(new) as connection:
+            connection.executescript(_SCHEMA)
+            _fill(connection, data)
+            connection.execute(_INDEX)
+            connection.commit()
+    except (OSError, sqlite3.Error) as error:
+        raise UserError(
+            f'{path}: cannot be written: {error}; choose another place or make room'
+        ) from error
+
+
+def _fill(connection: sqlite3.Connection, data: FederatedData) -> None:
+    """Writes all examples and what the schema cannot say."""
     as_emnist = data.x.shape[1:] == (28, 28, 1)
     prefix = 'all_' if as_emnist else ''
     metadata = {
@@ -73,25 +90,21 @@ def write(data: FederatedData, path: str | os.PathLike[str]) -> None:
         'num_classes': data.num_classes,
         'class_names': data.class_names,
     }
-    with files.replacing(path) as new, _connected(new) as connection:
-        connection.executescript(_SCHEMA)
-        connection.execute(
-            'INSERT INTO tff_transfer_metadata VALUES (?)', [json.dumps(metadata)]
-        )
-        for client in progress.bar(range(len(data)), desc='writing', unit='client'):
-            for part, rows in (
-                ('train', data.train_rows(client)),
-                ('test', data.test_rows(client)),
-            ):
-                protos = examples.serialize(data.x[rows], data.y[rows])
-                by_split = {f'{prefix}{part}': protos}
-                if as_emnist:
-                    digits = np.flatnonzero(data.y[rows] < 10)
-                    by_split[f'digits_only_{part}'] = [protos[i] for i in digits]
-                for split, mine in by_split.items():
-                    _insert(connection, split, data.client_ids[client], mine)
-        connection.execute(_INDEX)
-        connection.commit()
+    connection.execute(
+        'INSERT INTO tff_transfer_metadata VALUES (?)', [json.dumps(metadata)]
+    )
+    for client in progress.bar(range(len(data)), desc='writing', unit='client'):
+        for part, rows in (
+            ('train', data.train_rows(client)),
+            ('test', data.test_rows(client)),
+        ):
+            protos = examples.serialize(data.x[rows], data.y[rows])
+            by_split = {f'{prefix}{part}': protos}
+            if as_emnist:
+                digits = np.flatnonzero(data.y[rows] < 10)
+                by_split[f'digits_only_{part}'] = [protos[i] for i in digits]
+            for split, mine in by_split.items():
+                _insert(connection, split, data.client_ids[client], mine)
 
 
 def _insert(connection, split: str, client_id: str, protos: list[bytes]) -> None:
@@ -198,8 +211,8 @@ def read(
     name = name or path.name
     found = splits(path)
     prefix = _only_prefix(path, found) if prefix is None else prefix
-    parts = [None] if prefix is None else [f'{prefix}train', f'{prefix}test']
-    if parts[0] and parts[0] not in found:
+    parts = [] if prefix is None else [f'{prefix}train', f'{prefix}test']
+    if parts and parts[0] not in found:
         raise UserError(
             f'{path}: has no split {parts[0]}, but {", ".join(sorted(found)) or "none"}'
         )
@@ -250,28 +263,27 @@ def _metadata(connection: sqlite3.Connection) -> dict:
 def _blocks(
     connection: sqlite3.Connection,
     path: pathlib.Path,
-    parts: list[str | None],
+    parts: list[str],
     shape: list[int] | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Gives client ids, which rows are test examples, inputs and labels in blocks."""
+    # One pass: rows lie on disk in the order written, whatever their split.
+    where = 'WHERE split_name IN (?, ?)' if parts else ''
     (rows,) = connection.execute(
-        'SELECT SUM(num_examples) FROM client_metadata WHERE split_name IN (?, ?) OR ?',
-        [parts[0], parts[-1], parts[0] is None],
+        f'SELECT SUM(num_examples) FROM client_metadata {where}', parts
     ).fetchone()
+    cursor = connection.execute(
+        f'SELECT split_name, client_id, serialized_example_proto FROM examples {where}',
+        parts,
+    )
     parse = None
     with progress.bar(total=rows, desc=f'reading {path.name}', unit='example') as bar:
-        for part in parts:
-            cursor = connection.execute(
-                'SELECT client_id, serialized_example_proto FROM examples'
-                ' WHERE split_name = ? OR ?',
-                [part, part is None],
-            )
-            while block := cursor.fetchmany(_BLOCK):
-                clients, protos = zip(*block, strict=True)
-                parse = parse or examples.parser(path, protos[0], shape)
-                is_test = np.full(len(block), part != parts[0])
-                yield np.array(clients, str), is_test, *parse(protos)
-                bar.update(len(block))
+        while block := cursor.fetchmany(_BLOCK):
+            names, clients, protos = zip(*block, strict=True)
+            parse = parse or examples.parser(path, protos[0], shape)
+            is_test = np.array([name in parts[1:] for name in names])
+            yield np.array(clients, str), is_test, *parse(protos)
+            bar.update(len(block))
 
 
 @contextlib.contextmanager
