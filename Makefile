@@ -13,6 +13,10 @@ lint: install
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
+bench: install
+	set -e; for file in benchmarks/[!_]*.py; do \
+	  .venv/bin/python -m benchmarks.$$(basename $$file .py); done
+
 notebooks: install
 	.venv/bin/jupyter-execute --timeout=600 notebooks/*.ipynb
 
