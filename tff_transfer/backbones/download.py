@@ -59,6 +59,6 @@ def fetch(url: str) -> str:
         raise UserError(
             f'backbone {url} is not in the TF-Hub cache and cannot be downloaded'
             f' ({one_line(error)}); connect to the network, set TFHUB_CACHE_DIR to a'
-            ' cache that has it, give the path of a SavedModel folder or .tar.gz of it, or'
-            ' use the backbone embedded'
+            ' cache that has it, give the path of a SavedModel folder or .tar.gz of'
+            ' it, or use the backbone embedded'
         ) from error
