@@ -14,8 +14,7 @@ lint: install
 	.venv/bin/ruff format --check .
 
 bench: install
-	set -e; for file in benchmarks/[!_]*.py; do \
-	  .venv/bin/python -m benchmarks.$$(basename $$file .py); done
+	.venv/bin/python -m benchmarks.memory --flagfile=experiments/presets/demo.txt --rounds=500
 
 notebooks: install
 	.venv/bin/jupyter-execute --timeout=600 notebooks/*.ipynb
