@@ -1,0 +1,90 @@
+import dataclasses
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from experiments import pretrain_backbone
+from tff_transfer.backbones import pretraining
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+TINY = pretraining.Settings(examples=96, cycles=1, image_size=32, batch_size=32)
+
+
+def _weights(training):
+    return training.network.get_weights() + training.head.get_weights()
+
+
+@pytest.mark.slow
+def test_goes_on_from_a_checkpoint_as_if_never_stopped(tmp_path):
+    two = dataclasses.replace(TINY, cycles=2)
+    whole, seconds = pretrain_backbone.train(two, tmp_path / 'whole')
+    assert seconds > 0
+    pretrain_backbone.train(TINY, tmp_path / 'parts')
+    parts, more_seconds = pretrain_backbone.train(two, tmp_path / 'parts')
+    assert int(parts.optimizer.iterations) == 3 + 6
+    assert more_seconds > 0
+    for a, b in zip(_weights(whole), _weights(parts), strict=True):
+        assert a == pytest.approx(b, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_writes_a_model_and_its_card(tmp_path):
+    data = tmp_path / 'real.npz'
+    draw = np.random.default_rng(0)
+    np.savez(
+        data,
+        pixels=draw.integers(0, 256, (300, 28, 28), np.uint8),
+        label=np.arange(300) % 3,
+        writer=np.arange(300) // 6,
+    )
+    done = subprocess.run(
+        [
+            *(sys.executable, '-m', 'experiments.pretrain_backbone'),
+            *('--examples=64', '--cycles=1', '--image_size=32', '--batch_size=32'),
+            *(f'--output={tmp_path}/out', f'--probe_data={data}'),
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    model = tmp_path / 'out' / pretraining.MODEL_NAME
+    loaded = tf.saved_model.load(str(model))
+    assert loaded(tf.zeros((2, 40, 40, 3)), training=False).shape == (2, 1280)
+    card = (tmp_path / 'out' / 'MODEL_CARD.md').read_text()
+    assert '2 batches of\n32 pictures' in card
+    assert '--examples=64 --cycles=1' in card
+    assert '| fresh weights, ink dark on white |' in card
+    assert f'written: {model}' in done.stdout
+
+
+@pytest.mark.parametrize(
+    'flag, message',
+    [
+        ('--examples=1', '--examples'),
+        ('--image_size=20', '--image_size'),
+        ('--probe_data=nowhere.npz', 'nowhere.npz'),
+        ('--seed=-1', '--seed'),
+    ],
+)
+@pytest.mark.slow
+def test_bad_flags_are_one_line(flag, message, tmp_path):
+    done = subprocess.run(
+        [
+            *(sys.executable, '-m', 'experiments.pretrain_backbone'),
+            *(flag, f'--output={tmp_path}/out'),
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if line.startswith('error')]
+    assert len(errors) == 1 and message in errors[0]
+    assert not (tmp_path / 'out').exists()
