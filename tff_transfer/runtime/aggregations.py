@@ -127,7 +127,7 @@ def general(zero, accumulate, merge, report) -> Aggregation:
     return Aggregation(lambda: zero, pair(accumulate), pair(merge), report)
 
 
-def secure_sum(member: tff.Type, bound, what: str) -> Aggregation:
+def secure_sum(member: tff.Type, bound, what: str = 'max_input') -> Aggregation:
     """Returns the sum of integers in [0, bound].
 
     Args:

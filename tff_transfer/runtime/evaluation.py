@@ -160,16 +160,6 @@ def _specs(type_spec):
     return arguments.specs(type_spec)[0]
 
 
-def _arithmetic(op):
-    def apply(argument, _):
-        a, b = argument
-        if isinstance(a, Struct) and not isinstance(b, Struct):
-            return map_tensors(lambda x: op(x, b), a)
-        return map_tensors(op, a, b)
-
-    return apply
-
-
 _LOCAL = {
     'federated_apply': _apply,
     'federated_map': _apply,
@@ -186,7 +176,4 @@ _LOCAL = {
     'sequence_map': _sequence_map,
     'sequence_reduce': _sequence_reduce,
     'sequence_sum': _sequence_sum,
-    'generic_plus': _arithmetic(tf.add),
-    'generic_multiply': _arithmetic(tf.multiply),
-    'generic_divide': _arithmetic(tf.divide),
 }

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import itertools
 import threading
 
 import numpy as np
@@ -170,14 +171,12 @@ class Program:
             return [(0, count)]
         size = sum(leaf.nbytes() for leaf in sequences)
         # A client costs something even if it holds nothing.
-        ends = np.cumsum(size + max(size.mean(), 1.0) * 0.01)
-        wanted = max(
-            self._settings.threads, int(size.sum() // self._settings.block_bytes)
-        )
-        marks = ends[-1] * np.arange(1, wanted) / wanted
-        cuts = np.unique([0, *np.searchsorted(ends, marks, side='left') + 1, count])
-        cuts = cuts[cuts <= count].tolist()
-        return list(zip(cuts[:-1], cuts[1:], strict=True))
+        size = size + max(size.mean(), 1.0) * 0.01
+        total = size.sum()
+        wanted = max(self._settings.threads, int(total // self._settings.block_bytes))
+        block = ((np.cumsum(size) - size / 2) / total * wanted).astype(np.int64)
+        cuts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), count]
+        return list(itertools.pairwise(cuts))
 
     def _result(self, server: list, outputs: dict, count: int):
         server = iter(server)
