@@ -16,7 +16,7 @@ from tff_transfer.training.config import Config, TrainingConfig
 def test_a_new_one_records_the_configuration(tmp_path):
     with run_directory.opened(tmp_path / 'a' / 'run', Config()) as path:
         stored = json.loads((path / 'config.json').read_text())
-    assert stored['training'] == dataclasses.asdict(TrainingConfig()) | {}
+    assert stored['training'] == dataclasses.asdict(TrainingConfig())
     assert stored['versions']['tensorflow-federated'] == '0.87.0'
 
 
@@ -31,7 +31,7 @@ def test_another_configuration_is_refused_with_the_difference(tmp_path):
         pass
     other = Config(training=TrainingConfig(rounds=7))
     with (
-        pytest.raises(UserError, match='--rounds=100 there, 7 now'),
+        pytest.raises(UserError, match='--rounds=150 there, 7 now'),
         run_directory.opened(tmp_path / 'run', other),
     ):
         pass

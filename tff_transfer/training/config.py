@@ -84,7 +84,7 @@ class TrainingConfig:
     """How it is trained."""
 
     algorithm: str = option('fedavg', 'The federated algorithm.', choices=('fedavg',))
-    rounds: int = option(100, 'Rounds of training.', at_least=0)
+    rounds: int = option(150, 'Rounds of training.', at_least=0)
     clients_per_round: int = option(20, 'Clients of a cohort.', at_least=1)
     client_epochs: int = option(
         1, 'Passes of a client over its examples in a round.', at_least=1
@@ -102,7 +102,7 @@ class TrainingConfig:
     server_optimizer: str = option(
         'adam', 'The optimizer on the server.', choices=OPTIMIZERS
     )
-    server_learning_rate: float = option(0.01, 'Its learning rate.', above=0)
+    server_learning_rate: float = option(0.02, 'Its learning rate.', above=0)
     server_momentum: float = option(0.0, 'Its momentum (sgd).', at_least=0, below=1)
     server_epsilon: float = option(
         1e-4, 'Its epsilon (adaptive optimizers): how adaptive it is.', above=0

@@ -135,7 +135,9 @@ def prepare(
     def from_images(images):
         return standardise(backbone(images))
 
-    return Setup(data, seen, unseen, standardise, model, from_images, backbone, spec)
+    return Setup(
+        data, seen, unseen, standardise, model, from_images, backbone.network, spec
+    )
 
 
 def _same(x):
