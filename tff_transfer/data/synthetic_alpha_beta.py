@@ -19,6 +19,7 @@ def generate(
     seed: int = 0,
     iid: bool = False,
     test_fraction: float = 0.1,
+    split_seed: int = 0,
 ) -> FederatedData:
     """Generates synthetic(alpha, beta) of the FedProx paper.
 
@@ -40,10 +41,11 @@ def generate(
       alpha: The spread of the clients' models, at least 0.
       beta: The spread of the clients' inputs, at least 0.
       num_clients: How many clients there are; the paper has 30.
-      seed: The seed of all draws. A client's data do not depend on `num_clients`.
+      seed: The seed of the models and examples. A client's data do not depend on `num_clients`.
       iid: The paper's synthetic IID data: one W and b with entries N(0, 1) and v = 0
         for all clients; alpha and beta must be 0.
       test_fraction: The share of each client's examples that are test examples.
+      split_seed: The seed of that draw.
 
     Returns:
       Vectors float32 [n, 60] with 10 classes.
@@ -83,5 +85,5 @@ def generate(
         np.repeat(np.arange(num_clients), [len(part) for part in y]),
         num_classes=_CLASSES,
         test_fraction=test_fraction,
-        split_seed=seed,
+        split_seed=split_seed,
     )
