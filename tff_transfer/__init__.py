@@ -11,13 +11,10 @@ nothing beyond what is used of it.
 """
 
 import importlib
-import sys
 
 from tff_transfer import versions
 
-# The doctor says the same, with all else that is wrong, and must be able to start.
-if 'tff_transfer.doctor' not in sys.orig_argv:
-    versions.check()
+versions.check()
 
 _MODULES = ('backbones', 'data', 'features', 'models', 'runtime', 'training')
 _NAMES = {
