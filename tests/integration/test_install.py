@@ -16,7 +16,10 @@ import pytest
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _INPUTS = ('requirements.lock', 'setup.cfg', 'pyproject.toml', 'scripts/install.sh')
-_TOOLS = 'awk bash cat cut dirname env flock getconf grep head mkdir cp rm sha256sum sort tail'
+_TOOLS = (
+    'awk bash cat cp cut dirname env flock getconf grep head mkdir rm sha256sum sort'
+    ' tail'
+)
 
 _PYTHON = """#!/usr/bin/env bash
 here={here}
