@@ -187,6 +187,33 @@ def test_output_named_default_is_taken(tmp_path):
     )
 
 
+@pytest.mark.filterwarnings('ignore')
+def test_module_of_the_tf1_hub_format(tmp_path):
+    def module_of(matrix, name):
+        def build():
+            images = tf.compat.v1.placeholder(tf.float32, [None, 8, 8, 3])
+            initial = tf.constant(matrix, tf.float32)
+            weights = tf.compat.v1.get_variable('w', initializer=initial)
+            outputs = {'default': vector(images) @ weights, 'maps': images}
+            hub.add_signature(inputs=images, outputs=outputs)
+
+        path = tmp_path / name
+        with tf.Graph().as_default():
+            module = hub.Module(hub.create_module_spec(build))
+            with tf.compat.v1.Session() as session:
+                session.run(tf.compat.v1.global_variables_initializer())
+                module.export(str(path), session)
+        return backbones.load(path)
+
+    one, equal, other = (
+        module_of(MATRIX + added, name)
+        for added, name in [(0, 'a'), (0, 'b'), (1, 'c')]
+    )
+    assert one.image_size == (8, 8)
+    np.testing.assert_allclose(one(IMAGES), by_hand(), rtol=1e-5)
+    assert one.fingerprint == equal.fingerprint != other.fingerprint
+
+
 def test_outputs_that_are_no_vectors_are_told(tmp_path):
     message = error(save_signature(tmp_path / 'm', maps=tf.identity))
     assert 'maps: float32 (None, 8, 8, 3)' in message
@@ -271,10 +298,10 @@ def test_broken_archives(folder, tmp_path):
 
 
 def test_keras_application_with_random_weights():
-    backbone = backbones.load('MobileNetV2', weights='random', image_size=32)
-    assert (backbone.feature_size, backbone.image_size) == (1280, (32, 32))
+    backbone = backbones.load('MobileNet', weights='random', image_size=32)
+    assert (backbone.feature_size, backbone.image_size) == (1024, (32, 32))
     expected = backbone.network(
-        tf.keras.applications.mobilenet_v2.preprocess_input(
+        tf.keras.applications.mobilenet.preprocess_input(
             tf.image.resize(tf.cast(IMAGES, tf.float32), (32, 32))
         ),
         training=False,
