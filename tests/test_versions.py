@@ -1,7 +1,9 @@
 """Versions of other packages: what is accepted, and what is said otherwise."""
 
+import os
 import pathlib
 import re
+import subprocess
 import sys
 
 import pytest
@@ -114,3 +116,24 @@ def test_the_doctor_is_let_through(installed, monkeypatch):
     _install(installed, 'tensorflow', '2.16.1')
     monkeypatch.setattr('sys.orig_argv', ['python', '-m', 'tff_transfer.doctor'])
     versions.check()
+
+
+@pytest.mark.parametrize(
+    'arguments, said',
+    [
+        (['-c', 'import tff_transfer'], 'UserError: tensorflow is 2.16.1'),
+        (['-m', 'tff_transfer.doctor'], 'WRONG  packages       tensorflow is 2.16.1'),
+    ],
+)
+def test_a_wrong_version_is_said_at_import(tmp_path, arguments, said):
+    _install(tmp_path, 'tensorflow', '2.16.1')
+    result = subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, 'PYTHONPATH': str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 1
+    assert said in result.stdout
