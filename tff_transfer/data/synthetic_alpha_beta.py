@@ -41,7 +41,8 @@ def generate(
       alpha: The spread of the clients' models, at least 0.
       beta: The spread of the clients' inputs, at least 0.
       num_clients: How many clients there are; the paper has 30.
-      seed: The seed of the models and examples. A client's data do not depend on `num_clients`.
+      seed: The seed of the models and examples. A client's own do not
+        depend on `num_clients`.
       iid: The paper's synthetic IID data: one W and b with entries N(0, 1) and v = 0
         for all clients; alpha and beta must be 0.
       test_fraction: The share of each client's examples that are test examples.
