@@ -267,25 +267,21 @@ def cohort_sequences(cohort: Cohort, element: tff.Type, where: str) -> ClientSeq
     Raises:
       TypeError: The cohort's examples do not fit the element type.
     """
+    examples = cohort.examples
+    if not isinstance(element, tff.StructType) and len(examples) == 1:
+        (examples,) = examples.values()
+    arrays = []
     types = leaf_types(element)
-    names = [n for n, _ in structure.iter_elements(element)] if types else []
-    columns = list(cohort.examples.values())
-    if all(n in cohort.examples for n in names):
-        columns = [cohort.examples[n] for n in names]
-    fits = len(columns) == len(types) and all(
-        layout(t) == 'rows' and array.is_compatible_shape(c, t.shape)
-        for c, t in zip(columns, types, strict=True)
-    )
-    if not fits:
-        found = ', '.join(f'{k} {v.dtype}{v.shape}' for k, v in cohort.examples.items())
-        raise TypeError(
-            f'{where} should give batches of type {_short(element)}, but is a cohort'
-            f' of {found}'
-        )
-    arrays = [
-        tensor_array(c, t, f'{where}.{name}')
-        for c, t, name in zip(columns, types, cohort.examples, strict=True)
-    ]
+    for (column, name), leaf in zip(
+        leaf_values(examples, element, where), types, strict=True
+    ):
+        rows = layout(leaf) == 'rows' and isinstance(column, np.ndarray)
+        if not rows or not array.is_compatible_shape(column, leaf.shape):
+            raise TypeError(
+                f'{name} should be batches of type {_short(leaf)}, but is rows of'
+                f' {_describe(column)}'
+            )
+        arrays.append(tensor_array(column, leaf, name))
     splits = np.asarray(cohort.row_splits, np.int64)
     steps = -(-np.diff(splits) // cohort.batch_size)
     starts = _starts(steps)

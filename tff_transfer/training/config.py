@@ -118,7 +118,9 @@ class TrainingConfig:
     checkpoint_every: int = option(10, 'Rounds between checkpoints.', at_least=1)
     keep_checkpoints: int = option(3, 'How many checkpoints stay.', at_least=1)
     runtime: str = option(
-        'stock', "How rounds run: stock is TFF's worker process.", choices=('stock',)
+        'compiled',
+        "How rounds run: compiled, in this process; or stock, by TFF's own worker.",
+        choices=('compiled', 'stock'),
     )
 
 
