@@ -6,13 +6,7 @@ import pytest
 from tff_transfer.data import strokes, synthetic_writers
 from tff_transfer.errors import UserError
 
-STEADY = dataclasses.replace(
-    synthetic_writers.HANDWRITING,
-    **{
-        field.name: (0.0, 0.0)
-        for field in dataclasses.fields(synthetic_writers.Variety)
-    },
-)
+STEADY = synthetic_writers.Variety(*[(0.0, 0.0)] * 7, specks=0.0)
 
 
 @pytest.fixture(scope='module')
@@ -87,6 +81,15 @@ def test_a_straight_line_has_the_width_of_the_pen():
     middle = x[:, 12:16].sum(2).mean(1)
     assert np.median(middle) == pytest.approx(2.3, abs=0.1)
     assert (x.any(2).sum(1) >= 18).all()
+
+
+def test_specks_are_dots_of_ink_elsewhere():
+    labels = [1] * 200
+    clean = synthetic_writers.draw_writer(0, 0, labels, STEADY).astype(int)
+    speckled = dataclasses.replace(STEADY, specks=1.0)
+    speckled = synthetic_writers.draw_writer(0, 0, labels, speckled).astype(int)
+    more = (speckled > clean + 100).any((1, 2, 3))
+    assert more.mean() > 0.7  # The rest fell on the stroke.
 
 
 def test_every_character_has_a_hand_or_font_form():

@@ -36,6 +36,7 @@ class Variety:
       elastic: Of the distortion of the whole character.
       pen: Of the logarithm of the pen's radius, whose median is 1.15 pixels.
       tremor: Of the outline's raggedness, in pixels.
+      specks: The share of examples with a stray dot.
     """
 
     slant: tuple[float, float] = (0.25, 0.09)
@@ -43,8 +44,9 @@ class Variety:
     width: tuple[float, float] = (0.18, 0.08)
     bend: tuple[float, float] = (0.05, 0.035)
     elastic: tuple[float, float] = (0.035, 0.025)
-    pen: tuple[float, float] = (0.25, 0.08)
+    pen: tuple[float, float] = (0.3, 0.08)
     tremor: tuple[float, float] = (0.1, 0.05)
+    specks: float = 0.04
 
 
 HANDWRITING = Variety()
@@ -184,7 +186,7 @@ def draw_writer(
     pressure = _drawn(draw, n, (0.08, 0.08), 3, 1) * np.cos(
         np.pi * np.arange(1, 4)[:, None] * along
     )
-    radius = np.clip(pen * np.exp(pressure.sum(1)), 0.5, 3.2).astype(np.float32)
+    radius = np.clip(pen * np.exp(pressure.sum(1)), 0.65, 3.2).astype(np.float32)
 
     # MNIST's frame: the longer side, ink included, is BOX; the mass is in the middle.
     low, high = points.min(1, keepdims=True), points.max(1, keepdims=True)
@@ -199,6 +201,9 @@ def draw_writer(
     # A centre of mass far from the box's would push ink out of the picture.
     points += np.maximum(0, 1 - points.min(1, keepdims=True))
     points -= np.maximum(0, points.max(1, keepdims=True) - (SIZE - 2))
+    speckled = draw.random(n) < variety.specks
+    points[speckled, -1] = draw.uniform(3, SIZE - 4, (speckled.sum(), 2))
+    stroke[speckled, -1] += 1
     tremor = abs(_drawn(draw, n, variety.tremor, 1, 1))
     ragged = tremor * draw.standard_normal((n, SIZE, SIZE), np.float32)
     return _ink(points.astype(np.float32), stroke, radius, ragged)[..., None]
