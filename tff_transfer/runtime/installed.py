@@ -1,9 +1,19 @@
 """A runtime as TFF's default, for good or for a `with` block."""
 
+import atexit
 import contextlib
+import gc
 from collections.abc import Callable
 
 import tensorflow_federated as tff
+from tensorflow_federated.python.core.impl.context_stack import set_default_context
+
+
+@atexit.register
+def _collect_contexts() -> None:
+    """Ends TFF's own contexts while the modules that they need are still there."""
+    set_default_context.set_no_default_context()
+    gc.collect()
 
 
 class Installed(contextlib.AbstractContextManager):

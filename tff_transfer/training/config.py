@@ -65,6 +65,11 @@ class ModelConfig:
         'embedded, a TF-Hub URL, a SavedModel folder or archive, or a'
         ' keras.applications name.',
     )
+    backbone_weights: str | None = option(
+        None,
+        "For a keras.applications name: random, or a file of its weights without the"
+        ' top layers.',
+    )
     image_size: int | None = option(
         None,
         "Pixels of the side of the backbone's input; its own size if not given.",

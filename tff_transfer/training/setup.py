@@ -118,7 +118,12 @@ def prepare(
             raise UserError('a head of your own needs --model=backbone to stand on')
         model = _plain_model(config, data)
         return Setup(data, seen, unseen, _same, model, _same, None, spec)
-    backbone = backbones.load(config.model.backbone, image_size=config.model.image_size)
+    backbone = backbones.load(
+        config.model.backbone,
+        image_size=config.model.image_size,
+        weights=config.model.backbone_weights,
+        seed=config.training.seed,
+    )
     data = data.with_x(features.extract(backbone, data))
     standardise = features.standardisation(data, seen)
     if head is not None:
