@@ -67,7 +67,7 @@ class ModelConfig:
     )
     backbone_weights: str | None = option(
         None,
-        "For a keras.applications name: random, or a file of its weights without the"
+        'For a keras.applications name: random, or a file of its weights without the'
         ' top layers.',
     )
     image_size: int | None = option(

@@ -18,7 +18,13 @@ from tff_transfer.training import checkpoints, export, report, run_directory
 from tff_transfer.training.config import Config, TrainingConfig
 from tff_transfer.training.evaluation import Evaluator, assign_weights
 from tff_transfer.training.records import Records
-from tff_transfer.training.setup import Setup, build_process, load_data, prepare
+from tff_transfer.training.setup import (
+    Setup,
+    build_process,
+    load_backbone,
+    load_data,
+    prepare,
+)
 
 PARTS = ('seen', 'unseen')
 COLUMNS = (
@@ -83,10 +89,11 @@ def train(
         if run_dir is not None:
             run_dir = stack.enter_context(run_directory.opened(run_dir, config))
         stack.enter_context(getattr(runtime, f'use_{config.training.runtime}')())
+        backbone = load_backbone(config)
         data = data or load_data(config.data)
         if run_dir is not None:
             run_directory.check_same_data(run_dir, data)
-        setup = prepare(config, data, head=head)
+        setup = prepare(config, data, backbone, head=head)
         try:
             result = _train(config.training, setup, run_dir)
             if run_dir is not None:

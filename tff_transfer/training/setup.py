@@ -63,7 +63,7 @@ def load_data(config: DataConfig) -> FederatedData:
             config.examples_per_writer,
             seed=config.data_seed,
             classes=10 if config.only_digits else 62,
-            **splits,
+            test_fraction=config.test_fraction,
         )
     else:
         data = synthetic_alpha_beta.generate(
@@ -78,9 +78,26 @@ def load_data(config: DataConfig) -> FederatedData:
     return data
 
 
+def load_backbone(config: Config) -> backbones.Backbone | None:
+    """Loads the backbone that a configuration names, if it names one.
+
+    Raises:
+      UserError: If it cannot be had.
+    """
+    if config.model.model != 'backbone':
+        return None
+    return backbones.load(
+        config.model.backbone,
+        image_size=config.model.image_size,
+        weights=config.model.backbone_weights,
+        seed=config.training.seed,
+    )
+
+
 def prepare(
     config: Config,
     data: FederatedData,
+    backbone: backbones.Backbone | None,
     *,
     head: Callable[[int, int], tf.keras.Model] | None = None,
 ) -> Setup:
@@ -89,6 +106,7 @@ def prepare(
     Args:
       config: The configuration, checked.
       data: The population, such as `load_data` gives.
+      backbone: The backbone, such as `load_backbone` gives.
       head: A function of (feature size, classes) that makes a Keras network to use
         instead of the head that `config.model` describes.
 
@@ -113,17 +131,11 @@ def prepare(
             ' needs images; use --model=mlp'
         )
     spec = tf.TensorSpec([None, *data.x.shape[1:]], data.x.dtype)
-    if config.model.model != 'backbone':
+    if backbone is None:
         if head is not None:
             raise UserError('a head of your own needs --model=backbone to stand on')
         model = _plain_model(config, data)
         return Setup(data, seen, unseen, _same, model, _same, None, spec)
-    backbone = backbones.load(
-        config.model.backbone,
-        image_size=config.model.image_size,
-        weights=config.model.backbone_weights,
-        seed=config.training.seed,
-    )
     data = data.with_x(features.extract(backbone, data))
     standardise = features.standardisation(data, seen)
     if head is not None:
