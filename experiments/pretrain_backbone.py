@@ -9,6 +9,7 @@ goes on from its last checkpoint if it is started again.
 import dataclasses
 import os
 import pathlib
+import textwrap
 import time
 
 import numpy as np
@@ -100,66 +101,78 @@ def probe_accuracies(path: pathlib.Path, data: str, size: int) -> dict[str, floa
     return found
 
 
+def _table(head: str, figures: dict[str, float]) -> str:
+    rows = [f'| {name} | {value:.2%} |' for name, value in figures.items()]
+    return '\n'.join([f'| {head} | accuracy |', '| --- | --- |', *rows])
+
+
 def model_card(
     settings: pretraining.Settings,
     seconds: float,
     held_out: dict[str, float],
     probed: dict[str, float],
 ) -> str:
-    """Returns the text of MODEL_CARD.md."""
+    """Returns the text of MODEL_CARD.md.
 
-    def table(head, figures):
-        rows = [f'| {name} | {value:.2%} |' for name, value in figures.items()]
-        return '\n'.join([f'| {head} | accuracy |', '| --- | --- |', *rows])
-
+    Args:
+      settings: What it was trained with.
+      seconds: How long that took.
+      held_out: Accuracies on synthetic writers of another seed.
+      probed: The linear probe's accuracies on real handwriting, or nothing.
+    """
     pictures = settings.steps * settings.batch_size
     writers = -(-pictures // len(pretraining.LABELS_OF_WRITER))
-    flag_values = ' '.join(
+    cycles = ' and '.join(f'{steps:,}' for steps in settings.cycle_steps)
+    flag_values = ' \\\n        '.join(
         f'--{field.name}={getattr(settings, field.name)}'
         for field in dataclasses.fields(settings)
     )
-    probe_part = (
-        f"""
-Linear probe on real handwriting never seen in pretraining (MNIST digits with
-QMNIST's writers): multinomial logistic regression, C = {linear_probe.STRENGTH}, on
-standardised features at {settings.image_size} pixels, trained on the seen writers,
-scored on the digits of {linear_probe.UNSEEN_WRITERS} unseen ones.
-
-{table('features', probed)}
-"""
-        if probed
-        else ''
-    )
-    return f"""# Model card: the embedded backbone
-
-MobileNetV2 (Sandler et al. 2018) of width 0.35 as a feature extractor: float images
-[n, h, w, 3] in [0, 1], of any size from 32 pixels up, to [n, 1280]. A SavedModel in
-TF-Hub's feature-vector form; trained at {settings.image_size} x {settings.image_size}
-pixels.
-
-## Training
-Trained from fresh weights by this project alone on {settings.steps:,} batches of
-{settings.batch_size} pictures of handwritten characters (digits, upper and lower
-case letters), each drawn once by `tff_transfer.data.synthetic_writers`: about
-{writers:,} synthetic writers of seed {settings.seed}. No photograph, scan or
-pretrained weight was used. Pictures were moved, zoomed, stretched and faded at
-random, half of them with dark ink on white. Adam; the learning rate goes from
-{settings.learning_rate:g} to 0 along a cosine, {settings.cycles} times, each twice
-as long as the one before and its largest rate {pretraining.WarmRestarts.DECAY:g} of
-it; label smoothing {settings.label_smoothing:g}. It took {seconds / 60:.0f} minutes
-on {os.cpu_count()} CPU cores shared with other work. To make it again:
-
-    python -m experiments.pretrain_backbone {flag_values}
-
-## Accuracies
-On {HELD_OUT_WRITERS} synthetic writers of another seed. Without a line of writing
-around them, O and 0, l and I, or C and c cannot always be told apart.
-
-{table('synthetic characters', held_out)}
-{probe_part}
-## Limits
-It knows strokes on a plain ground. For photographs take a backbone trained on them.
-"""
+    parts = [
+        '# Model card: the embedded backbone',
+        'MobileNetV2 (Sandler et al. 2018) of width 0.35 as a feature extractor: float'
+        ' images [n, h, w, 3] in [0, 1], of any size from 32 pixels up, to features'
+        f" [n, {pretraining.FEATURES}]. A SavedModel in TF-Hub's feature-vector form,"
+        f' trained at {settings.image_size} x {settings.image_size} pixels.',
+        '## Training',
+        f'Trained from fresh weights, by this project alone, on {pictures:,} pictures'
+        ' of handwritten characters (digits, upper and lower case letters), each drawn'
+        ' once by `tff_transfer.data.synthetic_writers`: the first'
+        f' {writers:,} synthetic writers of seed {settings.seed}. No photograph, scan'
+        ' or pretrained weight was used. Pictures were moved, zoomed, stretched and'
+        ' faded at random, half of them with dark ink on white.',
+        f'Adam, batches of {settings.batch_size}, label smoothing'
+        f' {settings.label_smoothing:g}; the learning rate went from'
+        f' {settings.learning_rate:g} to 0 along a cosine in {cycles} steps, each cycle'
+        f' starting at {pretraining.WarmRestarts.DECAY:g} of the one before. It took'
+        f' {seconds / 60:.0f} minutes on {os.cpu_count()} CPU cores shared with other'
+        ' work. To make it again:',
+        f'    python -m experiments.pretrain_backbone \\\n        {flag_values}',
+        '## Accuracies',
+        f'On {HELD_OUT_WRITERS} synthetic writers of another seed. Without a line of'
+        ' writing around them, O and 0, l and I, or C and c cannot always be told'
+        ' apart.',
+        _table('synthetic characters', held_out),
+    ]
+    if probed:
+        parts += [
+            'A linear probe on real handwriting never seen in pretraining (MNIST digits'
+            " with QMNIST's writers): multinomial logistic regression,"
+            f' C = {linear_probe.STRENGTH}, on standardised features at'
+            f" {settings.image_size} pixels, trained on the seen writers' digits and"
+            f' scored on those of {linear_probe.UNSEEN_WRITERS} unseen ones'
+            ' (`python -m experiments.linear_probe`).',
+            _table('features', probed),
+        ]
+    parts += [
+        '## Limits',
+        'It knows strokes on a plain ground. For photographs take a backbone that was'
+        ' trained on them.',
+    ]
+    filled = [
+        part if part[0] in '#| ' else textwrap.fill(part, 88, break_on_hyphens=False)
+        for part in parts
+    ]
+    return '\n\n'.join(filled) + '\n'
 
 
 def main():
