@@ -16,6 +16,7 @@ from tff_transfer.runtime.arguments import ClientSequences, ClientTensors
 from tff_transfer.runtime.functions import Functions, member, parameter_parts
 from tff_transfer.runtime.plan import Phase, Plan, of_clients
 from tff_transfer.runtime.sequences import pack
+from tff_transfer.runtime.tensors import to_tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Program:
           The result, in TFF's containers.
         """
         server, clients, count = self._encode(argument)
-        server = [tf.convert_to_tensor(a) for a in server]
+        server = [to_tensor(a) for a in server]
         calls: dict[str, list[tf.Tensor]] = {}
         carried: dict[str, list[ClientTensors]] = {}
         states: list[tf.Tensor] = []
@@ -138,7 +139,7 @@ class Program:
         def run(block):
             first, last = block
             arrays = [a for leaf in leaves for a in leaf.part(first, last)]
-            tensors = [tf.convert_to_tensor(a) for a in arrays]
+            tensors = [to_tensor(a) for a in arrays]
             return function(tf.constant(last - first, tf.int64), *inputs, *tensors)
 
         blocks = self._blocks(leaves, count)
