@@ -18,8 +18,16 @@ def unpack(archive: pathlib.Path, folder: str) -> pathlib.Path:
     """
     try:
         with tarfile.open(archive) as file:
-            file.extraction_filter = getattr(tarfile, 'data_filter', None)
-            file.extractall(folder)
+            # tarfile's own filters come with Python 3.11.4; before, names such as
+            # ../x and links would lead out of the folder.
+            inside = pathlib.Path(folder).resolve()
+            for member in file.getmembers():
+                target = (inside / member.name).resolve()
+                if not target.is_relative_to(inside) or not (
+                    member.isfile() or member.isdir()
+                ):
+                    raise tarfile.TarError(f'{member.name} leads out of it')
+            file.extractall(inside)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise UserError(
             f'backbone {archive} cannot be unpacked ({one_line(error)});'
