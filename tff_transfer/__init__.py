@@ -16,27 +16,34 @@ from tff_transfer import versions
 
 versions.check()
 
-_MODULES = ('backbones', 'data', 'features', 'models', 'runtime', 'training')
-_NAMES = {
-    'Config': 'tff_transfer.training.config',
-    'DataConfig': 'tff_transfer.training.config',
-    'ModelConfig': 'tff_transfer.training.config',
-    'TrainingConfig': 'tff_transfer.training.config',
-    'FederatedData': 'tff_transfer.data.federated',
-    'UserError': 'tff_transfer.errors',
-    'train': 'tff_transfer.training.loop',
+# The module of each name, and the name in it where it is not the module itself.
+_PLACES = {
+    'backbones': ('backbones', None),
+    'data': ('data', None),
+    'features': ('features', None),
+    'models': ('models', None),
+    'plots': ('training.plots', None),
+    'runtime': ('runtime', None),
+    'Config': ('training.config', 'Config'),
+    'DataConfig': ('training.config', 'DataConfig'),
+    'ModelConfig': ('training.config', 'ModelConfig'),
+    'TrainingConfig': ('training.config', 'TrainingConfig'),
+    'FederatedData': ('data.federated', 'FederatedData'),
+    'Result': ('training.loop', 'Result'),
+    'UserError': ('errors', 'UserError'),
+    'train': ('training.loop', 'train'),
 }
 
-__all__ = [*_MODULES, *_NAMES]
+__all__ = list(_PLACES)
 
 
 def __getattr__(name: str):
-    if name in _MODULES:
-        return importlib.import_module(f'tff_transfer.{name}')
-    if name in _NAMES:
-        return getattr(importlib.import_module(_NAMES[name]), name)
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    if name not in _PLACES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    module, inside = _PLACES[name]
+    module = importlib.import_module(f'{__name__}.{module}')
+    return getattr(module, inside) if inside else module
 
 
 def __dir__():
-    return sorted(__all__)
+    return sorted([*globals(), *__all__])
