@@ -16,29 +16,31 @@ def fail(message: str) -> None:
 
 def _parse(arguments: list[str]) -> list[str]:
     try:
-        rest = flags.FLAGS(arguments)
+        return flags.FLAGS(arguments)
     except flags.Error as error:
         fail(error)
     except OSError as error:
         fail(f'--flagfile: {error}')
-    if len(rest) > 1:
-        fail(f'{rest[1]!r} is no flag; see --help')
-    return rest
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
     """Parses the flags and runs a program.
 
     Bad flags and every `UserError` end it with exit code 2 and one line.
 
     Args:
       main: What to do with the flags parsed.
+      takes_arguments: Whether `main` takes the list of the arguments that are no
+        flags; otherwise there may be none.
     """
 
-    def guarded(_):
+    def guarded(arguments):
         logging.set_verbosity(logging.WARNING)
+        rest = arguments[1:]
+        if rest and not takes_arguments:
+            fail(f'{rest[0]!r} is no flag; see --help')
         try:
-            main()
+            main(rest) if takes_arguments else main()
         except UserError as error:
             fail(error)
         except KeyboardInterrupt:
