@@ -33,6 +33,8 @@ def draw(curves: dict[str, list[tuple[int, float]]], metric: str) -> Figure:
     figure = Figure((7, 4), layout='constrained')
     axes = figure.subplots()
     for name, points in curves.items():
+        # What stands before the first round would flatten the rest.
+        points = [p for p in points if p[0] > 0] or points
         axes.plot(*zip(*points, strict=True), marker='o', markersize=3, label=name)
     axes.set(xlabel='round', ylabel=metric)
     axes.grid(alpha=0.3)
