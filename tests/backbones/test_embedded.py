@@ -68,6 +68,7 @@ def test_batch_norm_moves_in_training_alone(digits):
     assert after[place] == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_trainable_weight(layer, digits):
     images = pretraining.to_inputs(digits.x[:8], 64)
     assert len(layer.trainable_variables) == 156

@@ -18,6 +18,7 @@ from tff_transfer.errors import UserError
 
 SIZE = 28
 BOX = 20.0
+BLOCK = 128  # pictures inked at a time, so that they fit into the cache
 WAVES = 4  # cosines along a stroke, and plane waves across a character
 HAND_SHARE = 0.75  # of the characters that have them, those in hand-drawn forms
 
@@ -134,6 +135,31 @@ def _paths(draw, labels, variety):
     return points.astype(np.float32), stroke
 
 
+def _frame(points, radius, size):
+    """Puts paths into MNIST's frame: the longer side BOX, the mass in the middle.
+
+    Args:
+      points: The pen's way [n, points, 2], of any size.
+      radius: The pen's radius in pixels [n, points]; the side includes the ink.
+      size: What BOX is multiplied with, [n, 1, 1].
+
+    Returns:
+      The way in pixels [n, points, 2].
+    """
+    low, high = points.min(1, keepdims=True), points.max(1, keepdims=True)
+    room = (BOX - 2 * radius.mean(1) + 0.5)[:, None, None]
+    points = (points - low) * (size * room / (high - low).max(2, keepdims=True))
+    steps = np.linalg.norm(np.diff(points, axis=1), axis=2, keepdims=True)
+    # Where the pen is lifted there is no ink.
+    steps = np.where(steps > 2.5 * np.median(steps, 1, keepdims=True), 0, steps)
+    middles = (points[:, 1:] + points[:, :-1]) / 2
+    mass = (middles * steps).sum(1, keepdims=True) / steps.sum(1, keepdims=True)
+    points = points - mass + (SIZE - 1) / 2
+    # A centre of mass far from the box's would push ink out of the picture.
+    points += np.maximum(0, 1 - points.min(1, keepdims=True))
+    return points - np.maximum(0, points.max(1, keepdims=True) - (SIZE - 2))
+
+
 def _ink(points, stroke, radius, ragged):
     """Inks paths: uint8 [n, SIZE, SIZE] from pixels [n, points, 2], radius alike.
 
@@ -170,7 +196,8 @@ def draw_writer(
     Args:
       seed: At least 0.
       writer: The number of the writer, at least 0.
-      labels: Which characters, indices in `strokes.CHARACTERS`, int [n].
+      labels: Which characters, indices in `strokes.CHARACTERS`, int [n], at least
+        one. A writer's hand is the same for equal labels alone.
       variety: How much hands differ.
 
     Returns:
@@ -188,25 +215,17 @@ def draw_writer(
     )
     radius = np.clip(pen * np.exp(pressure.sum(1)), 0.65, 3.2).astype(np.float32)
 
-    # MNIST's frame: the longer side, ink included, is BOX; the mass is in the middle.
-    low, high = points.min(1, keepdims=True), points.max(1, keepdims=True)
-    room = (BOX - 2 * radius.mean(1) + 0.5)[:, None, None]
     size = draw.uniform(0.93, 1.02) * draw.uniform(0.97, 1.0, (n, 1, 1))
-    points = (points - low) * (size * room / (high - low).max(2, keepdims=True))
-    steps = np.linalg.norm(np.diff(points, axis=1), axis=2, keepdims=True)
-    steps = np.where(steps > 2.5 * np.median(steps, 1, keepdims=True), 0, steps)
-    middles = (points[:, 1:] + points[:, :-1]) / 2
-    mass = (middles * steps).sum(1, keepdims=True) / steps.sum(1, keepdims=True)
-    points = points - mass + (SIZE - 1) / 2
-    # A centre of mass far from the box's would push ink out of the picture.
-    points += np.maximum(0, 1 - points.min(1, keepdims=True))
-    points -= np.maximum(0, points.max(1, keepdims=True) - (SIZE - 2))
+    points = _frame(points, radius, size)
     speckled = draw.random(n) < variety.specks
     points[speckled, -1] = draw.uniform(3, SIZE - 4, (speckled.sum(), 2))
     stroke[speckled, -1] += 1
     tremor = abs(_drawn(draw, n, variety.tremor, 1, 1))
     ragged = tremor * draw.standard_normal((n, SIZE, SIZE), np.float32)
-    return _ink(points.astype(np.float32), stroke, radius, ragged)[..., None]
+    points = points.astype(np.float32)
+    blocks = [slice(i, i + BLOCK) for i in range(0, n, BLOCK)]
+    x = [_ink(points[b], stroke[b], radius[b], ragged[b]) for b in blocks]
+    return np.concatenate(x)[..., None]
 
 
 def generate(
