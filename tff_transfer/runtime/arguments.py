@@ -175,6 +175,14 @@ class ClientTensors:
         """Returns the arrays of some clients, views of these."""
         return list(_part(self.arrays, first, last))
 
+    def select(self, client: int) -> 'ClientTensors':
+        """Returns the value of one client."""
+        return ClientTensors(tuple(self.part(client, client + 1)), 1)
+
+    def head(self, _: int) -> 'ClientTensors':
+        """Returns itself: a tensor has no steps."""
+        return self
+
 
 @dataclasses.dataclass(frozen=True)
 class ClientSequences:
@@ -202,6 +210,18 @@ class ClientSequences:
         for leaf in self.leaves:
             flat.extend(_part(leaf, *steps))
         return flat
+
+    def select(self, client: int) -> 'ClientSequences':
+        """Returns the sequence of one client."""
+        steps = int(self.starts[client]), int(self.starts[client + 1])
+        leaves = tuple(tuple(_part(leaf, *steps)) for leaf in self.leaves)
+        return ClientSequences(leaves, np.array([0, steps[1] - steps[0]]))
+
+    def head(self, steps: int) -> 'ClientSequences':
+        """Returns the first steps of the sequence of an only client."""
+        steps = min(steps, int(self.starts[-1]))
+        leaves = tuple(tuple(_part(leaf, 0, steps)) for leaf in self.leaves)
+        return ClientSequences(leaves, np.array([0, steps]))
 
     def nbytes(self) -> np.ndarray:
         """Returns about how many bytes each client's elements take, [clients]."""

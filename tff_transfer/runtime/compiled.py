@@ -3,11 +3,15 @@
 import os
 import threading
 import weakref
+from collections.abc import Sequence
 
+import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_transfer.errors import UserError
+from tff_transfer.runtime.blocks import Settings
 from tff_transfer.runtime.installed import Installed
-from tff_transfer.runtime.program import Program, Settings
+from tff_transfer.runtime.program import Program
 
 
 class CompiledContext(tff.framework.SyncContext):
@@ -48,22 +52,43 @@ class CompiledContext(tff.framework.SyncContext):
 _contexts: dict[Settings, CompiledContext] = {}
 
 
-def use_compiled(threads: int | None = None, block_bytes: int = 2**30) -> Installed:
+def use_compiled(
+    *,
+    devices: Sequence[str] = (),
+    threads: int | None = None,
+    block_bytes: int = 2**29,
+    debug: bool = False,
+) -> Installed:
     """Makes the compiled runtime the default.
 
     The same settings give the same context, so that what was compiled is kept.
+    Results are equal to the last bit between runs with the same settings.
 
     Args:
-      threads: How many blocks of clients run at a time; the number of processors
-        if not given. Results depend on it in their last digits.
-      block_bytes: The most bytes of client data that are handed to TensorFlow at a
-        time, about; a larger cohort is streamed.
+      devices: Where clients' work runs, TensorFlow's names such as `'/GPU:0'`; the
+        clients are divided among them. All GPUs if not given, or the CPU.
+      threads: How many blocks of clients run at a time on each device. If not given,
+        one on a GPU, and on the CPU one for each processor.
+      block_bytes: The most bytes of client data that are handed to TensorFlow in one
+        block, about: more clients make more blocks.
+      debug: Whether clients run one at a time and an error is raised at the first
+        step after which a client's state is not finite.
 
     Returns:
       What brings the previous default back, if it is used in a `with` statement.
     """
-    threads = threads or len(os.sched_getaffinity(0))
-    settings = Settings(threads, block_bytes)
+    if not devices:
+        gpus = tf.config.list_physical_devices('GPU')
+        devices = [f'/GPU:{i}' for i in range(len(gpus))] or ['/CPU:0']
+    if threads is None:
+        on_cpu = all('CPU' in d.upper() for d in devices)
+        threads = len(os.sched_getaffinity(0)) if on_cpu else 1
+    if threads < 1 or block_bytes < 1:
+        raise UserError(
+            f'threads is {threads} and block_bytes {block_bytes}, but both must be'
+            ' at least 1'
+        )
+    settings = Settings(threads, block_bytes, tuple(devices), debug)
     if settings not in _contexts:
         _contexts[settings] = CompiledContext(settings)
     return Installed(_contexts[settings])

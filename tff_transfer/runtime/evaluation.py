@@ -27,10 +27,12 @@ class Evaluator:
 
     Attributes:
       name: What the computation is called in errors.
+      debug: Whether the states of loops are checked to be finite.
     """
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, debug: bool = False):
         self.name = name
+        self.debug = debug
         self._graphs: dict[int, tuple[bb.CompiledComputation, Graph]] = {}
 
     def graph(self, block: bb.CompiledComputation) -> Graph:
@@ -41,7 +43,7 @@ class Evaluator:
                 raise self.unsupported(f'a {kind} computation')
             # A function's body is looked up in the eager context.
             with tf.init_scope():
-                graph = Graph(block.proto, block.type_signature)
+                graph = Graph(block.proto, block.type_signature, self.debug)
             self._graphs[id(block)] = block, graph
         return self._graphs[id(block)][1]
 

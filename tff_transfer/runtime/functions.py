@@ -86,11 +86,13 @@ class Functions:
       traces: How many functions were traced.
     """
 
-    def __init__(self, plan: Plan, parameter_type: tff.Type | None, name: str):
+    def __init__(
+        self, plan: Plan, parameter_type: tff.Type | None, name: str, debug: bool
+    ):
         self._plan = plan
         self._parts = parameter_parts(parameter_type)
         self._parameter_type = parameter_type
-        self._evaluator = Evaluator(name)
+        self._evaluator = Evaluator(name, debug)
         self.traces = 0
 
     def server(
@@ -161,6 +163,9 @@ class Functions:
             *(s for t in carried_types for s in arguments.client_specs(t)),
         ]
         kept_leaves = [leaf for t in kept_types for leaf in arguments.leaf_types(t)]
+
+        if any(isinstance(leaf, tff.SequenceType) for leaf in kept_leaves):
+            raise self._evaluator.unsupported('a result that is a sequence by client')
 
         def run(clients, *flat):
             self.traces += 1

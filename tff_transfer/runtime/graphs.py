@@ -21,13 +21,15 @@ class Graph:
     pipeline takes 20 to 30 ms, for each client and round.
     """
 
-    def __init__(self, proto, type_signature: tff.FunctionType):
+    def __init__(self, proto, type_signature: tff.FunctionType, debug: bool = False):
         """Reads a computation.
 
         Args:
           proto: TFF's `Computation` with a `tensorflow` field.
           type_signature: Its type.
+          debug: Whether a loop's state is checked to be finite after each step.
         """
+        self._debug = debug
         tensorflow = proto.tensorflow
         graph = tf.compat.v1.GraphDef()
         tensorflow.graph_def.Unpack(graph)
@@ -118,7 +120,7 @@ class Graph:
                 continue
             function = node.attr['f'].func.name
             stateful = graph_defs.is_stateful(self._graph, function)
-            loop = _reduce_loop(node, sequence, stateful)
+            loop = _reduce_loop(node, sequence, stateful, self._debug)
             loop.add_to_graph(outer)
             values = [i for i in inputs if not i.startswith('^')]
             control = [i for i in inputs if i.startswith('^')]
@@ -140,13 +142,14 @@ class Graph:
         return feeds
 
 
-def _reduce_loop(node, sequence: Sequence, stateful: bool):
+def _reduce_loop(node, sequence: Sequence, stateful: bool, debug: bool):
     """Returns what a `ReduceDataset` node does to a sequence.
 
     Args:
       node: The node.
       sequence: What takes the place of its dataset.
       stateful: Whether its function has side effects.
+      debug: Whether the state is checked to be finite after each step.
 
     Returns:
       A concrete function from initial states and captured values to the states,
@@ -171,6 +174,8 @@ def _reduce_loop(node, sequence: Sequence, stateful: bool):
                 Tout=state_dtypes,
                 f=node.attr['f'].func,
             )
+            if debug:
+                new = [_finite(t) for t in new]
             for tensor, shape in zip(new, shapes, strict=True):
                 tensor.set_shape(shape)
             return (j + 1, *new)
@@ -189,6 +194,12 @@ def _reduce_loop(node, sequence: Sequence, stateful: bool):
         *(tf.TensorSpec(None, t) for t in captured_dtypes),
     ]
     return tf.function(loop, autograph=False).get_concrete_function(*specs)
+
+
+def _finite(tensor: tf.Tensor) -> tf.Tensor:
+    if not tensor.dtype.is_floating:
+        return tensor
+    return tf.debugging.check_numerics(tensor, 'the state after a step')
 
 
 def _bindings(binding) -> list[str]:

@@ -1,8 +1,5 @@
 """A TFF computation that was compiled, and its runs over blocks of clients."""
 
-import concurrent.futures
-import dataclasses
-import itertools
 import threading
 
 import numpy as np
@@ -11,27 +8,17 @@ import tensorflow_federated as tff
 from tensorflow_federated.python.common_libs import structure
 from tensorflow_federated.python.core.impl.types import type_conversions
 
-from tff_transfer.runtime import arguments
-from tff_transfer.runtime.arguments import ClientSequences, ClientTensors
+from tff_transfer.errors import UserError
+from tff_transfer.runtime import arguments, blocks
+from tff_transfer.runtime.arguments import ClientTensors
+from tff_transfer.runtime.blocks import Settings
 from tff_transfer.runtime.functions import Functions, member, parameter_parts
 from tff_transfer.runtime.plan import Phase, Plan, of_clients
 from tff_transfer.runtime.sequences import pack
 from tff_transfer.runtime.tensors import to_tensor
 
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How programs run.
-
-    Attributes:
-      threads: How many blocks of clients run at a time on one device.
-      block_bytes: The most bytes of client data of one block, about.
-      default_num_clients: How many clients there are where no argument says it.
-    """
-
-    threads: int
-    block_bytes: int
-    default_num_clients: int = 0
+# How lines begin that TensorFlow puts before an error's own words.
+_TRACEBACK = ('Graph execution error', 'Detected at', 'File "', '<stack')
 
 
 class Program:
@@ -53,7 +40,9 @@ class Program:
         self._settings = settings
         self._plan = Plan(comp.to_building_block())
         self._parts = parameter_parts(self._type.parameter)
-        self._functions = Functions(self._plan, self._type.parameter, self.name)
+        self._functions = Functions(
+            self._plan, self._type.parameter, self.name, settings.debug
+        )
         self._compiled: dict = {}
         self._lock = threading.RLock()
 
@@ -101,11 +90,18 @@ class Program:
         if key not in self._compiled:
             with self._lock:
                 if key not in self._compiled:
-                    if kind == 'server':
-                        compiled = self._functions.server(phase, last)
-                    else:
-                        compiled = getattr(self._functions, kind)(phase)
-                    self._compiled[key] = compiled
+                    make = getattr(self._functions, kind)
+                    more = (last,) if kind == 'server' else ()
+                    try:
+                        self._compiled[key] = make(phase, *more)
+                    except UserError:
+                        raise
+                    except (ValueError, NotImplementedError, tf.errors.OpError) as e:
+                        raise UserError(
+                            f'{self.name}: the compiled runtime cannot compile it:'
+                            f' {str(e).splitlines()[0][:300]}; use'
+                            f' tff_transfer.runtime.use_stock() for it'
+                        ) from e
         return self._compiled[key]
 
     def _size(self, name: str) -> int:
@@ -115,7 +111,7 @@ class Program:
         """Returns the server's arrays, the clients' leaves and how many clients."""
         server, clients = [], []
         if self._type.parameter is None:
-            return server, clients, self._settings.default_num_clients
+            return server, clients, 0
         values = arguments.leaf_values(argument, self._type.parameter, 'the argument')
         for (value, where), part in zip(values, self._parts, strict=True):
             if part.at_clients:
@@ -128,7 +124,7 @@ class Program:
                 f'{self.name}: the arguments give values for different numbers of'
                 f' clients: {sorted(counts)}'
             )
-        return server, clients, (counts or {self._settings.default_num_clients}).pop()
+        return server, clients, (counts or {0}).pop()
 
     def _run_clients(self, phase, server, calls, clients, carried, count):
         """Runs the clients' part of a phase; returns states and what is kept."""
@@ -136,13 +132,11 @@ class Program:
         inputs = [*server, *_joined(calls, phase.client_inputs)]
         leaves = [*clients, *(leaf for name in phase.carried for leaf in carried[name])]
 
-        def run(block):
-            first, last = block
+        def run(leaves, first=0, last=1):
             arrays = [a for leaf in leaves for a in leaf.part(first, last)]
             tensors = [to_tensor(a) for a in arrays]
             return function(tf.constant(last - first, tf.int64), *inputs, *tensors)
 
-        blocks = self._blocks(leaves, count)
         types = [t for n in phase.aggregates for t in _state(self._functions, n)]
         kept_types = [
             leaf
@@ -150,7 +144,12 @@ class Program:
             for leaf in arguments.leaf_types(t)
         ]
         states, kept = None, [[] for _ in kept_types]
-        for result in _in_order(run, blocks, self._settings.threads):
+        runs = blocks.run_in_order(
+            lambda block: run(leaves, *block),
+            blocks.split(leaves, count, self._settings),
+            self._settings,
+        )
+        for result in self._located(runs, run, leaves, count):
             new = list(result[: len(types)])
             if states is None:
                 states = new
@@ -165,19 +164,23 @@ class Program:
             for column, leaf in zip(kept, kept_types, strict=True)
         ]
 
-    def _blocks(self, leaves, count: int) -> list[tuple[int, int]]:
-        """Returns which clients run together, the same for the same sizes."""
-        sequences = [leaf for leaf in leaves if isinstance(leaf, ClientSequences)]
-        if count == 0 or not sequences:
-            return [(0, count)]
-        size = sum(leaf.nbytes() for leaf in sequences)
-        # A client costs something even if it holds nothing.
-        size = size + max(size.mean(), 1.0) * 0.01
-        total = size.sum()
-        wanted = max(self._settings.threads, int(total // self._settings.block_bytes))
-        block = ((np.cumsum(size) - size / 2) / total * wanted).astype(np.int64)
-        cuts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), count]
-        return list(itertools.pairwise(cuts))
+    def _located(self, results, run, leaves, count: int):
+        """Yields results; an error in a client says which one and at which step."""
+        try:
+            yield from results
+        except tf.errors.OpError as error:
+            where = blocks.where_it_fails(run, leaves, count)
+            if where is None:
+                raise
+            raise self._failed(where, error) from error
+
+    def _failed(self, where: str, error: tf.errors.OpError) -> UserError:
+        lines = [line.strip() for line in error.message.splitlines()]
+        noise = [i for i, line in enumerate(lines) if line.startswith(_TRACEBACK)]
+        said = lines[max(noise, default=-1) + 1 :]
+        what = ' '.join(line for line in said if line and not line.startswith('[['))
+        what = what[:300] or type(error).__name__
+        return UserError(f'{self.name} failed at {where}: {what}')
 
     def _result(self, server: list, outputs: dict, count: int):
         server = iter(server)
@@ -231,21 +234,6 @@ def _state(functions: Functions, name: str) -> list[tff.Type]:
 
 def _joined(calls: dict, names) -> list[tf.Tensor]:
     return [tensor for name in names for tensor in calls[name]]
-
-
-def _in_order(run, blocks, threads: int):
-    """Yields the results of blocks, in order, with a few under way at a time."""
-    if len(blocks) == 1 or threads == 1:
-        yield from map(run, blocks)
-        return
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        waiting = []
-        for block in blocks:
-            waiting.append(pool.submit(run, block))
-            if len(waiting) > threads:
-                yield waiting.pop(0).result()
-        for future in waiting:
-            yield future.result()
 
 
 def _collect(results, leaf: tff.TensorType) -> list[np.ndarray]:

@@ -1,0 +1,210 @@
+"""Blocks of clients, their memory, their devices and their errors."""
+
+import collections
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_transfer import runtime
+from tff_transfer.data.cohorts import Cohort
+from tff_transfer.errors import UserError
+from tff_transfer.runtime import blocks, tensors
+from tff_transfer.runtime.arguments import ClientSequences, ClientTensors
+
+BATCHES = tff.SequenceType(
+    collections.OrderedDict(x=tff.TensorType(np.float32, [None, 2]))
+)
+
+
+def cohort(rows, sizes, batch_size=2):
+    return Cohort(
+        collections.OrderedDict(x=np.asarray(rows, np.float32).reshape(-1, 2)),
+        np.append(0, np.cumsum(sizes)),
+        batch_size,
+    )
+
+
+def settings(threads=1, block_bytes=2**30, devices=('/CPU:0',), debug=False):
+    return blocks.Settings(threads, block_bytes, devices, debug)
+
+
+def leaf(sizes):
+    values = np.zeros([sum(sizes), 4], np.float32)
+    starts = np.append(0, np.cumsum(sizes)).astype(np.int64)
+    return ClientSequences(((values,),), starts)
+
+
+def test_blocks_are_balanced_by_bytes():
+    sizes = [1, 1, 1, 1, 4, 1, 9]
+    assert blocks.split([leaf(sizes)], 7, settings()) == [(0, 7)]
+    assert blocks.split([leaf(sizes)], 7, settings(threads=2)) == [(0, 6), (6, 7)]
+    assert blocks.split([leaf(sizes)], 7, settings(debug=True))[-1] == (6, 7)
+    # 16 bytes a row: at most about four rows in a block.
+    cuts = blocks.split([leaf([1] * 12)], 12, settings(block_bytes=64))
+    assert cuts == [(0, 4), (4, 8), (8, 12)]
+    assert blocks.split([leaf([])], 0, settings(threads=2)) == [(0, 0)]
+    tensor = ClientTensors((np.zeros(5),), 5)
+    assert blocks.split([tensor], 5, settings(threads=2)) == [(0, 5)]
+
+
+def test_parts_are_views():
+    values = np.arange(12, dtype=np.float32).reshape(6, 2)
+    rows = np.array([0, 2, 3, 6])
+    sequence = ClientSequences(((values, rows),), np.array([0, 1, 1, 3]))
+    starts, part, part_rows = sequence.part(1, 3)
+    assert starts.tolist() == [0, 0, 2]
+    assert np.shares_memory(part, values) and part.tolist() == values[2:].tolist()
+    assert part_rows.tolist() == [0, 1, 4]
+    assert sequence.nbytes().tolist() == [16, 0, 32]
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.int32, np.float64, np.bool_])
+def test_tensors_of_arrays(dtype):
+    array = (np.arange(40_000).reshape(200, 200) % 7).astype(dtype)
+    aligned = tensors.aligned_empty(array.shape, dtype)
+    aligned[:] = array
+    read_only = array.copy()
+    read_only.flags.writeable = False
+    for given in (array, aligned, array[::2], array[3:], read_only, array[0]):
+        np.testing.assert_array_equal(tensors.to_tensor(given).numpy(), given)
+
+
+def test_an_aligned_array_is_not_copied():
+    aligned = tensors.aligned_empty((200, 200), np.float32)
+    aligned[:] = 1
+    tensor = tensors.to_tensor(aligned)
+    aligned[0, 0] = 5
+    assert tensor[0, 0].numpy() == 5
+
+
+@tff.tensorflow.computation(BATCHES)
+def total(data):
+    return data.reduce(0.0, lambda s, e: s + tf.reduce_sum(e['x']))
+
+
+@tff.federated_computation(tff.FederatedType(BATCHES, tff.CLIENTS))
+def totals(data):
+    each = tff.federated_map(total, data)
+    return each, tff.federated_sum(each), tff.federated_max(each)
+
+
+def test_streamed_in_blocks_with_the_same_result():
+    sizes = [3, 0, 1, 5, 2, 2]
+    data = cohort(np.arange(26), sizes)
+    expected = [
+        np.arange(26).reshape(-1, 2)[a:b].sum()
+        for a, b in zip(data.row_splits[:-1], data.row_splits[1:], strict=True)
+    ]
+    for arguments in ({'threads': 1}, {'threads': 4}, {'block_bytes': 8}):
+        with runtime.use_compiled(**arguments):
+            each, whole, most = totals(data)
+        assert each == expected
+        assert whole == sum(expected)
+        assert most == max(expected)
+
+
+@tff.tensorflow.computation(BATCHES)
+def positive_total(data):
+    def step(state, batch):
+        check = tf.debugging.assert_non_negative(batch['x'], 'a pixel is negative')
+        with tf.control_dependencies([check]):
+            return state + tf.reduce_sum(batch['x'])
+
+    return data.reduce(0.0, step)
+
+
+@tff.federated_computation(tff.FederatedType(BATCHES, tff.CLIENTS))
+def positive_totals(data):
+    return tff.federated_sum(tff.federated_map(positive_total, data))
+
+
+def test_error_names_client_and_step():
+    rows = np.ones([20, 2])
+    rows[13] = -1
+    with (
+        runtime.use_compiled(threads=2),
+        pytest.raises(UserError, match=r'client 2, step 1: .*pixel is neg') as error,
+    ):
+        positive_totals(cohort(rows, [5, 5, 5, 5]))
+    assert '\n' not in str(error.value)
+
+
+@tff.tensorflow.computation(BATCHES)
+def logarithms(data):
+    return data.reduce(0.0, lambda s, e: s + tf.reduce_sum(tf.math.log(e['x'])))
+
+
+def test_debug_mode_finds_the_first_step_that_is_not_finite():
+    comp = tff.federated_computation(
+        lambda data: tff.federated_sum(tff.federated_map(logarithms, data)),
+        tff.FederatedType(BATCHES, tff.CLIENTS),
+    )
+    rows = np.ones([20, 2])
+    rows[8] = 0
+    data = cohort(rows, [5, 5, 5, 5])
+    with runtime.use_compiled():
+        assert comp(data) == -np.inf
+    with (
+        runtime.use_compiled(debug=True),
+        pytest.raises(UserError, match='client 1, step 1: .*Inf'),
+    ):
+        comp(data)
+
+
+def test_what_cannot_run_says_what_to_do():
+    @tff.federated_computation(tff.FederatedType(BATCHES, tff.CLIENTS))
+    def same(data):
+        return tff.federated_map(
+            tff.tensorflow.computation(lambda d: d.take(1), BATCHES), data
+        )
+
+    with runtime.use_compiled(), pytest.raises(UserError, match='use_stock') as error:
+        same(cohort(np.ones([4, 2]), [2, 2]))
+    assert '\n' not in str(error.value)
+
+
+def test_settings_are_checked():
+    with pytest.raises(UserError, match='threads is 0'):
+        runtime.use_compiled(threads=0)
+
+
+SCRIPT = """
+import collections
+import numpy as np
+import tensorflow as tf
+cpu = tf.config.list_physical_devices('CPU')[0]
+tf.config.set_logical_device_configuration(
+    cpu, [tf.config.LogicalDeviceConfiguration()] * 3
+)
+import tensorflow_federated as tff
+from tff_transfer import runtime
+from tff_transfer.runtime import blocks, program
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_compiled_blocks import cohort, totals
+
+used = []
+original = program.to_tensor
+def to_tensor(array):
+    tensor = original(array)
+    used.append(tf.constant(0).device[-5:])
+    return tensor
+program.to_tensor = to_tensor
+data = cohort(np.arange(26), [3, 0, 1, 5, 2, 2])
+with runtime.use_compiled(devices=['/CPU:0', '/CPU:1', '/CPU:2'], threads=1):
+    each, whole, most = totals(data)
+assert each == [15.0, 0.0, 13.0, 125.0, 78.0, 94.0], each
+assert whole == sum(range(26)) and most == 125.0
+assert set(used) == {'CPU:0', 'CPU:1', 'CPU:2'}, used
+"""
+
+
+@pytest.mark.slow
+def test_several_devices(request):
+    command = [sys.executable, '-c', SCRIPT, str(request.path.parent)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
