@@ -17,6 +17,7 @@ from tff_transfer.training import loop, options, report
 from tff_transfer.training.config import Config
 
 options.define_flags(Config)
+flags.adopt_module_key_flags(options)
 RUN_DIR = flags.DEFINE_string(
     'run_dir',
     None,

@@ -101,16 +101,24 @@ class TrainingConfig:
     client_optimizer: str = option(
         'sgd', 'The optimizer on the clients.', choices=OPTIMIZERS
     )
-    client_learning_rate: float = option(0.01, 'Its learning rate.', above=0)
-    client_momentum: float = option(0.0, 'Its momentum (sgd).', at_least=0, below=1)
-    client_epsilon: float = option(1e-7, 'Its epsilon (adaptive optimizers).', above=0)
+    client_learning_rate: float = option(0.01, 'Learning rate on the clients.', above=0)
+    client_momentum: float = option(
+        0.0, 'Momentum of sgd on the clients.', at_least=0, below=1
+    )
+    client_epsilon: float = option(
+        1e-7, 'Epsilon of adaptive optimizers on the clients.', above=0
+    )
     server_optimizer: str = option(
         'adam', 'The optimizer on the server.', choices=OPTIMIZERS
     )
-    server_learning_rate: float = option(0.02, 'Its learning rate.', above=0)
-    server_momentum: float = option(0.0, 'Its momentum (sgd).', at_least=0, below=1)
+    server_learning_rate: float = option(0.02, 'Learning rate on the server.', above=0)
+    server_momentum: float = option(
+        0.0, 'Momentum of sgd on the server.', at_least=0, below=1
+    )
     server_epsilon: float = option(
-        1e-4, 'Its epsilon (adaptive optimizers): how adaptive it is.', above=0
+        1e-4,
+        'Epsilon of adaptive optimizers on the server: the larger, the less adaptive.',
+        above=0,
     )
     seed: int = option(0, 'The seed of weights, cohorts and batches.', at_least=0)
     evaluate_every: int = option(10, 'Rounds between evaluations.', at_least=1)
