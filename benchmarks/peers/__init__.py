@@ -1,0 +1,1 @@
+"""The other frameworks, each run in an environment of its own on the same arrays."""

@@ -1,0 +1,46 @@
+"""What a Flower client does; a module, so that an actor reads the arrays once."""
+
+import functools
+import os
+import pathlib
+
+import runner
+import torch
+import torch_models
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+
+@functools.cache
+def _loaded(path: str, threads: int):
+    torch.set_num_threads(threads)
+    work = runner.load(pathlib.Path(path))
+    model = torch_models.build(work)
+    x, y = torch_models.inputs(work), torch.from_numpy(work.y).long()
+    return work, model, list(model.parameters()), x, y
+
+
+def train(message: Message, context: Context) -> Message:
+    """Trains a client from the server's weights, with the plain loop's steps."""
+    work, model, parameters, x, y = _loaded(
+        os.environ['BENCHMARK_WORK'], int(os.environ['BENCHMARK_THREADS'])
+    )
+    with torch.no_grad():
+        server = message.content['arrays'].to_numpy_ndarrays()
+        for parameter, weight in zip(parameters, server, strict=True):
+            parameter.copy_(torch.from_numpy(weight))
+    rows = work.rows(int(context.node_config['partition-id']))
+    for start in range(rows.start, rows.stop, work.batch_size):
+        batch = slice(start, min(start + work.batch_size, rows.stop))
+        loss = torch.nn.functional.cross_entropy(model(x[batch]), y[batch])
+        gradients = torch.autograd.grad(loss, parameters)
+        with torch.no_grad():
+            torch._foreach_add_(parameters, gradients, alpha=-work.learning_rate)
+    arrays = ArrayRecord([p.detach().numpy() for p in parameters])
+    metrics = MetricRecord({'num-examples': rows.stop - rows.start})
+    content = RecordDict({'arrays': arrays, 'metrics': metrics})
+    return Message(content=content, reply_to=message)
+
+
+app = ClientApp()
+app.train()(train)

@@ -1,0 +1,281 @@
+"""Seconds a round, side by side: each framework on the same arrays, one after another.
+
+  python -m benchmarks.speed head head_skewed cnn --rounds=11
+
+makes the workloads, runs every framework on each in a process of its own, compares
+the weights that come out, and writes `benchmarks/results/WORKLOAD.md` and `.json`.
+The frameworks' environments are made by `scripts/peers.sh`.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+from benchmarks import machine, workloads
+from tff_transfer import files, progress
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RESULTS = ROOT / 'benchmarks' / 'results'
+PEERS = ROOT / 'benchmarks' / 'peers'
+TORCH = str(ROOT / '.peers' / 'torch' / 'bin' / 'python')
+FEDJAX = str(ROOT / '.peers' / 'fedjax' / 'bin' / 'python')
+TORCHRUN = [TORCH, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+
+
+@dataclasses.dataclass(frozen=True)
+class Runner:
+    """A framework with its settings.
+
+    Attributes:
+      name: What it is called in the table.
+      command: What to run; the workload, where to put the result and the number of
+        rounds are added.
+      options: Its own options.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    options: tuple[str, ...] = ()
+
+
+def _ours(name: str, module: str, *options: str) -> Runner:
+    return Runner(name, (sys.executable, '-m', f'benchmarks.peers.{module}'), options)
+
+
+def _peer(name: str, python: str, script: str, *options: str) -> Runner:
+    return Runner(name, (python, str(PEERS / script)), options)
+
+
+COMPILED = _ours('compiled (ours)', 'tff', '--runtime=compiled')
+STOCK = _ours('stock TFF', 'tff', '--runtime=stock')
+TENSORFLOW = _ours('TensorFlow loop', 'tensorflow_loop')
+OTHERS = [
+    _peer('PyTorch loop, 1 thread', TORCH, 'torch_loop.py', '--threads=1'),
+    _peer('PyTorch loop, 2 threads', TORCH, 'torch_loop.py', '--threads=2'),
+    _peer('FedJAX, jit', FEDJAX, 'fedjax_runner.py', '--backend=jit'),
+    _peer('FedJAX, pmap', FEDJAX, 'fedjax_runner.py', '--backend=pmap'),
+    _peer('pfl, 1 process', TORCH, 'pfl_runner.py', '--threads=1'),
+    _peer('pfl, 1 process, 2 threads', TORCH, 'pfl_runner.py', '--threads=2'),
+    Runner('pfl, 2 processes', (*TORCHRUN, str(PEERS / 'pfl_runner.py'))),
+    _peer('Flower simulation', TORCH, 'flower_runner.py'),
+]
+AGGREGATORS = ('dp', 'robust', 'compression', 'secure', 'ddp_secure')
+RUNNERS = {
+    'head': [COMPILED, STOCK, TENSORFLOW, *OTHERS],
+    'head_skewed': [COMPILED, STOCK, TENSORFLOW, *OTHERS],
+    'cnn': [COMPILED, STOCK, TENSORFLOW, *OTHERS],
+    'finetune_all': [COMPILED, TENSORFLOW, STOCK],
+    'aggregators': [
+        _ours(
+            f'{name}, {runtime}', 'tff', f'--runtime={runtime}', f'--aggregator={name}'
+        )
+        for name in AGGREGATORS
+        for runtime in ('compiled', 'stock')
+    ],
+}
+
+
+def run(
+    runner: Runner,
+    work: pathlib.Path,
+    rounds: int,
+    folder: pathlib.Path,
+    limit_s: float,
+) -> dict:
+    """Runs a framework on a workload.
+
+    Args:
+      runner: The framework.
+      work: Where the workload is.
+      rounds: Rounds, the first one included.
+      folder: An empty folder.
+      limit_s: When to give up.
+
+    Returns:
+      What the runner wrote, with its `weights`; or an `error` in one line.
+    """
+    if not os.access(runner.command[0], os.X_OK):
+        return {'error': 'not installed: run scripts/peers.sh'}
+    result = folder / 'result'
+    command = [*runner.command, str(work), str(result), f'--rounds={rounds}']
+    with open(folder / 'output', 'w+', encoding='utf-8', errors='replace') as output:
+        child = subprocess.Popen(
+            [*command, *runner.options],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2'},
+            start_new_session=True,
+        )
+        try:
+            child.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            return {'error': f'not done after {limit_s:g} s'}
+        finally:
+            # The session's number is the child's, so this ends what it left behind.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+        if child.returncode:
+            output.seek(0)
+            said = [line.strip() for line in output if line.strip()]
+            return {'error': said[-1][:300] if said else f'exit {child.returncode}'}
+    record = json.loads(result.with_suffix('.json').read_text('utf-8'))
+    with np.load(result.with_suffix('.npz')) as weights:
+        return {**record, 'weights': list(weights.values())}
+
+
+def difference(weights, reference) -> float:
+    """Returns the largest difference of two lists of weights, to the largest weight."""
+    largest = max(float(np.abs(r).max()) for r in reference)
+    pairs = zip(weights, reference, strict=True)
+    return max(float(np.abs(w - r).max()) for w, r in pairs) / largest
+
+
+def measure(workload: str, rounds: int, limit_s: float, chosen: str = '') -> dict:
+    """Runs all frameworks on a workload.
+
+    Args:
+      workload: Its name.
+      rounds: Rounds of each, the first one included.
+      limit_s: When to give up on one.
+      chosen: What a runner's name must contain.
+
+    Returns:
+      The `machine`, and for each name its record without weights, with the
+      `difference` to the reference: plain NumPy for linear models, else the first
+      runner that came through (with the same aggregator).
+    """
+    described = machine.describe()
+    runners = [r for r in RUNNERS[workload] if chosen in r.name]
+    records, references, exact = {}, {}, None
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        work = workloads.WORKLOADS[workload]()
+        work.save(folder / 'work')
+        if work.model == 'linear' and workload != 'aggregators':
+            exact = workloads.train_head(work, rounds)
+        del work
+        for number, runner in enumerate(progress.bar(runners, desc=workload)):
+            place = folder / str(number)
+            place.mkdir()
+            record = run(runner, folder / 'work', rounds, place, limit_s)
+            weights = record.pop('weights', None)
+            if weights is not None:
+                aggregator = runner.name.partition(', ')[0]
+                group = aggregator if workload == 'aggregators' else ''
+                reference = exact or references.setdefault(group, weights)
+                record['difference'] = difference(weights, reference)
+            records[runner.name] = record
+            print(f'{workload}: {runner.name}: {_summary(record)}', flush=True)
+    return {'workload': workload, 'machine': described, 'records': records}
+
+
+def median(record: dict) -> float:
+    """Returns the median seconds of the rounds after the first."""
+    return statistics.median(record['seconds'][1:])
+
+
+def _summary(record: dict) -> str:
+    if 'error' in record:
+        return record['error']
+    return f'{median(record):.4f} s a round, first {record["seconds"][0]:.2f} s'
+
+
+def table(measured: dict) -> str:
+    """Returns a measurement as a page in Markdown."""
+    records = measured['records']
+    lines = [
+        f'# {measured["workload"]}',
+        '',
+        f'{TITLES[measured["workload"]]} Median seconds of'
+        f' {_rounds(records)} rounds after the first, one framework after another.',
+        '',
+        '| | seconds a round | fastest, slowest | to ours | first round |'
+        ' weights differ by | load before | settings |',
+        '|---|--:|--:|--:|--:|--:|--:|---|',
+    ]
+    for name, record in records.items():
+        if 'error' in record:
+            lines.append(f'| {name} | {record["error"]} | | | | | | |')
+            continue
+        rest = record['seconds'][1:]
+        base = _base(name, records)
+        ratio = f'{median(record) / median(base):.2f}' if 'seconds' in base else ''
+        apart = f'{record["difference"]:.0e}' if 'difference' in record else ''
+        lines.append(
+            f'| {name} | {median(record):.4f} | {min(rest):.4f}, {max(rest):.4f} |'
+            f' {ratio} | {record["seconds"][0]:.2f} | {apart} |'
+            f' {record["load_before"]:.1f} | {record["settings"]} |'
+        )
+    versions = {}
+    for record in records.values():
+        versions |= record.get('versions', {})
+    listed = ', '.join(f'{name} {version}' for name, version in versions.items())
+    lines += ['', machine.sentence(measured['machine']), '', f'Versions: {listed}.', '']
+    return '\n'.join(lines)
+
+
+def _base(name: str, records: dict) -> dict:
+    """Returns what a record is compared with: the same compiled, or the first."""
+    first = next(iter(records))
+    return records[_compiled_name(name) if _compiled_name(name) in records else first]
+
+
+def _compiled_name(name: str) -> str:
+    return name.partition(', ')[0] + ', compiled'
+
+
+def _rounds(records: dict) -> int:
+    return max(
+        (len(r['seconds']) - 1 for r in records.values() if 'seconds' in r), default=0
+    )
+
+
+_HEAD = '1,280 features to 62 classes, a linear softmax model, batches of 20, SGD 0.1.'
+TITLES = {
+    'head': f'100 clients with 100 examples each: {_HEAD}',
+    'head_skewed': '100 clients with 10 to 1,000 examples (log-normal around 100):'
+    f' {_HEAD}',
+    'cnn': 'EMNIST CNN (two 5x5 convolutions, 128 dense units, 62 classes), 10 clients'
+    ' with 100 images each, batches of 20, SGD 0.1.',
+    'finetune_all': 'MobileNetV2 0.35 on 96 x 96 images with 62 classes, all weights'
+    ' trainable, 10 clients with 100 images each, batches of 20, SGD 0.01; 156 weights'
+    " and the layer's two.",
+    'aggregators': 'The head workload (100 clients with 100 examples each) with'
+    ' tff.learning\'s aggregators; "to ours" compares with the same aggregator'
+    ' compiled.',
+}
+
+
+def main() -> None:
+    """Measures and writes what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('workloads', nargs='+', choices=list(RUNNERS))
+    parser.add_argument('--rounds', type=int, default=11, help='with the first')
+    parser.add_argument('--limit', type=float, default=900, help='seconds for one')
+    parser.add_argument('--only', default='', help='part of the names to run')
+    options = parser.parse_args()
+    for workload in options.workloads:
+        measured = measure(workload, options.rounds, options.limit, options.only)
+        page = table(measured)
+        print(page)
+        if not options.only:
+            files.write_text(RESULTS / f'{workload}.md', page)
+            text = json.dumps(measured, indent=1) + '\n'
+            files.write_text(RESULTS / f'{workload}.json', text)
+
+
+if __name__ == '__main__':
+    main()
