@@ -41,17 +41,20 @@ def test_rows_are_on_disk_as_they_are_added(tmp_path):
 def test_later_rows_and_a_torn_one_are_made_again(tmp_path):
     records = Records(tmp_path, COLUMNS, up_to_round=-1)
     for number in range(4):
-        records.append({'round': number, 'train/loss': float(number)})
+        row = {'round': number, 'train/loss': float(number), 'seen/accuracy': 7}
+        records.append(row)
     records.close()
     with open(tmp_path / 'metrics.csv', 'a') as file:
         file.write('4,0.')
+    before = (tmp_path / 'metrics.csv').read_text().splitlines()
     again = Records(tmp_path, COLUMNS, up_to_round=2)
+    assert (tmp_path / 'metrics.csv').read_text().splitlines() == before[:4]
     assert [row['round'] for row in again.rows] == [0, 1, 2]
     again.append({'round': 3, 'train/loss': 9.0})
     again.close()
     rounds = [(r['round'], r['train/loss']) for r in read(tmp_path / 'metrics.csv')]
     assert rounds == [(0, 0.0), (1, 1.0), (2, 2.0), (3, 9.0)]
-    assert len(_events(tmp_path / 'tensorboard')) == 4
+    assert len(_events(tmp_path / 'tensorboard')) == 7
 
 
 def test_without_a_directory_rows_are_in_memory():

@@ -18,17 +18,26 @@ def read(path: pathlib.Path) -> list[dict[str, float | int | None]]:
     """Reads a `metrics.csv`, leaving out a last row that is not whole.
 
     Returns:
-      A dict for each row; `round` is an int, a cell without value is None.
+      A dict for each row; a cell without value is None.
     """
     if not path.exists():
         return []
     lines = path.read_text(encoding='utf-8').splitlines(keepends=True)
     whole = [line for line in lines if line.endswith('\n')]
-    rows = []
-    for cells in csv.DictReader(whole):
-        row = {key: float(value) if value else None for key, value in cells.items()}
-        rows.append({**row, 'round': int(row['round'])})
-    return rows
+    return [
+        {column: _number(cell) for column, cell in cells.items()}
+        for cells in csv.DictReader(whole)
+    ]
+
+
+def _number(cell: str) -> float | int | None:
+    """Returns what `repr` wrote, an int as an int, so that it is written again so."""
+    if not cell:
+        return None
+    try:
+        return int(cell)
+    except ValueError:
+        return float(cell)
 
 
 class Records:
