@@ -132,7 +132,7 @@ class Functions:
                     if not o.at_clients
                 ]
             return [
-                leaf.dataset() if isinstance(leaf, Sequence) else tf.identity(leaf)
+                leaf.dataset() if isinstance(leaf, Sequence) else leaf
                 for value in values
                 for leaf in leaves(value)
             ]

@@ -88,9 +88,8 @@ class Graph:
             node = graph_defs.node_of(name)
             if node in sequences and node in used:
                 feeds[name] = sequences[node].variant()
-        # An import takes tensors of this very graph: identity() captures others.
         feeds = {
-            k: tf.identity(v) for k, v in feeds.items() if graph_defs.node_of(k) in used
+            k: _captured(v) for k, v in feeds.items() if graph_defs.node_of(k) in used
         }
         direct = {k: v for k, v in feeds.items() if k in self._outputs}
         fetched = [o for o in self._outputs if o not in direct]
@@ -194,6 +193,13 @@ def _reduce_loop(node, sequence: Sequence, stateful: bool, debug: bool):
         *(tf.TensorSpec(None, t) for t in captured_dtypes),
     ]
     return tf.function(loop, autograph=False).get_concrete_function(*specs)
+
+
+def _captured(tensor: tf.Tensor) -> tf.Tensor:
+    """Returns a tensor of the graph that is being traced: an import takes no other."""
+    graph = tf.compat.v1.get_default_graph()
+    inside = tf.is_symbolic_tensor(tensor) and tensor.graph is graph
+    return tensor if inside else graph.capture(tensor)
 
 
 def _finite(tensor: tf.Tensor) -> tf.Tensor:

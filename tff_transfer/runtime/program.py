@@ -44,6 +44,7 @@ class Program:
             self._plan, self._type.parameter, self.name, settings.debug
         )
         self._compiled: dict = {}
+        self._optimized: set[int] = set()
         self._lock = threading.RLock()
 
     @property
@@ -144,6 +145,7 @@ class Program:
             for leaf in arguments.leaf_types(t)
         ]
         states, kept = None, [[] for _ in kept_types]
+        self._optimize(phase, lambda: run(leaves, 0, 0))
         runs = blocks.run_in_order(
             lambda block: run(leaves, *block),
             blocks.split(leaves, count, self._settings),
@@ -163,6 +165,18 @@ class Program:
             _join(column, leaf, count)
             for column, leaf in zip(kept, kept_types, strict=True)
         ]
+
+    def _optimize(self, phase: Phase, run_no_clients) -> None:
+        """Has TensorFlow optimize a phase for each device.
+
+        It does so at the first call, and twice if two threads call at a time.
+        """
+        with self._lock:
+            if id(phase) not in self._optimized:
+                for device in self._settings.devices:
+                    with tf.device(device):
+                        run_no_clients()
+                self._optimized.add(id(phase))
 
     def _located(self, results, run, leaves, count: int):
         """Yields results; an error in a client says which one and at which step."""
