@@ -1,11 +1,9 @@
 """Features of a frozen backbone: extracted once, cached on disk, standardised."""
 
-import collections
 import concurrent.futures
 import contextlib
 import dataclasses
 import fcntl
-import functools
 import hashlib
 import os
 import pathlib
@@ -14,12 +12,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_federated as tff
 from absl import logging
 
-from tff_transfer import files, progress
+from tff_transfer import files, progress, totals
 from tff_transfer.backbones import Backbone
-from tff_transfer.data.cohorts import Cohort
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 
@@ -28,9 +24,6 @@ _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 # Two batches at a time hide the parts of each that one core does alone.
 _BATCHES_AT_ONCE = 2
-
-_BYTES_OF_A_BLOCK = 2**28
-_STATISTICS_BATCH_SIZE = 128
 
 
 def extract(
@@ -205,24 +198,15 @@ def standardisation(data: FederatedData, clients: Sequence[int]) -> Standardisat
     Raises:
       UserError: The clients have no training examples.
     """
-    clients = np.asarray(clients, np.int64)
-    counts = data.num_train[clients]
-    if not counts.sum():
+    if not data.num_train[np.asarray(clients, np.int64)].sum():
         raise UserError(
             f'{data.name}: none of {len(clients)} clients has training examples to'
             ' standardise features with; change the split'
         )
-    size = data.x.shape[1]
-    rows_of_a_block = max(1, _BYTES_OF_A_BLOCK // (4 * size))
-    block_of_client = np.cumsum(counts) // rows_of_a_block
-    ends_of_blocks = np.flatnonzero(np.diff(block_of_client)) + 1
-    totals = [
-        _federated_totals(size)(_training_examples(data, block))
-        for block in np.split(clients, ends_of_blocks)
-    ]
-    count = sum(total['count'] for total in totals)
-    mean = sum(total['sum'] for total in totals) / count
-    second_moment = sum(total['sum_of_squares'] for total in totals) / count
+    found = totals.over_clients(data, clients, _moments)
+    count = found['count']
+    mean = found['sum'] / count
+    second_moment = found['sum_of_squares'] / count
     variance = second_moment - mean**2
     # What is left of a constant feature's variance is rounding.
     constant = variance <= 1e-12 * second_moment
@@ -230,42 +214,11 @@ def standardisation(data: FederatedData, clients: Sequence[int]) -> Standardisat
     return Standardisation(mean.astype(np.float32), deviation.astype(np.float32))
 
 
-def _training_examples(data: FederatedData, clients: np.ndarray) -> Cohort:
-    counts = data.num_train[clients]
-    rows = np.concatenate([np.r_[data.train_rows(client)] for client in clients])
-    return Cohort(
-        collections.OrderedDict(x=data.x[rows]),
-        np.concatenate([[0], np.cumsum(counts)]),
-        _STATISTICS_BATCH_SIZE,
-    )
-
-
-@functools.cache
-def _federated_totals(size: int) -> tff.Computation:
-    """Builds the computation that sums `size` features over clients."""
-    batches = tff.SequenceType(
-        collections.OrderedDict(x=tff.TensorType(np.float32, [None, size]))
-    )
-
-    @tff.tensorflow.computation(batches)
-    def client_totals(dataset):
-        def add(totals, batch):
-            x = tf.cast(batch['x'], tf.float64)
-            return collections.OrderedDict(
-                count=totals['count'] + tf.cast(tf.shape(x)[0], tf.float64),
-                sum=totals['sum'] + tf.reduce_sum(x, 0),
-                sum_of_squares=totals['sum_of_squares'] + tf.reduce_sum(x * x, 0),
-            )
-
-        nothing = collections.OrderedDict(
-            count=tf.constant(0, tf.float64),
-            sum=tf.zeros(size, tf.float64),
-            sum_of_squares=tf.zeros(size, tf.float64),
-        )
-        return dataset.reduce(nothing, add)
-
-    @tff.federated_computation(tff.FederatedType(batches, tff.CLIENTS))
-    def totals(examples):
-        return tff.federated_sum(tff.federated_map(client_totals, examples))
-
-    return totals
+def _moments(x: tf.Tensor, y: tf.Tensor, num_classes: int) -> dict[str, tf.Tensor]:
+    del y, num_classes
+    x = tf.cast(x, tf.float64)
+    return {
+        'count': tf.cast(tf.shape(x)[0], tf.float64),
+        'sum': tf.reduce_sum(x, 0),
+        'sum_of_squares': tf.reduce_sum(x * x, 0),
+    }

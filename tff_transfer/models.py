@@ -9,7 +9,7 @@ import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import randomness
+from tff_transfer import heads, randomness
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +72,8 @@ def mlp(
     dropout: float = 0.0,
     seed: int = 0,
     dtype: npt.DTypeLike = np.float32,
+    *,
+    cosine: bool = False,
 ) -> Model:
     """Makes a head or a network of its own: dense layers with ReLU, then logits.
 
@@ -83,6 +85,8 @@ def mlp(
       dropout: Dropout rate after each hidden layer.
       seed: The seed of the initial weights (Glorot uniform; biases are zero).
       dtype: The inputs' dtype; uint8 in [0, 255] is scaled to [0, 1].
+      cosine: Whether logits are scaled cosines (`heads.CosineDense`) instead of a
+        dense layer's.
 
     Returns:
       The model; its inputs are [batch, *input_shape].
@@ -97,8 +101,9 @@ def mlp(
         )(hidden)
         if dropout:
             hidden = KeyedDropout(dropout, index)([hidden, key])
-    last = _glorot(seed, len(hidden_units)) if hidden_units else 'zeros'
-    logits = tf.keras.layers.Dense(num_classes, kernel_initializer=last)(hidden)
+    last = _glorot(seed, len(hidden_units)) if hidden_units or cosine else 'zeros'
+    layer = heads.CosineDense if cosine else tf.keras.layers.Dense
+    logits = layer(num_classes, kernel_initializer=last)(hidden)
     if dropout and hidden_units:
         inputs = {'inputs': inputs, 'key': key}
     return from_keras(tf.keras.Model(inputs, logits))

@@ -8,6 +8,7 @@ from tff_transfer.training.options import check, option
 OPTIMIZERS = ('sgd', 'adagrad', 'adam', 'adamw', 'adafactor', 'rmsprop', 'yogi')
 DATASETS = ('emnist', 'by_client', 'synthetic_writers', 'synthetic_alpha_beta')
 MODELS = ('backbone', 'cnn', 'mlp')
+HEADS = ('linear', 'cosine', 'prototype', 'ridge')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +77,19 @@ class ModelConfig:
         at_least=1,
     )
     finetune: str = option('head', 'What of it is trained.', choices=('head',))
+    head: str = option(
+        'linear',
+        'The last layer on a backbone: linear; cosine, with a learned scale; or,'
+        ' computed by one round over all seen clients without training, prototype'
+        ' (nearest class mean) and ridge (exact ridge regression).',
+        choices=HEADS,
+    )
+    ridge_penalty: float | None = option(
+        None,
+        "The L2 penalty of --head=ridge, scikit-learn's alpha; if not given, the best"
+        ' of 0.01, 0.1, ... 100000 on the test examples of seen clients.',
+        above=0,
+    )
     hidden_units: tuple[int, ...] = option(
         (), "Sizes of the head's (or mlp's) hidden layers, such as 512,256.", at_least=1
     )
@@ -172,6 +186,24 @@ class Config:
             raise UserError('--hidden_units is for --model=backbone or mlp, not cnn')
         if model.dropout and not model.hidden_units and model.model != 'cnn':
             raise UserError('--dropout is for hidden layers; give --hidden_units too')
+        if model.head != 'linear' and model.model != 'backbone':
+            raise UserError(
+                f'--head={model.head} stands on a backbone, but --model is'
+                f' {model.model}; use --model=backbone'
+            )
+        if model.head in ('prototype', 'ridge') and model.hidden_units:
+            raise UserError(
+                f'--head={model.head} is computed from the features and has no hidden'
+                ' layers; leave --hidden_units out'
+            )
+        if model.head in ('prototype', 'ridge') and model.finetune != 'head':
+            raise UserError(
+                f'--head={model.head} is computed without training, but'
+                f' --finetune={model.finetune} trains the backbone; use'
+                ' --finetune=head'
+            )
+        if model.ridge_penalty is not None and model.head != 'ridge':
+            raise UserError('--ridge_penalty is for --head=ridge')
         for side in ('client', 'server'):
             optimizer = getattr(training, f'{side}_optimizer')
             if getattr(training, f'{side}_momentum') and optimizer != 'sgd':

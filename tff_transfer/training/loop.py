@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import progress, runtime
+from tff_transfer import heads, progress, runtime
 from tff_transfer.data.cohorts import choose_clients, training_cohort
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.training import checkpoints, export, report, run_directory
-from tff_transfer.training.config import Config, TrainingConfig
+from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
 from tff_transfer.training.evaluation import Evaluator, assign_weights
 from tff_transfer.training.records import Records
 from tff_transfer.training.setup import (
@@ -53,6 +53,7 @@ class Result:
       setup: What it was trained in.
       client_accuracy: For `seen` and `unseen`, each client's accuracy by its name.
       run_dir: Where everything was written, if anywhere.
+      chosen: What the run chose itself, by name, for the report.
     """
 
     rows: Sequence[Mapping[str, float | None]]
@@ -60,6 +61,7 @@ class Result:
     setup: Setup
     client_accuracy: Mapping[str, Mapping[str, float]]
     run_dir: pathlib.Path | None
+    chosen: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def train(
@@ -95,7 +97,10 @@ def train(
             run_directory.check_same_data(run_dir, data)
         setup = prepare(config, data, backbone, head=head)
         try:
-            result = _train(config.training, setup, run_dir)
+            if config.model.head in heads.ONE_ROUND:
+                result = _solve(config.model, setup, run_dir)
+            else:
+                result = _train(config.training, setup, run_dir)
             if run_dir is not None:
                 export.save(setup, result.network, run_dir / 'model')
                 report.write(config, result)
@@ -163,14 +168,65 @@ def _train(
                     loss=f'{row["train/loss"]:.3f}', unseen=f'{accuracy:.1%}'
                 )
                 bar.update()
-        network = tf.keras.models.clone_model(setup.model.network)
         trainable = _weights(process, state)
-        assign_weights(network, trainable)
-        accuracies = {
-            part: _client_accuracy(evaluator, setup, trainable, rows_of[part])
+        return _result(records.rows, evaluator, setup, trainable, run_dir)
+
+
+def _result(rows, evaluator, setup, trainable, run_dir, chosen=None) -> Result:
+    network = tf.keras.models.clone_model(setup.model.network)
+    assign_weights(network, trainable)
+    accuracies = {
+        part: _client_accuracy(evaluator, setup, trainable, rows_of)
+        for part, rows_of in evaluated_rows(setup).items()
+    }
+    return Result(rows, network, setup, accuracies, run_dir, chosen or {})
+
+
+def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> Result:
+    """Computes a head in one round, in which all seen clients take part.
+
+    No checkpoint is kept: a run that was killed computes the same again.
+    """
+    start = time.perf_counter()
+    evaluator = Evaluator(setup.model, setup.data, setup.transform)
+    rows_of = evaluated_rows(setup)
+
+    def evaluate(trainable):
+        return {
+            f'{part}/{metric}': value
             for part in PARTS
+            for metric, value in evaluator(trainable, rows_of[part]).items()
         }
-    return Result(records.rows, network, setup, accuracies, run_dir)
+
+    def accuracy(trainable):
+        return evaluator(trainable, rows_of['seen'])['accuracy']
+
+    with contextlib.closing(Records(run_dir, COLUMNS, up_to_round=-1)) as records:
+        row = {'round': 0, **evaluate(setup.model.network.get_weights())}
+        records.append({**row, 'time/total_s': time.perf_counter() - start})
+        round_start = time.perf_counter()
+        solution = heads.solve(
+            config.head,
+            setup.data,
+            setup.seen,
+            setup.transform,
+            penalty=config.ridge_penalty,
+            accuracy=accuracy if len(rows_of['seen']) else None,
+        )
+        now = time.perf_counter()
+        records.append(
+            {
+                'round': 1,
+                **evaluate(solution.weights),
+                'bytes/up': solution.bytes_up * len(setup.seen),
+                'bytes/down': 0,
+                'time/round_s': now - round_start,
+                'time/total_s': now - start,
+            }
+        )
+        return _result(
+            records.rows, evaluator, setup, solution.weights, run_dir, solution.chosen
+        )
 
 
 def evaluated_rows(setup: Setup) -> dict[str, np.ndarray]:

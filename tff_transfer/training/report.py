@@ -80,6 +80,7 @@ def write(config: Config, result) -> pathlib.Path:
         'clients': f'{len(setup.seen):,} seen, {len(setup.unseen):,} unseen',
         'examples': f'{len(data.y):,} of {data.num_classes} classes',
         'trained weights': f'{result.network.count_params():,}',
+        **result.chosen,
     }
     accuracies = result.client_accuracy['unseen'] or result.client_accuracy['seen']
     hardest = sorted(accuracies.items(), key=lambda item: item[1])[:5]

@@ -139,6 +139,11 @@ def prepare(
     data = data.with_x(features.extract(backbone, data))
     standardise = features.standardisation(data, seen)
     if head is not None:
+        if config.model.head != 'linear':
+            raise UserError(
+                f'a head of your own and head={config.model.head!r} are both given;'
+                ' give one'
+            )
         model = models.from_keras(head(backbone.feature_size, data.num_classes))
     else:
         model = models.mlp(
@@ -147,6 +152,7 @@ def prepare(
             config.model.hidden_units,
             config.model.dropout,
             config.training.seed,
+            cosine=config.model.head == 'cosine',
         )
 
     def from_images(images):
