@@ -14,6 +14,9 @@ lint: install
 	.venv/bin/ruff format --check .
 
 bench: install
+	scripts/peers.sh
+	.venv/bin/python -m benchmarks.speed head head_skewed cnn finetune_all aggregators evaluation
+	.venv/bin/python -m benchmarks.growth
 	.venv/bin/python -m benchmarks.memory --flagfile=experiments/presets/demo.txt --rounds=500
 
 notebooks: install

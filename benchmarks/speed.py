@@ -75,6 +75,12 @@ RUNNERS = {
     'head_skewed': [COMPILED, STOCK, TENSORFLOW, *OTHERS],
     'cnn': [COMPILED, STOCK, TENSORFLOW, *OTHERS],
     'finetune_all': [COMPILED, TENSORFLOW, STOCK],
+    'evaluation': [
+        _ours('compiled (ours)', 'tff_evaluation', '--runtime=compiled'),
+        _ours('stock TFF', 'tff_evaluation', '--runtime=stock'),
+        _peer('PyTorch loop, 1 thread', TORCH, 'torch_evaluation.py', '--threads=1'),
+        _peer('PyTorch loop, 2 threads', TORCH, 'torch_evaluation.py', '--threads=2'),
+    ],
     'aggregators': [
         _ours(
             f'{name}, {runtime}', 'tff', f'--runtime={runtime}', f'--aggregator={name}'
@@ -129,11 +135,16 @@ def run(
             child.wait()
         if child.returncode:
             output.seek(0)
-            said = [line.strip() for line in output if line.strip()]
-            return {'error': said[-1][:300] if said else f'exit {child.returncode}'}
+            return {'error': _last_error(output.read()) or f'exit {child.returncode}'}
     record = json.loads(result.with_suffix('.json').read_text('utf-8'))
     with np.load(result.with_suffix('.npz')) as weights:
         return {**record, 'weights': list(weights.values())}
+
+
+def _last_error(output: str) -> str:
+    """Returns the last line that names an error, of at most 200 characters."""
+    lines = [line.strip() for line in output.splitlines() if 'Error' in line]
+    return lines[-1][:200].replace('|', '/') if lines else ''
 
 
 def difference(weights, reference) -> float:
@@ -164,7 +175,9 @@ def measure(workload: str, rounds: int, limit_s: float, chosen: str = '') -> dic
         folder = pathlib.Path(folder)
         work = workloads.WORKLOADS[workload]()
         work.save(folder / 'work')
-        if work.model == 'linear' and workload != 'aggregators':
+        if workload == 'evaluation':
+            exact = workloads.evaluate_head(work)
+        elif work.model == 'linear' and workload != 'aggregators':
             exact = workloads.train_head(work, rounds)
         del work
         for number, runner in enumerate(progress.bar(runners, desc=workload)):
@@ -178,7 +191,7 @@ def measure(workload: str, rounds: int, limit_s: float, chosen: str = '') -> dic
                 reference = exact or references.setdefault(group, weights)
                 record['difference'] = difference(weights, reference)
             records[runner.name] = record
-            print(f'{workload}: {runner.name}: {_summary(record)}', flush=True)
+            print(f'{workload}: {runner.name}: {summary(record)}', flush=True)
     return {'workload': workload, 'machine': described, 'records': records}
 
 
@@ -187,7 +200,8 @@ def median(record: dict) -> float:
     return statistics.median(record['seconds'][1:])
 
 
-def _summary(record: dict) -> str:
+def summary(record: dict) -> str:
+    """Returns a record in a line."""
     if 'error' in record:
         return record['error']
     return f'{median(record):.4f} s a round, first {record["seconds"][0]:.2f} s'
@@ -250,12 +264,15 @@ TITLES = {
     f' {_HEAD}',
     'cnn': 'EMNIST CNN (two 5x5 convolutions, 128 dense units, 62 classes), 10 clients'
     ' with 100 images each, batches of 20, SGD 0.1.',
+    'evaluation': 'Loss and accuracy (build_fed_eval) of the head, 400 clients with 100'
+    ' examples each, batches of 20. "Weights differ by" compares both numbers.',
     'finetune_all': 'MobileNetV2 0.35 on 96 x 96 images with 62 classes, all weights'
     ' trainable, 10 clients with 100 images each, batches of 20, SGD 0.01; 156 weights'
     " and the layer's two.",
     'aggregators': 'The head workload (100 clients with 100 examples each) with'
     ' tff.learning\'s aggregators; "to ours" compares with the same aggregator'
-    ' compiled.',
+    ' compiled. dp, compression and ddp_secure draw random numbers, so their weights'
+    ' differ from run to run.',
 }
 
 

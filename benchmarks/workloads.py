@@ -1,5 +1,6 @@
 """The arrays that all frameworks train on: seeded, made up, with classes to learn."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
@@ -18,6 +19,23 @@ def head(sizes: Sequence[int], batch_size: int = 20) -> Work:
     x, y = _examples(sum(sizes), (FEATURES,), 0.1)
     weights = [np.zeros((FEATURES, CLASSES), np.float32), np.zeros(CLASSES, np.float32)]
     return Work('linear', x, y, _splits(sizes), weights, batch_size, 0.1)
+
+
+def evaluation(sizes: Sequence[int], batch_size: int = 20) -> Work:
+    """Makes the head's examples with weights drawn at random, to be evaluated."""
+    work = head(sizes, batch_size)
+    draw = randomness.generator(SEED, 'benchmark weights')
+    weights = [draw.normal(size=w.shape).astype(np.float32) for w in work.weights]
+    return dataclasses.replace(work, weights=weights)
+
+
+def evaluate_head(work: Work) -> list[np.ndarray]:
+    """Returns mean loss and accuracy over all examples, by float64 NumPy."""
+    logits = work.x @ work.weights[0].astype(np.float64) + work.weights[1]
+    chosen = logits[np.arange(len(logits)), work.y]
+    top = logits.max(1)
+    normaliser = top + np.log(np.exp(logits - top[:, None]).sum(1))
+    return [np.mean(normaliser - chosen), np.mean(logits.argmax(1) == work.y)]
 
 
 def cnn(sizes: Sequence[int], batch_size: int = 20) -> Work:
@@ -113,5 +131,6 @@ WORKLOADS: dict[str, Callable[[], Work]] = {
     'head_skewed': lambda: head(log_normal_sizes(100)),
     'cnn': functools.partial(cnn, [100] * 10),
     'aggregators': functools.partial(head, [100] * 100),
+    'evaluation': functools.partial(evaluation, [100] * 400),
     'finetune_all': functools.partial(mobilenet, [100] * 10),
 }
