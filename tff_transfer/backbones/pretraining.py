@@ -33,7 +33,7 @@ class Settings:
     """
 
     seed: int = 0
-    examples: int = 400_000
+    examples: int = 270_000
     cycles: int = 2
     image_size: int = 64
     batch_size: int = 64
