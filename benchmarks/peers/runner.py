@@ -66,7 +66,7 @@ def load(folder: pathlib.Path) -> Work:
         names = [f'weight{i}' for i in range(sum(n[:6] == 'weight' for n in file))]
         return Work(
             model=str(file['model']),
-            x=_aligned(np.load(folder / 'x.npy', mmap_mode='r')),
+            x=_load_aligned(folder / 'x.npy'),
             y=file['y'],
             row_splits=file['row_splits'],
             weights=[file[name] for name in names],
@@ -75,17 +75,20 @@ def load(folder: pathlib.Path) -> Work:
         )
 
 
-def _aligned(array: np.ndarray) -> np.ndarray:
-    """Returns a copy in memory that no framework needs to copy again.
+def _load_aligned(path: pathlib.Path) -> np.ndarray:
+    """Reads an npy file into memory that no framework needs to copy again.
 
     TensorFlow and XLA take an array as it is only if it begins at a multiple of 64.
     """
-    memory = np.empty(array.nbytes + 64, np.uint8)
+    stored = np.load(path, mmap_mode='r')
+    memory = np.empty(stored.nbytes + 64, np.uint8)
     start = -memory.ctypes.data % 64
-    aligned = memory[start : start + array.nbytes].view(array.dtype)
-    aligned = aligned.reshape(array.shape)
-    aligned[...] = array
-    return aligned
+    memory = memory[start : start + stored.nbytes]
+    with open(path, 'rb') as file:
+        # Not through the map, whose pages would count as resident memory.
+        file.seek(stored.offset)
+        file.readinto(memory)
+    return memory.view(stored.dtype).reshape(stored.shape)
 
 
 @dataclasses.dataclass(frozen=True)
