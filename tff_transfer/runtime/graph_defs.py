@@ -12,7 +12,7 @@ GraphDef = tf.compat.v1.GraphDef
 _CALLS = ('PartitionedCall', 'StatefulPartitionedCall')
 # The shared name with which a node makes a resource of its own each time it runs,
 # ResourceHandle::ANONYMOUS_NAME of TensorFlow.
-_ANONYMOUS = 'cd2c89b7-88b7-44c8-ad83-06c2a9158347'
+ANONYMOUS = 'cd2c89b7-88b7-44c8-ad83-06c2a9158347'
 _numbers = itertools.count()
 
 
@@ -33,6 +33,21 @@ def prune(graph: GraphDef, targets: Iterable[str]) -> None:
     kept = [node for node in graph.node if node.name in needed]
     del graph.node[:]
     graph.node.extend(kept)
+
+
+def skip_identities(graph: GraphDef) -> None:
+    """Has the inputs of nodes name what identity nodes only hand on, in place."""
+    # One with a control input stands for an order, as after an assertion.
+    source = {
+        n.name: n.input[0]
+        for n in graph.node
+        if n.op == 'Identity' and len(n.input) == 1
+    }
+    for node in graph.node:
+        for i, tensor in enumerate(node.input):
+            while not tensor.startswith('^') and node_of(tensor) in source:
+                tensor = source[node_of(tensor)]
+            node.input[i] = tensor
 
 
 def ancestors(graph: GraphDef, target: str) -> set[str]:
@@ -191,6 +206,24 @@ def _set_inputs(node, inputs: list[str]) -> None:
     node.input.extend([*values, *control])
 
 
+def call(name: str, function, inputs: list[str], stateful: bool = True):
+    """Returns the node that calls a concrete function.
+
+    Args:
+      name: The node's name.
+      function: The function.
+      inputs: The function's inputs, then control inputs.
+      stateful: Whether the function has side effects.
+    """
+    signature = function.function_def.signature
+    node = tf.compat.v1.NodeDef(name=name, input=inputs)
+    node.op = 'StatefulPartitionedCall' if stateful else 'PartitionedCall'
+    node.attr['Tin'].list.type.extend(a.type for a in signature.input_arg)
+    node.attr['Tout'].list.type.extend(a.type for a in signature.output_arg)
+    node.attr['f'].func.name = signature.name
+    return node
+
+
 def detach(graph: GraphDef) -> None:
     """Removes devices and colocation, in place: placement is the caller's."""
     for nodes in [graph.node, *(f.node_def for f in graph.library.function)]:
@@ -218,7 +251,7 @@ def own_resources(graph: GraphDef, initialize: str | None) -> None:
     ]
     for node in graph.node:
         if node.op == 'VarHandleOp':
-            node.attr['shared_name'].s = _ANONYMOUS.encode()
+            node.attr['shared_name'].s = ANONYMOUS.encode()
         elif node.name in handles:
             node.op = node.op.replace('HashTableV2', 'HashTable')
             node.op = f'Anonymous{node.op}'

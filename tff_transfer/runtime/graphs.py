@@ -3,8 +3,9 @@
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer.runtime import arguments, graph_defs
+from tff_transfer.runtime import arguments, graph_defs, iterators
 from tff_transfer.runtime.sequences import (
+    ArraySequence,
     DatasetSequence,
     Sequence,
     as_nest,
@@ -12,13 +13,17 @@ from tff_transfer.runtime.sequences import (
     pack,
 )
 
+# The nodes that read a dataset element by element.
+_LOOPS = ('ReduceDataset', 'MakeIterator')
+
 
 class Graph:
     """A TensorFlow computation that can be imported into a function being traced.
 
     A `ReduceDataset` node, which runs a training loop over a tf.data pipeline,
     becomes a `tf.while_loop` over the sequence's elements: to instantiate such a
-    pipeline takes 20 to 30 ms, for each client and round.
+    pipeline takes 20 to 30 ms, for each client and round. Iterators read the
+    sequence's arrays likewise (iterators.py).
     """
 
     def __init__(self, proto, type_signature: tff.FunctionType, debug: bool = False):
@@ -40,22 +45,31 @@ class Graph:
         self._token = tensorflow.session_token_tensor_name
         initialize = tensorflow.initialize_op or None
         fed = [n for n in [*self._inputs, self._token] if n]
-        graph_defs.prune(graph, [*self._outputs, *fed, *filter(None, [initialize])])
+        targets = [*self._outputs, *fed, *filter(None, [initialize])]
+        graph_defs.prune(graph, targets)
         graph_defs.detach(graph)
         graph_defs.isolate_functions(graph)
-        if any(
-            isinstance(t, tff.SequenceType)
-            for t in arguments.leaf_types(type_signature.parameter)
-        ):
+        leaf_types = arguments.leaf_types(type_signature.parameter)
+        elements = {
+            graph_defs.node_of(name): leaf.element
+            for name, leaf in zip(self._inputs, leaf_types, strict=True)
+            if isinstance(leaf, tff.SequenceType)
+        }
+        if elements:
             loops = {
                 name
                 for name, function in graph_defs.reachable_functions(graph).items()
-                if any(n.op == 'ReduceDataset' for n in _all_nodes(graph, function))
+                if any(n.op in _LOOPS for n in _all_nodes(graph, function))
             }
             graph_defs.inline_calls(graph, lambda f: f.signature.name in loops)
+            graph_defs.skip_identities(graph)
+            graph_defs.prune(graph, targets)
         graph_defs.own_resources(graph, initialize)
         self._graph = graph
-        self._initialize = initialize
+        self._iterators = None
+        element_type = iterators.element_type_of(graph, elements)
+        if element_type is not None:
+            self._iterators = iterators.Iterators(graph, element_type)
 
     def __call__(self, argument=None):
         """Imports the graph.
@@ -66,9 +80,6 @@ class Graph:
         Returns:
           The result, likewise.
         """
-        graph = tf.compat.v1.GraphDef()
-        graph.node.extend(self._graph.node)
-        graph.versions.CopyFrom(self._graph.versions)
         feeds = {}
         if self._token:
             feeds[self._token] = tf.constant('')
@@ -81,7 +92,14 @@ class Graph:
                 sequences[graph_defs.node_of(name)] = value
             else:
                 feeds[name] = value
-        feeds.update(self._replace_loops(graph, sequences))
+        source = self._graph
+        if self._iterators is not None and all(
+            isinstance(s, ArraySequence) for s in sequences.values()
+        ):
+            source = self._iterators.graph
+        graph = tf.compat.v1.GraphDef(versions=source.versions)
+        graph.node.extend(source.node)
+        feeds.update(self._replace_loops(graph, source, sequences))
         used = {graph_defs.node_of(i) for node in graph.node for i in node.input}
         used |= {graph_defs.node_of(o) for o in self._outputs}
         for name in self._inputs:
@@ -106,33 +124,39 @@ class Graph:
                 result.set_shape(leaf.shape)
         return pack(iter(results), self._type.result)
 
-    def _replace_loops(self, graph, sequences: dict[str, Sequence]) -> dict:
-        """Replaces loops over `sequences` in place; returns what to feed."""
+    def _replace_loops(self, graph, source, sequences: dict[str, Sequence]) -> dict:
+        """Replaces loops over `sequences` in place; returns what to feed.
+
+        Args:
+          graph: The nodes of `source`, to be changed.
+          source: The graph with its library.
+          sequences: By the name of the node that stands for the sequence.
+        """
         feeds = {}
         outer = tf.compat.v1.get_default_graph()
         for node in graph.node:
-            if node.op != 'ReduceDataset':
+            made = node.op == 'MakeIterator' and source is not self._graph
+            if node.op != 'ReduceDataset' and not made:
                 continue
-            source, *inputs = node.input
-            sequence = sequences.get(graph_defs.node_of(source))
+            dataset, *inputs = node.input
+            sequence = sequences.get(graph_defs.node_of(dataset))
             if sequence is None:
                 continue
-            function = node.attr['f'].func.name
-            stateful = graph_defs.is_stateful(self._graph, function)
-            loop = _reduce_loop(node, sequence, stateful, self._debug)
-            loop.add_to_graph(outer)
+            if made:
+                function, stateful = self._iterators.start, True
+                fed = [sequence.first, sequence.last, *sequence.arrays]
+            else:
+                name = node.attr['f'].func.name
+                stateful = graph_defs.is_stateful(source, name)
+                function = _reduce_loop(node, sequence, stateful, self._debug)
+                fed = function.captured_inputs
+            function.add_to_graph(outer)
             values = [i for i in inputs if not i.startswith('^')]
             control = [i for i in inputs if i.startswith('^')]
-            for number, tensor in enumerate(loop.captured_inputs):
-                name = f'{node.name}/sequence_{number}'
-                feeds[f'{name}:0'] = tensor
-                values.append(f'{name}:0')
-            signature = loop.function_def.signature
-            call = tf.compat.v1.NodeDef(name=node.name, input=[*values, *control])
-            call.op = 'StatefulPartitionedCall' if stateful else 'PartitionedCall'
-            call.attr['Tin'].list.type.extend(a.type for a in signature.input_arg)
-            call.attr['Tout'].list.type.extend(a.type for a in signature.output_arg)
-            call.attr['f'].func.name = signature.name
+            for number, tensor in enumerate(fed):
+                feeds[f'{node.name}/sequence_{number}:0'] = tensor
+                values.append(f'{node.name}/sequence_{number}:0')
+            call = graph_defs.call(node.name, function, [*values, *control], stateful)
             node.CopyFrom(call)
         for name, tensor in feeds.items():
             placeholder = graph.node.add()

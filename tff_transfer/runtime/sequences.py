@@ -130,22 +130,40 @@ class DatasetSequence(Sequence):
         return pack(iter(state), state_type)
 
 
-def from_arrays(element_type: tff.Type, flat: list[tf.Tensor], client) -> Sequence:
+class ArraySequence(Sequence):
+    """Elements `first` to `last` of what `arguments.concatenate` laid out.
+
+    Attributes:
+      first: A scalar int64 tensor.
+      last: A scalar int64 tensor, the element after the last one.
+      arrays: The arrays of all leaves of an element, flat.
+    """
+
+    def __init__(self, element_type: tff.Type, first, last, arrays: list[tf.Tensor]):
+        super().__init__(
+            element_type,
+            last - first,
+            lambda j: element_at(element_type, arrays, first + j),
+        )
+        self.first = first
+        self.last = last
+        self.arrays = arrays
+
+
+def element_at(element_type: tff.Type, arrays: list[tf.Tensor], index):
+    """Returns an element from the arrays of all leaves of an element, flat."""
+    arrays = iter(arrays)
+    parts = []
+    for leaf in arguments.leaf_types(element_type):
+        column = [next(arrays) for _ in arguments.concatenated_specs(leaf)]
+        parts.append(one_of(column, leaf, index))
+    return pack(iter(parts), element_type)
+
+
+def from_arrays(element_type: tff.Type, flat: list[tf.Tensor], client) -> ArraySequence:
     """Returns one client's sequence from the arrays of `ClientSequences.part`."""
-    types = arguments.leaf_types(element_type)
-    starts, *rest = flat
-    columns = []
-    for leaf in types:
-        count = len(arguments.concatenated_specs(leaf))
-        columns.append(rest[:count])
-        rest = rest[count:]
-    first = starts[client]
-
-    def element(j):
-        parts = [one_of(c, t, first + j) for c, t in zip(columns, types, strict=True)]
-        return pack(iter(parts), element_type)
-
-    return Sequence(element_type, starts[client + 1] - first, element)
+    starts, *arrays = flat
+    return ArraySequence(element_type, starts[client], starts[client + 1], arrays)
 
 
 def as_nest(value, type_spec: tff.Type):
