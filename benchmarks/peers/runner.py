@@ -87,7 +87,8 @@ def _load_aligned(path: pathlib.Path) -> np.ndarray:
     with open(path, 'rb') as file:
         # Not through the map, whose pages would count as resident memory.
         file.seek(stored.offset)
-        file.readinto(memory)
+        if file.readinto(memory) != len(memory):
+            raise OSError(f'{path} is cut short')
     return memory.view(stored.dtype).reshape(stored.shape)
 
 
