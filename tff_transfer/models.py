@@ -2,32 +2,52 @@
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import heads, randomness
+from tff_transfer import functional, heads, randomness
+from tff_transfer.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A network, and the same for TFF.
+    """What is trained, for TFF.
 
     Attributes:
-      network: A `tf.keras.Model` from inputs [batch, ...] to logits float32
-        [batch, classes]; its weights are the initial ones.
-      functional: The same as a `tff.learning.models.FunctionalModel` whose batches
-        are `x` and `y`, with the metrics `loss` and `accuracy`.
+      functional: A `tff.learning.models.FunctionalModel` whose batches are `x` and
+        `y`, with the metrics `loss` and `accuracy`. Its initial weights are those
+        that are trained, and no others.
+      network: The head, or the whole network where there is no backbone: a
+        `tf.keras.Model` to logits float32 [batch, classes] with its initial weights.
+        The last of the trained weights are its `trainable_variables`.
       takes_keys: Whether training draws random numbers; the batches' `x` then holds
         `inputs` and `key`, int32 [batch, 2] (see `cohorts.training_cohort`).
     """
 
-    network: tf.keras.Model
     functional: tff.learning.models.FunctionalModel
+    network: tf.keras.Model
     takes_keys: bool
+
+    def logits(self, trainable: Sequence[tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
+        """Returns the logits as in evaluation, without dropout.
+
+        Args:
+          trainable: The trained weights, in the order of `functional`.
+          inputs: What the model takes, [batch, ...].
+
+        Returns:
+          float32 [batch, classes].
+        """
+        if self.takes_keys:
+            key = tf.zeros([tf.shape(inputs)[0], 2], tf.int32)
+            inputs = collections.OrderedDict(inputs=inputs, key=key)
+        return self.functional.predict_on_batch(
+            (tuple(trainable), ()), inputs, training=False
+        )
 
 
 class KeyedDropout(tf.keras.layers.Layer):
@@ -174,37 +194,77 @@ def from_keras(network: tf.keras.Model) -> Model:
     Args:
       network: A `tf.keras.Model` without BatchNorm, from one input [batch, ...] to
         logits [batch, classes]; or, for what draws random numbers in training, from
-        a dict of `inputs` and `key`, int32 [batch, 2].
+        a dict of `inputs` and `key`, int32 [batch, 2]. What it does not mean to be
+        trained stays as it is.
 
     Returns:
-      The model, with sparse categorical cross-entropy as its loss.
+      The model.
+
+    Raises:
+      UserError: The network has BatchNorm, or no weights to train.
     """
+    batch_norm = tf.keras.layers.BatchNormalization
+    if any(isinstance(part, batch_norm) for part in network.submodules):
+        raise UserError(
+            f'the network {network.name} has BatchNorm, whose statistics federated'
+            ' averaging does not train; use GroupNormalization or LayerNormalization'
+        )
     takes_keys = isinstance(network.input, dict)
     inputs = network.input['inputs'] if takes_keys else network.input
     x = tf.TensorSpec(inputs.shape, inputs.dtype)
     if takes_keys:
         key = tf.TensorSpec([None, 2], tf.int32)
         x = collections.OrderedDict(inputs=x, key=key)
-    functional = tff.learning.models.functional_model_from_keras(
-        network,
-        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        collections.OrderedDict(x=x, y=tf.TensorSpec([None], tf.int32)),
+    modes = {
+        mode: functional.trace(network, x, training=mode) for mode in (False, True)
+    }
+    weights = modes[True].weights
+
+    @tf.function(autograph=False)
+    def predict(model_weights, x, training):
+        trained = iter(model_weights[0])
+        values = [next(trained) if w.trainable else w.value for w in weights]
+        return modes[training].inline(values, x)
+
+    initial = [w.value for w in weights if w.trainable]
+    if not initial:
+        raise UserError(
+            f'all weights of the network {network.name} are frozen; nothing is left to'
+            ' train'
+        )
+    return Model(functional_model(initial, predict, x), network, takes_keys)
+
+
+def functional_model(
+    initial: Sequence[np.ndarray], predict: Callable, x
+) -> tff.learning.models.FunctionalModel:
+    """Makes a classifier for TFF of a function of weights.
+
+    Args:
+      initial: The weights that are trained.
+      predict: A `tf.function` of ((trained weights, ()), x, training) that gives
+        logits float32 [batch, classes].
+      x: The specs of a batch's inputs.
+
+    Returns:
+      The model, with sparse categorical cross-entropy as its loss, the metrics `loss`
+      and `accuracy`, and labels int32 [batch].
+    """
+    cross_entropy = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    metrics = tff.learning.metrics.create_functional_metric_fns(
         lambda: collections.OrderedDict(
             loss=tf.keras.metrics.SparseCategoricalCrossentropy(
                 'loss', from_logits=True
             ),
             accuracy=tf.keras.metrics.SparseCategoricalAccuracy('accuracy'),
-        ),
+        )
     )
-    mend_keras_classes(network)
-    return Model(network, functional, takes_keys)
-
-
-def mend_keras_classes(network: tf.keras.Model) -> None:
-    """Makes a Keras model whole again after TFF has traced one like it.
-
-    A Keras model or layer that is made inside a graph, as TFF does, gives its class,
-    and so those made before, the base classes of TensorFlow 1, and calling them or
-    `get_weights` fails; making one outside gives them back.
-    """
-    tf.keras.models.clone_model(network)
+    return tff.learning.models.FunctionalModel(
+        initial_weights=(tuple(initial), ()),
+        predict_on_batch_fn=predict,
+        loss_fn=lambda output, label, sample_weight=None: cross_entropy(
+            label, output, sample_weight
+        ),
+        metrics_fns=metrics,
+        input_spec=collections.OrderedDict(x=x, y=tf.TensorSpec([None], tf.int32)),
+    )

@@ -7,6 +7,7 @@ from tff_transfer.training.options import check, option
 
 OPTIMIZERS = ('sgd', 'adagrad', 'adam', 'adamw', 'adafactor', 'rmsprop', 'yogi')
 DATASETS = ('emnist', 'by_client', 'synthetic_writers', 'synthetic_alpha_beta')
+FINETUNE = ('head', 'all', 'bias_norm', 'adapters')
 MODELS = ('backbone', 'cnn', 'mlp')
 HEADS = ('linear', 'cosine', 'prototype', 'ridge')
 
@@ -76,7 +77,14 @@ class ModelConfig:
         "Pixels of the side of the backbone's input; its own size if not given.",
         at_least=1,
     )
-    finetune: str = option('head', 'What of it is trained.', choices=('head',))
+    finetune: str = option(
+        'head',
+        'What of a backbone is trained, and travels, besides the head: head, nothing;'
+        ' all; bias_norm, biases and the scales and shifts of normalisation; adapters,'
+        ' low-rank updates of dense and 1x1 convolution kernels (LoRA).',
+        choices=FINETUNE,
+    )
+    adapter_rank: int = option(4, 'The rank of --finetune=adapters.', at_least=1)
     head: str = option(
         'linear',
         'The last layer on a backbone: linear; cosine, with a learned scale; or,'
@@ -181,6 +189,11 @@ class Config:
         if data.dataset == 'synthetic_alpha_beta' and model.model != 'mlp':
             raise UserError(
                 '--dataset=synthetic_alpha_beta has vectors, no images; use --model=mlp'
+            )
+        if model.finetune != 'head' and model.model != 'backbone':
+            raise UserError(
+                f'--finetune={model.finetune} is for --model=backbone; --model='
+                f'{model.model} has no backbone and is trained as a whole'
             )
         if model.model == 'cnn' and model.hidden_units:
             raise UserError('--hidden_units is for --model=backbone or mlp, not cnn')

@@ -9,7 +9,7 @@ from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.models import Model
 
-BATCH = 1024
+BATCH = 256
 
 
 def assign_weights(network: tf.keras.Model, trainable: Sequence[np.ndarray]) -> None:
@@ -38,11 +38,24 @@ def assign_weights(network: tf.keras.Model, trainable: Sequence[np.ndarray]) -> 
         variable.assign(value)
 
 
+def trained_network(model: Model, trainable: Sequence[np.ndarray]) -> tf.keras.Model:
+    """Returns a copy of a model's Keras network with trained weights.
+
+    Args:
+      model: The model; its own network keeps its weights.
+      trainable: All trained weights; the network's are the last of them.
+    """
+    network = tf.keras.models.clone_model(model.network)
+    network.set_weights(model.network.get_weights())
+    assign_weights(network, trainable[-len(network.trainable_variables) :])
+    return network
+
+
 class Evaluator:
     """Evaluates the weights of one model on one population, again and again.
 
     Args:
-      model: The model; its own network keeps its weights.
+      model: The model.
       data: The population; `transform` makes the model's inputs of its `x`.
       transform: A function of rows [rows, ...].
     """
@@ -54,13 +67,10 @@ class Evaluator:
         transform: Callable[[np.ndarray], np.ndarray],
     ):
         self._data, self._transform, self._model = data, transform, model
-        self._network = tf.keras.models.clone_model(model.network)
         self._step = tf.function(self._examples, reduce_retracing=True)
 
-    def _examples(self, inputs, labels):
-        if self._model.takes_keys:
-            inputs = {'inputs': inputs, 'key': tf.zeros([len(inputs), 2], tf.int32)}
-        logits = self._network(inputs, training=False)
+    def _examples(self, trainable, inputs, labels):
+        logits = self._model.logits(trainable, inputs)
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         return loss, tf.argmax(logits, axis=1, output_type=tf.int32) == labels
 
@@ -70,7 +80,7 @@ class Evaluator:
         """Evaluates weights on some of the examples.
 
         Args:
-          trainable: The trainable weights, in the order of the network's.
+          trainable: The trained weights, in the order of the model's.
           rows: The numbers of the examples, [m].
 
         Returns:
@@ -92,12 +102,16 @@ class Evaluator:
         self, trainable: Sequence[np.ndarray], rows: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns the loss, float32 [m], and whether it is right, bool [m]."""
-        assign_weights(self._network, trainable)
+        initial = self._model.functional.initial_weights[0]
+        trainable = [
+            tf.constant(weight, like.dtype)
+            for weight, like in zip(trainable, initial, strict=True)
+        ]
         parts = []
         for start in range(0, len(rows), BATCH):
             some = rows[start : start + BATCH]
             inputs = tf.constant(self._transform(self._data.x[some]))
-            parts.append(self._step(inputs, tf.constant(self._data.y[some])))
+            parts.append(self._step(trainable, inputs, tf.constant(self._data.y[some])))
         losses, corrects = zip(*parts, strict=True)
         return np.concatenate(losses), np.concatenate(corrects)
 

@@ -1,7 +1,9 @@
 """A trained model as a SavedModel that plain TensorFlow loads."""
 
 import os
+from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from tff_transfer import files
@@ -12,35 +14,35 @@ class Classifier(tf.Module):
     """A trained classifier, from raw inputs to probabilities.
 
     Args:
-      setup: What the network was trained in.
-      network: The network with its trained weights.
+      setup: What it was trained in.
+      weights: The trained weights.
     """
 
-    def __init__(self, setup: Setup, network: tf.keras.Model):
+    def __init__(self, setup: Setup, weights: Sequence[np.ndarray]):
         super().__init__()
-        self.network, self.tracked = network, setup.tracked
+        self.tracked = setup.tracked
+        self.weights = [tf.Variable(weight) for weight in weights]
         self._setup = setup
         self.__call__ = tf.function(self._classify, input_signature=[setup.input_spec])
 
     def _classify(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        x = self._setup.from_images(inputs)
-        if self._setup.model.takes_keys:
-            x = {'inputs': x, 'key': tf.zeros([tf.shape(x)[0], 2], tf.int32)}
-        logits = self.network(x, training=False)
+        logits = self._setup.model.logits(self.weights, self._setup.from_images(inputs))
         return {'logits': logits, 'probabilities': tf.nn.softmax(logits)}
 
 
-def save(setup: Setup, network: tf.keras.Model, path: str | os.PathLike[str]) -> None:
-    """Saves a trained network with its backbone as a SavedModel.
+def save(
+    setup: Setup, weights: Sequence[np.ndarray], path: str | os.PathLike[str]
+) -> None:
+    """Saves a trained model with its backbone as a SavedModel.
 
     Its call and its `serving_default` signature take a batch of raw inputs as the
     data have them and give `logits` and `probabilities`, float32 [batch, classes].
 
     Args:
-      setup: What the network was trained in.
-      network: The network with its trained weights.
+      setup: What it was trained in.
+      weights: The trained weights.
       path: The folder to write, whole or not at all.
     """
-    classifier = Classifier(setup, network)
+    classifier = Classifier(setup, weights)
     with files.replacing(path) as new:
         tf.saved_model.save(classifier, str(new), signatures=classifier.__call__)

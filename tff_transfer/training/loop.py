@@ -16,7 +16,7 @@ from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.training import checkpoints, export, report, run_directory
 from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
-from tff_transfer.training.evaluation import Evaluator, assign_weights
+from tff_transfer.training.evaluation import Evaluator, trained_network
 from tff_transfer.training.records import Records
 from tff_transfer.training.setup import (
     Setup,
@@ -49,7 +49,9 @@ class Result:
 
     Attributes:
       rows: One mapping for each round from 0, with the columns of `metrics.csv`.
-      network: The trained network, from the model's inputs to logits.
+      weights: The trained weights, in the order of `setup.model`.
+      network: The trained head, from features to logits; without a backbone the whole
+        network.
       setup: What it was trained in.
       client_accuracy: For `seen` and `unseen`, each client's accuracy by its name.
       run_dir: Where everything was written, if anywhere.
@@ -57,6 +59,7 @@ class Result:
     """
 
     rows: Sequence[Mapping[str, float | None]]
+    weights: Sequence[np.ndarray]
     network: tf.keras.Model
     setup: Setup
     client_accuracy: Mapping[str, Mapping[str, float]]
@@ -102,7 +105,7 @@ def train(
             else:
                 result = _train(config.training, setup, run_dir)
             if run_dir is not None:
-                export.save(setup, result.network, run_dir / 'model')
+                export.save(setup, result.weights, run_dir / 'model')
                 report.write(config, result)
         except OSError as error:
             raise UserError(
@@ -173,13 +176,12 @@ def _train(
 
 
 def _result(rows, evaluator, setup, trainable, run_dir, chosen=None) -> Result:
-    network = tf.keras.models.clone_model(setup.model.network)
-    assign_weights(network, trainable)
+    network = trained_network(setup.model, trainable)
     accuracies = {
         part: _client_accuracy(evaluator, setup, trainable, rows_of)
         for part, rows_of in evaluated_rows(setup).items()
     }
-    return Result(rows, network, setup, accuracies, run_dir, chosen or {})
+    return Result(rows, trainable, network, setup, accuracies, run_dir, chosen or {})
 
 
 def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> Result:

@@ -5,6 +5,7 @@ import importlib.resources
 import pathlib
 
 import jinja2
+import numpy as np
 
 from tff_transfer import files
 from tff_transfer.training import plots, run_directory
@@ -79,7 +80,7 @@ def write(config: Config, result) -> pathlib.Path:
         'data': data.name,
         'clients': f'{len(setup.seen):,} seen, {len(setup.unseen):,} unseen',
         'examples': f'{len(data.y):,} of {data.num_classes} classes',
-        'trained weights': f'{result.network.count_params():,}',
+        'trained weights': f'{sum(map(np.size, result.weights)):,}',
         **result.chosen,
     }
     accuracies = result.client_accuracy['unseen'] or result.client_accuracy['seen']

@@ -1,13 +1,14 @@
 """From a configuration to what a run needs: data, inputs, a model and a process."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import backbones, features, models
+from tff_transfer import backbones, features, finetuning, models
 from tff_transfer.data import (
     by_client,
     emnist,
@@ -25,7 +26,7 @@ class Setup:
     """All that is made before the first round.
 
     Attributes:
-      data: The population; its `x` are features if the backbone is frozen.
+      data: The population; its `x` are features if the backbone is frozen, else raw.
       seen: The numbers of the clients that train.
       unseen: The numbers of those that are only evaluated.
       transform: Makes the model's inputs of rows of `data.x`.
@@ -136,8 +137,8 @@ def prepare(
             raise UserError('a head of your own needs --model=backbone to stand on')
         model = _plain_model(config, data)
         return Setup(data, seen, unseen, _same, model, _same, None, spec)
-    data = data.with_x(features.extract(backbone, data))
-    standardise = features.standardisation(data, seen)
+    of_features = data.with_x(features.extract(backbone, data))
+    standardise = features.standardisation(of_features, seen)
     if head is not None:
         if config.model.head != 'linear':
             raise UserError(
@@ -154,13 +155,36 @@ def prepare(
             config.training.seed,
             cosine=config.model.head == 'cosine',
         )
+    if config.model.finetune != 'head':
+        strategy = _strategy(config)
+        model = finetuning.finetuned(backbone, model, standardise, spec, strategy)
+        return Setup(data, seen, unseen, _same, model, _same, None, spec)
 
     def from_images(images):
         return standardise(backbone(images))
 
     return Setup(
-        data, seen, unseen, standardise, model, from_images, backbone.network, spec
+        of_features,
+        seen,
+        unseen,
+        standardise,
+        model,
+        from_images,
+        backbone.network,
+        spec,
     )
+
+
+def _strategy(config: Config):
+    if config.model.finetune == 'adapters':
+        return functools.partial(
+            finetuning.adapters,
+            rank=config.model.adapter_rank,
+            seed=config.training.seed,
+        )
+    return {'all': finetuning.whole, 'bias_norm': finetuning.bias_norm}[
+        config.model.finetune
+    ]
 
 
 def _same(x):
@@ -197,8 +221,6 @@ def build_process(
         momentum=config.server_momentum,
         epsilon=config.server_epsilon,
     )
-    process = tff.learning.algorithms.build_weighted_fed_avg(
+    return tff.learning.algorithms.build_weighted_fed_avg(
         model.functional, client, server
     )
-    models.mend_keras_classes(model.network)
-    return process
