@@ -292,6 +292,75 @@ def test_sequences_of_clients_of_any_length():
     assert of_squares == 14 + 0 + 0 + 55
 
 
+def test_iterators_read_what_loops_read():
+    element = collections.OrderedDict(
+        x=tff.TensorType(np.float32, [None, 2]), y=tff.TensorType(np.int32, [None])
+    )
+    sequence = tff.SequenceType(element)
+
+    @tff.tensorflow.computation(sequence)
+    @tf.function
+    def by_iterator(data):
+        total, batches = 0.0, 0
+        for batch in iter(data):
+            # The order of steps matters, and each has to be seen once.
+            total = 2 * total + tf.reduce_sum(batch['x'])
+            total += tf.cast(tf.reduce_sum(batch['y']), tf.float32)
+            batches += 1
+        return total, batches
+
+    @tff.federated_computation(tff.FederatedType(sequence, tff.CLIENTS))
+    def comp(data):
+        return tff.federated_map(by_iterator, data)
+
+    rows = collections.OrderedDict(
+        x=np.ones([7, 2], np.float32), y=np.arange(7, dtype=np.int32)
+    )
+    data = Cohort(rows, np.array([0, 5, 5, 7]), 2)
+    # Batches of [0, 1], [2, 3] and [4]; none; and [5, 6].
+    expected = [(2 * (2 * (4 + 1) + 4 + 5) + 2 + 4, 3), (0, 0), (4 + 11, 1)]
+    assert comp(data) == expected
+    assert comp(list(data)) == expected
+
+
+def test_preprocessing_that_is_part_of_the_computation():
+    """A dataset that is mapped first is read through tf.data."""
+    batches = tff.SequenceType(tff.TensorType(np.int32, [None]))
+
+    @tff.tensorflow.computation(SEQUENCE)
+    def batch(numbers):
+        return numbers.filter(lambda x: x > 0).repeat(2).batch(3)
+
+    @tff.tensorflow.computation(batches)
+    def largest_sum(data):
+        return data.reduce(0, lambda s, x: tf.maximum(s, tf.reduce_sum(x)))
+
+    @tff.federated_computation(tff.FederatedType(SEQUENCE, tff.CLIENTS))
+    def comp(data):
+        return tff.federated_map(largest_sum, tff.federated_map(batch, data))
+
+    # 1 2 3 | 1 2 3 and 1 1 are the batches.
+    data = [tf.data.Dataset.range(n, output_type=tf.int32) for n in (4, 2)]
+    assert comp(data) == [6, 2]
+
+
+def test_datasets_of_client_data():
+    sets = {'a': {'x': np.arange(3, dtype=np.int32)}, 'b': {'x': np.ones(2, np.int32)}}
+    source = tff.simulation.datasets.TestClientData(sets)
+    sequence = tff.SequenceType(collections.OrderedDict(x=np.int32))
+
+    @tff.tensorflow.computation(sequence)
+    def sum_x(data):
+        return data.reduce(0, lambda s, e: s + e['x'])
+
+    @tff.federated_computation(tff.FederatedType(sequence, tff.CLIENTS))
+    def comp(data):
+        return tff.federated_map(sum_x, data)
+
+    datasets = [source.create_tf_dataset_for_client(c) for c in source.client_ids]
+    assert comp(datasets) == [3, 2]
+
+
 def test_batches_of_odd_shapes():
     """Elements that cannot be rows of one array: their shapes are kept."""
     element = collections.OrderedDict(
