@@ -65,7 +65,6 @@ OTHERS = [
     _peer('FedJAX, jit', FEDJAX, 'fedjax_runner.py', '--backend=jit'),
     _peer('FedJAX, pmap', FEDJAX, 'fedjax_runner.py', '--backend=pmap'),
     _peer('pfl, 1 process', TORCH, 'pfl_runner.py', '--threads=1'),
-    _peer('pfl, 1 process, 2 threads', TORCH, 'pfl_runner.py', '--threads=2'),
     Runner('pfl, 2 processes', (*TORCHRUN, str(PEERS / 'pfl_runner.py'))),
     _peer('Flower simulation', TORCH, 'flower_runner.py'),
 ]

@@ -1,5 +1,10 @@
 """Loss and accuracy of each client in a plain PyTorch loop."""
 
+import os
+
+# See torch_loop.py.
+os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'
+
 import numpy as np
 import runner
 import torch

@@ -1,5 +1,11 @@
 """A plain PyTorch loop: clients one after another, no framework around it."""
 
+import os
+
+# Threads that wait for each other sleep. Spinning, the default, made a round more than
+# ten times slower where anything else wanted a processor.
+os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'
+
 import runner
 import torch
 import torch_models
