@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_transfer import backbones, features, runtime, totals
+from tff_transfer import (
+    backbones,
+    features,
+    features_cache,
+    features_file,
+    runtime,
+    totals,
+)
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 
@@ -214,20 +221,20 @@ def test_cache_without_the_right_to_write(tmp_path, backbone, monkeypatch):
     def refuse(path, *_, **__):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr(features, 'open', refuse, raising=False)
+    monkeypatch.setattr(features_cache, 'open', refuse, raising=False)
     assert 'Permission denied' in message(backbone, population(), cache_dir=tmp_path)
 
 
 def test_cache_that_may_only_be_read_serves(tmp_path, backbone, monkeypatch):
     features.extract(backbone, population(), cache_dir=tmp_path)
-    monkeypatch.setattr(features, '_only_process', None)
+    monkeypatch.setattr(features_cache, '_only_process', None)
     found = features.extract(backbone, population(), cache_dir=tmp_path)
     assert found.shape == (23, 2)
 
 
 def test_disk_without_room_is_told_before_work(tmp_path, backbone, monkeypatch):
-    usage = features.shutil.disk_usage(tmp_path)._replace(free=23 * 2 * 4 - 1)
-    monkeypatch.setattr(features.shutil, 'disk_usage', lambda path: usage)
+    usage = features_file.shutil.disk_usage(tmp_path)._replace(free=23 * 2 * 4 - 1)
+    monkeypatch.setattr(features_file.shutil, 'disk_usage', lambda path: usage)
     counting = Counting(backbone)
     assert 'too full' in message(counting, population(), cache_dir=tmp_path)
     assert counting.images == 0
@@ -257,7 +264,7 @@ def test_disk_that_gets_full(tmp_path, backbone, monkeypatch):
         file = open(path, mode)  # noqa: SIM115
         return Full(file, 150) if mode == 'wb' else file
 
-    monkeypatch.setattr(features, 'open', limited, raising=False)
+    monkeypatch.setattr(features_file, 'open', limited, raising=False)
     told = message(backbone, population(), cache_dir=tmp_path, batch_size=4)
     assert 'No space left on device' in told
     assert list(tmp_path.glob('features/*.npy')) == leftovers(tmp_path) == []

@@ -248,6 +248,7 @@ def test_a_head_of_ones_own_and_another_are_refused(small_backbone):
         (ModelConfig(head='ridge', model='cnn'), '--model=backbone'),
         (ModelConfig(head='ridge', hidden_units=(3,)), '--hidden_units'),
         (ModelConfig(ridge_penalty=1.0), '--head=ridge'),
+        (ModelConfig(model='cnn', cache_dtype='uint8'), '--cache_dtype'),
         (ModelConfig(head='ridge', ridge_penalty=0.0), '--ridge_penalty'),
         (ModelConfig(head='rigde'), 'did you mean ridge'),
     ],

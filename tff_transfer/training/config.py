@@ -77,6 +77,12 @@ class ModelConfig:
         "Pixels of the side of the backbone's input; its own size if not given.",
         at_least=1,
     )
+    cache_dtype: str = option(
+        'float32',
+        'How features are kept on disk: float32, or in fewer bytes float16 or uint8'
+        ' with a scale for each feature.',
+        choices=('float32', 'float16', 'uint8'),
+    )
     finetune: str = option(
         'head',
         'What of a backbone is trained, and travels, besides the head: head, nothing;'
@@ -214,6 +220,11 @@ class Config:
                 f'--head={model.head} is computed without training, but'
                 f' --finetune={model.finetune} trains the backbone; use'
                 ' --finetune=head'
+            )
+        if model.cache_dtype != 'float32' and model.model != 'backbone':
+            raise UserError(
+                f'--cache_dtype is for the features of a backbone, but --model is'
+                f' {model.model}'
             )
         if model.ridge_penalty is not None and model.head != 'ridge':
             raise UserError('--ridge_penalty is for --head=ridge')

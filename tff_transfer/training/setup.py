@@ -137,7 +137,8 @@ def prepare(
             raise UserError('a head of your own needs --model=backbone to stand on')
         model = _plain_model(config, data)
         return Setup(data, seen, unseen, _same, model, _same, None, spec)
-    of_features = data.with_x(features.extract(backbone, data))
+    extracted = features.extract(backbone, data, dtype=config.model.cache_dtype)
+    of_features = data.with_x(extracted)
     standardise = features.standardisation(of_features, seen)
     if head is not None:
         if config.model.head != 'linear':
