@@ -256,6 +256,56 @@ def test_process_gives_the_same_on_both(name, stock):
     assert_same(found, again, 0)
 
 
+def personalization(_):
+    def build_sgd():
+        @tf.function
+        def personalize(model, train, test, context=None):
+            steps = 0
+            for batch in train.batch(BATCH):
+                with tf.GradientTape() as tape:
+                    output = model.forward_pass(batch)
+                gradients = tape.gradient(output.loss, model.trainable_variables)
+                for variable, gradient in zip(
+                    model.trainable_variables, gradients, strict=True
+                ):
+                    variable.assign_sub(0.1 * gradient)
+                steps += 1
+            return collections.OrderedDict(steps=steps, loss=evaluate(model, test))
+
+        return personalize
+
+    @tf.function
+    def evaluate(model, data):
+        total = 0.0
+        for batch in data.batch(BATCH):
+            total += model.forward_pass(batch, training=False).loss
+        return collections.OrderedDict(loss=total)
+
+    return tff.learning.algorithms.build_personalization_eval_computation(
+        model_fn, collections.OrderedDict(sgd=build_sgd), evaluate
+    )
+
+
+@pytest.mark.slow
+def test_personalization_of_datasets_that_the_computation_batches(stock):
+    """Variables, and datasets that are mapped before they are iterated over."""
+    comp = personalization(None)
+    weights = functional_model().initial_weights
+    model = tff.learning.models.ModelWeights(*map(list, weights))
+    data = [
+        collections.OrderedDict(train_data=d.unbatch(), test_data=d.unbatch())
+        for d in cohort(0)
+    ]
+    with tff.framework.get_context_stack().install(stock):
+        expected = comp(model, data)
+    with runtime.use_compiled(threads=2):
+        found = comp(model, data)
+    # Clients are sampled, so their order is nobody's.
+    for a, b in zip(tf.nest.flatten(expected), tf.nest.flatten(found), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(np.sort(a), np.sort(b), rtol=1e-6)
+
+
 def test_rounds_are_the_clients_steps_in_numpy():
     """FedAvg of one step for each client of a linear model, by hand."""
     model = tff.learning.models.functional_model_from_keras(

@@ -291,7 +291,8 @@ class Functions:
         argument = call.argument.type_signature
         uri = call.function.uri
         if uri == 'federated_aggregate':
-            return argument[1]
+            # The zero's own shape may be narrower than what is accumulated.
+            return argument[2].result
         if uri == 'federated_mean':
             return tff.StructType([argument.member, np.float32])
         if uri == 'federated_weighted_mean':

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterable
 
 import tensorflow as tf
+from tensorflow.core.framework import function_pb2
 from tensorflow.python.eager import context as eager_context
 from tensorflow.python.framework import function_def_to_graph, op_def_registry
 
@@ -222,6 +223,38 @@ def call(name: str, function, inputs: list[str], stateful: bool = True):
     node.attr['Tout'].list.type.extend(a.type for a in signature.output_arg)
     node.attr['f'].func.name = signature.name
     return node
+
+
+def hide(node) -> None:
+    """Puts a `ReduceDataset` node into a function of its own and calls that, in place.
+
+    TensorFlow's automatic control dependencies look for the variables of such a node
+    for ever if it was imported: it finds other objects for its inputs each time.
+    """
+    states = node.attr['Tstate'].list.type
+    dtypes = [tf.variant.as_datatype_enum, *states, *node.attr['Targuments'].list.type]
+    function = function_pb2.FunctionDef()
+    function.signature.name = f'tff{next(_numbers)}_reduce'
+    function.signature.is_stateful = True
+    inner = function.node_def.add()
+    inner.CopyFrom(node)
+    inner.name = 'reduce'
+    del inner.input[:]
+    for i, dtype in enumerate(dtypes):
+        function.signature.input_arg.add(name=f'input_{i}', type=dtype)
+        inner.input.append(f'input_{i}')
+    for i, dtype in enumerate(states):
+        function.signature.output_arg.add(name=f'output_{i}', type=dtype)
+        function.ret[f'output_{i}'] = f'reduce:components:{i}'
+    function.control_ret['reduce'] = 'reduce'
+    function.signature.control_output.append('reduce')
+    eager_context.context().add_function_def(function)
+    outer = tf.compat.v1.NodeDef(name=node.name, input=node.input)
+    outer.op = 'StatefulPartitionedCall'
+    outer.attr['Tin'].list.type.extend(dtypes)
+    outer.attr['Tout'].list.type.extend(states)
+    outer.attr['f'].func.name = function.signature.name
+    node.CopyFrom(outer)
 
 
 def detach(graph: GraphDef) -> None:

@@ -141,6 +141,8 @@ class Graph:
             dataset, *inputs = node.input
             sequence = sequences.get(graph_defs.node_of(dataset))
             if sequence is None:
+                if not made:
+                    graph_defs.hide(node)
                 continue
             if made:
                 function, stateful = self._iterators.start, True
