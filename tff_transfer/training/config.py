@@ -158,6 +158,9 @@ class TrainingConfig:
     )
     checkpoint_every: int = option(10, 'Rounds between checkpoints.', at_least=1)
     keep_checkpoints: int = option(3, 'How many checkpoints stay.', at_least=1)
+    tflite: bool = option(
+        False, 'Also write the trained model as model.tflite, for TensorFlow Lite.'
+    )
     runtime: str = option(
         'compiled',
         "How rounds run: compiled, in this process; or stock, by TFF's own worker.",

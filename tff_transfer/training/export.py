@@ -1,4 +1,4 @@
-"""A trained model as a SavedModel that plain TensorFlow loads."""
+"""A trained model as files that plain TensorFlow, or TensorFlow Lite, loads."""
 
 import os
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_transfer import files
+from tff_transfer.errors import UserError, one_line
 from tff_transfer.training.setup import Setup
 
 
@@ -46,3 +47,38 @@ def save(
     classifier = Classifier(setup, weights)
     with files.replacing(path) as new:
         tf.saved_model.save(classifier, str(new), signatures=classifier.__call__)
+
+
+def save_tflite(
+    saved_model: str | os.PathLike[str], path: str | os.PathLike[str]
+) -> None:
+    """Converts what `save` wrote to a TensorFlow Lite file.
+
+    Its signature `serving_default` is that of the SavedModel, for batches of any
+    size, in float32. Operations that TensorFlow Lite does not have, such as resizing
+    with antialiasing, are TensorFlow's own: then an interpreter needs the Flex
+    delegate, which `tf.lite.Interpreter` has.
+
+    Args:
+      saved_model: The folder of the SavedModel.
+      path: The file to write, whole or not at all.
+
+    Raises:
+      UserError: The backbone has an operation that cannot be converted.
+    """
+    converter = tf.lite.TFLiteConverter.from_saved_model(os.fspath(saved_model))
+    converter.target_spec.supported_ops = [
+        tf.lite.OpsSet.TFLITE_BUILTINS,
+        tf.lite.OpsSet.SELECT_TF_OPS,
+    ]
+    # Resizing with antialiasing, which is not on TensorFlow Lite's own list.
+    converter.target_spec.experimental_select_user_tf_ops = ['ScaleAndTranslate']
+    try:
+        content = converter.convert()
+    except Exception as error:  # The converter's errors share no public class.
+        raise UserError(
+            f'{saved_model} cannot be converted to TensorFlow Lite'
+            f' ({one_line(error)}); leave --tflite out'
+        ) from error
+    with files.replacing(path) as new:
+        new.write_bytes(content)

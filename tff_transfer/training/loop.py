@@ -107,6 +107,8 @@ def train(
             if run_dir is not None:
                 export.save(setup, result.weights, run_dir / 'model')
                 report.write(config, result)
+                if config.training.tflite:
+                    export.save_tflite(run_dir / 'model', run_dir / 'model.tflite')
         except OSError as error:
             raise UserError(
                 f'writing to {run_dir} failed ({error.strerror}); what was written is'
