@@ -401,3 +401,11 @@ def test_standardises_inside_a_graph():
     )
     traced = tf.function(standardise)(tf.constant([[3.0, 6.0]]))
     np.testing.assert_array_equal(traced, [[1, 1]])
+
+
+def test_one_scale_is_the_root_mean_square():
+    made = features.Standardisation(
+        np.array([1, 2], np.float32), np.array([3, 4], np.float32)
+    )
+    found = made.of_one_scale()(np.array([[1.0, 7.0]], np.float32))
+    np.testing.assert_allclose(found, [[0, 5 / 12.5**0.5]], rtol=1e-6)

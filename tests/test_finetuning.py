@@ -43,10 +43,13 @@ def head():
     return models.mlp((5,), CLASSES, (4,), seed=3)
 
 
-def finetuned(keras, choose):
+def finetuned(keras, choose, head=head):
     spec = tf.TensorSpec([None, 6, 6, 3], tf.uint8)
     backbone = backbones.load(keras)
-    return finetuning.finetuned(backbone, head(), STANDARDISE, spec, choose)
+    traced = finetuning.traced(backbone)
+    return finetuning.finetuned(
+        traced, choose(traced), head(), STANDARDISE, spec, backbone.preprocess
+    )
 
 
 def federated_step(model):
@@ -171,10 +174,10 @@ def test_only_what_is_trained_travels():
 
 
 def test_a_head_with_dropout_gets_its_keys():
-    spec = tf.TensorSpec([None, 6, 6, 3], tf.uint8)
-    keyed = models.mlp((5,), CLASSES, (64,), 0.5, seed=3)
-    model = finetuning.finetuned(
-        backbones.load(network()), keyed, STANDARDISE, spec, finetuning.whole
+    model = finetuned(
+        network(),
+        finetuning.whole,
+        lambda: models.mlp((5,), CLASSES, (64,), 0.5, seed=3),
     )
     assert model.takes_keys
     weights = model.functional.initial_weights
@@ -191,3 +194,51 @@ def test_a_head_with_dropout_gets_its_keys():
 def test_statistics_are_never_trained():
     traced = functional.trace(network(), tf.TensorSpec([None, 6, 6, 3]), training=False)
     assert len(finetuning.whole(traced).initial) == len(traced.weights) - 2
+
+
+def test_a_cut_is_named_or_counted():
+    backbone = backbones.load(network())
+    traced = finetuning.traced(backbone)
+    first, conv, dense = (backbone.network.layers[i].name for i in (1, 4, 6))
+    frozen, top = finetuning.cut(backbone, traced, layer=first)
+    assert frozen.feature_shape == (6, 6, 4)
+    assert len(top.weights) == 4 + 2 + 2  # BatchNorm, convolution, dense
+    names = [w.name for w in top.weights if w.value.ndim > 1]
+    assert names == [f'{conv}/kernel:0', f'{dense}/kernel:0']
+    for count, shape in ((1, (6,)), (2, (6, 6, 4))):
+        frozen, top = finetuning.cut(backbone, traced, top_layers=count)
+        assert frozen.feature_shape == shape
+        assert sum(w.value.ndim > 1 for w in top.weights) == count
+    assert frozen.fingerprint != backbone.fingerprint
+    with pytest.raises(UserError, match=f'it can after .*{conv}'):
+        finetuning.cut(backbone, traced, layer='nowhere')
+    with pytest.raises(UserError, match='fewer than 9 layers'):
+        finetuning.cut(backbone, traced, top_layers=9)
+
+
+def test_the_top_trains_on_activations_as_on_images():
+    backbone = backbones.load(network())
+    traced = finetuning.traced(backbone)
+    frozen, top = finetuning.cut(backbone, traced, top_layers=2)
+    activations = frozen(X).numpy()
+    on_activations = finetuning.finetuned(
+        top, finetuning.whole(top), head(), STANDARDISE, top.input_spec
+    )
+    names = {w.name for w in top.weights}
+    on_images = finetuned(
+        backbone.network,
+        lambda net: finetuning.chosen(net, lambda w: w.name in names),
+    )
+    weights = []
+    for model, x in ((on_activations, activations), (on_images, X)):
+        process = build_process(TrainingConfig(client_learning_rate=RATE), model)
+        clients = Cohort({'x': x, 'y': Y}, np.array([0, 3, len(X)]), 2)
+        with runtime.use_compiled():
+            state = process.initialize()
+            for _ in range(5):
+                state = process.next(state, clients).state
+            weights.append(process.get_model_weights(state).trainable)
+    for ours, theirs in zip(*weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    start = on_images.functional.initial_weights[0]
+    assert np.abs(weights[0][0] - start[0]).max() > 1e-3

@@ -166,3 +166,31 @@ class Looks(tf.Module):
 def test_a_table_is_refused():
     with pytest.raises(UserError, match='cannot be trained'):
         functional.trace(Looks(), tf.TensorSpec([None], tf.int32), training=False)
+
+
+def test_cuts_are_where_all_passes():
+    # By hand: what is left of the residual block is its input and its sum.
+    images = tf.keras.Input((8, 8, 3))
+    x = tf.keras.layers.Conv2D(3, 1, name='before', use_bias=False)(images)
+    y = tf.keras.layers.Conv2D(3, 1, name='inside', use_bias=False)(x)
+    x = tf.keras.layers.Add(name='sum')([x, y])
+    x = tf.keras.layers.GlobalAveragePooling2D(name='pool')(x)
+    network = tf.keras.Model(images, x, name='net')
+    spec = tf.TensorSpec([None, 8, 8, 3])
+    cuts = functional.trace(network, spec, training=False).cuts()
+    assert [cut.split('/')[-2] for cut in cuts] == ['before', 'sum', 'pool']
+
+
+@pytest.mark.parametrize('name', ['small', 'embedded'])
+def test_the_parts_make_the_whole(name):
+    backbone = load(name)
+    network, x = traced(backbone), images(backbone)
+    expected = backbone.network(x, training=False)
+    cuts = network.cuts()
+    for cut in cuts[:: max(1, len(cuts) // 4)]:
+        below, top = network.split(cut)
+        assert len(below.weights) + len(top.weights) == len(network.weights)
+        activations = below([w.value for w in below.weights], x)
+        assert activations.shape[1:] == below.output_spec.shape[1:]
+        found = top([w.value for w in top.weights], activations)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

@@ -38,7 +38,7 @@ def extract(
       batch_size: Images of one call of the backbone.
 
     Returns:
-      float32 [n, feature_size], memory-mapped, read-only; of the other dtypes a
+      float32 [n, *feature_shape], memory-mapped, read-only; of the other dtypes a
       `features_file.Compact`, which is indexed like it.
 
     Raises:
@@ -52,7 +52,7 @@ def extract(
         )
     return features_cache.get_or_make(
         f'{backbone.fingerprint} {data.fingerprint}',
-        (len(data.x), backbone.feature_size),
+        (len(data.x), *backbone.feature_shape),
         lambda: _batches(backbone, data, batch_size),
         dtype=dtype,
         what={'backbone': backbone.name, 'data': data.name},
@@ -97,6 +97,15 @@ class Standardisation:
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Returns features [..., size] standardised, float32."""
         return (features - self.mean) / self.deviation
+
+    def of_one_scale(self) -> 'Standardisation':
+        """Returns the same with one deviation, the root mean square of all.
+
+        Where what gives the features is trained too: a feature that hardly differs
+        between examples would send it thousands of times the gradient of others.
+        """
+        common = np.sqrt(np.mean(self.deviation**2))
+        return Standardisation(self.mean, np.full_like(self.deviation, common))
 
 
 def standardisation(data: FederatedData, clients: Sequence[int]) -> Standardisation:

@@ -28,7 +28,7 @@ class Parameters:
 
 def whole(network: functional.FunctionalNetwork) -> Parameters:
     """Trains all weights that are meant to be trained."""
-    return _chosen(network, lambda weight: True)
+    return chosen(network, lambda weight: True)
 
 
 def bias_norm(network: functional.FunctionalNetwork) -> Parameters:
@@ -37,20 +37,23 @@ def bias_norm(network: functional.FunctionalNetwork) -> Parameters:
     Cai et al. 2020, "TinyTL"; Frankle et al. 2021, "Training BatchNorm and only
     BatchNorm".
     """
-    return _chosen(network, lambda weight: weight.value.ndim <= 1)
+    return chosen(network, lambda weight: weight.value.ndim <= 1)
 
 
-def _chosen(network, wanted: Callable[[functional.Weight], bool]) -> Parameters:
-    chosen = [w.trainable and wanted(w) for w in network.weights]
+def chosen(
+    network: functional.FunctionalNetwork, wanted: Callable[[functional.Weight], bool]
+) -> Parameters:
+    """Trains those of the weights meant to be trained of which `wanted` is true."""
+    yes_or_no = [w.trainable and wanted(w) for w in network.weights]
     initial = tuple(
-        w.value for w, yes in zip(network.weights, chosen, strict=True) if yes
+        w.value for w, yes in zip(network.weights, yes_or_no, strict=True) if yes
     )
 
     def compose(trained):
         rest = iter(trained)
         return [
             next(rest) if yes else tf.constant(w.value)
-            for w, yes in zip(network.weights, chosen, strict=True)
+            for w, yes in zip(network.weights, yes_or_no, strict=True)
         ]
 
     return Parameters(initial, compose)
@@ -103,14 +106,8 @@ def _is_adapted(weight: functional.Weight, rank: int) -> bool:
     )
 
 
-def finetuned(
-    backbone: Backbone,
-    head: models.Model,
-    standardise: Standardisation,
-    images: tf.TensorSpec,
-    choose: Callable[[functional.FunctionalNetwork], Parameters],
-) -> models.Model:
-    """Makes a model of raw images in which weights of the backbone are trained.
+def traced(backbone: Backbone) -> functional.FunctionalNetwork:
+    """Returns a backbone's network, to choose from what is trained of it.
 
     BatchNorm uses the moving statistics that the backbone comes with, in training as
     in evaluation, and they stay as they are: clients see few examples of few classes,
@@ -118,25 +115,101 @@ def finetuned(
 
     Args:
       backbone: The backbone; what it holds is where training starts.
-      head: The head.
-      standardise: What is done to features before the head; it stays as it is.
-      images: One batch of raw images.
-      choose: The strategy, such as `whole`.
-
-    Returns:
-      The model. Its weights are the backbone's trained ones, then the head's.
 
     Raises:
-      UserError: The strategy finds nothing to train in the backbone, or the backbone
-        is no network whose weights can be trained.
+      UserError: It is no network whose weights can be trained.
     """
     size = tf.TensorSpec([None, *backbone.image_size, backbone.preprocess.channels])
-    network = functional.trace(backbone.network, size, training=False)
-    parameters = choose(network)
+    return functional.trace(backbone.network, size, training=False)
+
+
+def cut(
+    backbone: Backbone,
+    network: functional.FunctionalNetwork,
+    *,
+    layer: str | None = None,
+    top_layers: int | None = None,
+) -> tuple[Backbone, functional.FunctionalNetwork]:
+    """Cuts a network into what stays frozen and the top, which may be trained.
+
+    Args:
+      backbone: The backbone.
+      network: Its network.
+      layer: The last layer below the cut, by its name.
+      top_layers: Instead: how many convolution and dense layers stand above the cut,
+        at least: a residual block is not cut.
+
+    Returns:
+      What maps raw images to the activations at the cut, and the top.
+
+    Raises:
+      UserError: The network cannot be cut there; the message has the names of layers
+        where it can.
+    """
+    cuts = network.cuts()
+    if layer is not None:
+        found = [name for name in cuts if layer in name.split('/')]
+        if not found:
+            layers = dict.fromkeys(name.split('/')[-2] for name in cuts if '/' in name)
+            raise UserError(
+                f'the backbone {backbone.name} cannot be cut after a layer {layer};'
+                f' it can after {", ".join(layers)}'
+            )
+        place = found[-1]
+    else:
+        deep = (
+            name for name in reversed(cuts) if _kernels(network, name) >= top_layers
+        )
+        place = next(deep, None)
+        if place is None:
+            raise UserError(
+                f'the backbone {backbone.name} has fewer than {top_layers} layers above'
+                ' any place where it can be cut; ask for fewer'
+            )
+    below, top = network.split(place)
+    values = [w.value for w in below.weights]
+    frozen = dataclasses.replace(
+        backbone,
+        network=lambda images, training: below.inline(values, images),
+        feature_shape=tuple(below.output_spec.shape[1:]),
+        fingerprint=f'{backbone.fingerprint} up to {place}',
+    )
+    return frozen, top
+
+
+def _kernels(network: functional.FunctionalNetwork, place: str) -> int:
+    _, top = network.split(place)
+    return sum(w.trainable and w.value.ndim > 1 for w in top.weights)
+
+
+def finetuned(
+    network: functional.FunctionalNetwork,
+    parameters: Parameters,
+    head: models.Model,
+    standardise: Standardisation,
+    inputs: tf.TensorSpec,
+    prepare: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
+) -> models.Model:
+    """Makes a model that trains a network under a head.
+
+    Args:
+      network: A backbone's network, or the top of it.
+      parameters: What is trained of it.
+      head: The head.
+      standardise: What is done to features before the head; it stays as it is.
+      inputs: One batch of what the model takes.
+      prepare: Makes the network's inputs of that, such as a backbone's `preprocess`.
+
+    Returns:
+      The model. Its weights are the network's trained ones, then the head's.
+
+    Raises:
+      UserError: Nothing of the network would be trained.
+    """
     if not parameters.initial:
         raise UserError(
-            f'the backbone {backbone.name} has no weights of the kind that this'
-            ' fine-tuning strategy trains; use another strategy, such as head'
+            'the backbone has no weights of the kind that this fine-tuning strategy'
+            ' trains; use another strategy, such as head'
         )
     count = len(parameters.initial)
 
@@ -144,22 +217,21 @@ def finetuned(
     def predict(model_weights, x, training):
         trained = model_weights[0]
         raw = x['inputs'] if head.takes_keys else x
-        # Nobody asks for gradients to the images, and what is cheap for uint8 alone
-        # must not cost for floats.
-        prepared = tf.stop_gradient(backbone.preprocess(raw))
-        found = network.inline(parameters.compose(trained[:count]), prepared)
-        inputs = standardise(found)
+        # Nobody asks for gradients to the inputs.
+        prepared = tf.stop_gradient(prepare(raw))
+        found = standardise(
+            network.inline(parameters.compose(trained[:count]), prepared)
+        )
         if head.takes_keys:
-            inputs = {**x, 'inputs': inputs}
+            found = {**x, 'inputs': found}
         return head.functional.predict_on_batch(
-            (trained[count:], ()), inputs, training=training
+            (trained[count:], ()), found, training=training
         )
 
-    spec = images
+    spec = inputs
     if head.takes_keys:
-        spec = type(head.functional.input_spec['x'])(
-            head.functional.input_spec['x'], inputs=images
-        )
+        of_head = head.functional.input_spec['x']
+        spec = type(of_head)(of_head, inputs=inputs)
     initial = [*parameters.initial, *head.functional.initial_weights[0]]
     return models.Model(
         models.functional_model(initial, predict, spec), head.network, head.takes_keys

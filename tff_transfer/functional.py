@@ -39,12 +39,25 @@ class FunctionalNetwork:
     Attributes:
       weights: The weights that its graph reads, each one once, in the order of the
         network's own variables.
+      input_spec: Dtypes and shapes of what it takes, in its structure.
       output_spec: Dtype and shape of what it gives.
     """
 
-    def __init__(self, graph, inputs, weights, output, output_spec):
+    def __init__(self, graph, inputs, weights, input_spec, output, output_spec):
+        """Makes a network of parts of a graph.
+
+        Args:
+          graph: A `GraphDef` of placeholders and what is computed of them.
+          inputs: The names of the placeholders that are the flat inputs.
+          weights: Each `Weight` by the name of its placeholder, in order.
+          input_spec: As the attribute.
+          output: The name of the output's node, of which it is the first output.
+          output_spec: As the attribute.
+        """
         self._graph, self._inputs, self._output = graph, inputs, output
-        self.weights: tuple[Weight, ...] = weights
+        self._places = tuple(weights)
+        self.weights: tuple[Weight, ...] = tuple(weights.values())
+        self.input_spec = input_spec
         self.output_spec: tf.TensorSpec = output_spec
 
         self._function = tf.function(self.inline, autograph=False)
@@ -68,7 +81,7 @@ class FunctionalNetwork:
         weights. A gradient tape must be outside of it: it does not see operations
         that are imported.
         """
-        names = [*self._inputs, *(_placeholder(i) for i in range(len(self.weights)))]
+        names = [*self._inputs, *self._places]
         tensors = [*tf.nest.flatten(inputs), *values]
         # An import takes tensors of this very graph: identity captures others.
         feeds = {
@@ -76,10 +89,81 @@ class FunctionalNetwork:
             for name, tensor in zip(names, tensors, strict=True)
         }
         (output,) = tf.graph_util.import_graph_def(
-            self._graph, feeds, [self._output], name='network'
+            self._graph, feeds, [f'{self._output}:0'], name='network'
         )
         output.set_shape(self.output_spec.shape)
         return output
+
+    def cuts(self) -> tuple[str, ...]:
+        """Returns the nodes that all of the computation passes, in order.
+
+        Inside a residual block, say, there is none: its input is needed at its end.
+        """
+        (start,) = self._inputs
+        nodes = {node.name: node for node in self._graph.node}
+        depends, order, todo = {start: True}, [start], [self._output]
+        while todo:  # Depth first, what a node takes before the node.
+            name = todo[-1]
+            sources = [graph_defs.node_of(source) for source in nodes[name].input]
+            missing = [source for source in sources if source not in depends]
+            if missing:
+                todo.extend(missing)
+                continue
+            todo.pop()
+            if name not in depends:
+                depends[name] = any(depends[source] for source in sources)
+                if depends[name]:
+                    order.append(name)
+        place = {name: number for number, name in enumerate(order)}
+        last_use, several = list(range(len(order))), set()
+        for name in order:
+            for source in nodes[name].input:
+                taken, _, index = source.partition(':')
+                if depends[taken]:
+                    last_use[place[taken]] = place[name]
+                    if index not in ('', '0'):
+                        several.add(taken)
+        cuts, reach = [], 0
+        for number, name in enumerate(order):
+            # Whatever came before is used up to here.
+            if reach <= number and name not in {start, self._output, *several}:
+                cuts.append(name)
+            reach = max(reach, last_use[number])
+        return tuple(cuts)
+
+    def split(self, cut: str) -> tuple['FunctionalNetwork', 'FunctionalNetwork']:
+        """Returns the network up to a cut, and from it on.
+
+        Args:
+          cut: One of `cuts()`.
+        """
+        with tf.Graph().as_default():
+            (tensor,) = tf.graph_util.import_graph_def(
+                self._graph, return_elements=[f'{cut}:0'], name=''
+            )
+        spec = tf.TensorSpec(tensor.shape, tensor.dtype)
+        return (
+            self._part(self._graph, self._inputs, self.input_spec, cut, spec),
+            self._part(
+                _cut_off(self._graph, cut, spec),
+                [cut],
+                spec,
+                self._output,
+                self.output_spec,
+            ),
+        )
+
+    def _part(self, graph, inputs, input_spec, output, output_spec):
+        kept = tf.compat.v1.GraphDef()
+        kept.CopyFrom(graph)
+        graph_defs.prune(kept, [output, *inputs])
+        present = {node.name for node in kept.node}
+        weights = {
+            place: weight
+            for place, weight in zip(self._places, self.weights, strict=True)
+            if place in present
+        }
+        return FunctionalNetwork(kept, inputs, weights, input_spec, output, output_spec)
 
 
 def _placeholder(number: int) -> str:
@@ -110,6 +194,7 @@ def trace(
         lambda x: network(x, training=training), autograph=False
     ).get_concrete_function(inputs)
     output = traced.outputs[0]
+    end = output.op.name
     own = traced.inputs[: len(traced.inputs) - len(traced.captured_inputs)]
     names = [tensor.op.name for tensor in own]
     graph = traced.graph.as_graph_def()
@@ -135,12 +220,28 @@ def trace(
                 f' {node.name} is no variable that is only read; train a head on it'
             )
     is_trainable = _trainable(network)
-    weights = tuple(
-        Weight(v.name, v.numpy(), is_trainable(v), _users(graph, _placeholder(i)))
+    weights = {
+        _placeholder(i): Weight(
+            v.name, v.numpy(), is_trainable(v), _users(graph, _placeholder(i))
+        )
         for i, v in enumerate(read)
-    )
+    }
     spec = tf.TensorSpec(output.shape, output.dtype)
-    return FunctionalNetwork(graph, names, weights, output.name, spec)
+    return FunctionalNetwork(graph, names, weights, inputs, end, spec)
+
+
+def _cut_off(graph, cut: str, spec: tf.TensorSpec):
+    """Returns a graph in which a node is an input instead."""
+    made = tf.compat.v1.GraphDef()
+    made.CopyFrom(graph)
+    for node in made.node:
+        if node.name == cut:
+            del node.input[:]
+            node.op = 'Placeholder'
+            node.attr.clear()
+            node.attr['dtype'].type = spec.dtype.as_datatype_enum
+            node.attr['shape'].shape.CopyFrom(spec.shape.as_proto())
+    return made
 
 
 def _inline(graph) -> None:

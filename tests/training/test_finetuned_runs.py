@@ -30,9 +30,18 @@ def config(**model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('finetune', ['all', 'bias_norm', 'adapters'])
-def test_a_run_leaves_its_trained_weights(finetune, data, tmp_path):
-    result = loop.train(config(finetune=finetune), tmp_path / 'run', data=data)
+@pytest.mark.parametrize(
+    'model',
+    [
+        {'finetune': 'all'},
+        {'finetune': 'bias_norm'},
+        {'finetune': 'adapters'},
+        {'finetune': 'top', 'cut_layer': 'block_15_add'},
+    ],
+    ids=lambda model: model['finetune'],
+)
+def test_a_run_leaves_its_trained_weights(model, data, tmp_path):
+    result = loop.train(config(**model), tmp_path / 'run', data=data)
     model = tf.saved_model.load(str(tmp_path / 'run' / 'model'))
     images = data.x[:5]
     logits = model(images)['logits'].numpy()
@@ -40,7 +49,8 @@ def test_a_run_leaves_its_trained_weights(finetune, data, tmp_path):
     assert not all(
         np.array_equal(a, b) for a, b in zip(initial, result.weights, strict=True)
     )
-    exported = tf.function(result.setup.model.logits)(result.weights, images)
+    inputs = result.setup.transform(result.setup.data.x[:5])
+    exported = tf.function(result.setup.model.logits)(result.weights, inputs)
     np.testing.assert_allclose(logits, exported, rtol=1e-4, atol=1e-4)
     rows = loop.evaluated_rows(result.setup)['unseen']
     right = model(data.x[rows])['logits'].numpy().argmax(axis=1) == data.y[rows]
@@ -54,7 +64,19 @@ def test_a_run_leaves_its_trained_weights(finetune, data, tmp_path):
     assert sent <= kept < sent + 200
 
 
-def test_finetuning_needs_a_backbone():
-    wrong = Config(model=ModelConfig(model='cnn', finetune='all'))
-    with pytest.raises(UserError, match='--finetune=all is for --model=backbone'):
-        wrong.check()
+@pytest.mark.parametrize(
+    ('model', 'part'),
+    [
+        ({'model': 'cnn', 'finetune': 'all'}, '--finetune=all is for --model=backbone'),
+        ({'finetune': 'top'}, 'one of --cut_layer and --top_layers'),
+        (
+            {'finetune': 'top', 'cut_layer': 'x', 'top_layers': 2},
+            'one of --cut_layer and --top_layers',
+        ),
+        ({'finetune': 'all', 'top_layers': 2}, 'are for --finetune=top'),
+        ({'finetune': 'adapters', 'adapter_rank': 0}, '--adapter_rank'),
+    ],
+)
+def test_what_does_not_fit_is_said(model, part):
+    with pytest.raises(UserError, match=part):
+        Config(model=ModelConfig(**model)).check()

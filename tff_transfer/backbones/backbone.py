@@ -28,10 +28,11 @@ class Backbone:
       name: A short name for reports.
       handle: What it was loaded from.
       network: Maps float32 [batch, *image_size, channels], which `preprocess` gives,
-        to float32 [batch, feature_size]; takes `training` as a keyword. A Keras
+        to float32 [batch, *feature_shape]; takes `training` as a keyword. A Keras
         layer or a `tf.Module`.
       preprocess: Maps raw images to what `network` takes.
-      feature_size: The length of a feature vector.
+      feature_shape: The shape of an image's features: (size,), or (height, width,
+        channels) of activations inside a network.
       fingerprint: SHA-256, in hexadecimal, of the weights, of the operations that
         use them, and of the preprocessing: equal for equal features.
     """
@@ -40,8 +41,13 @@ class Backbone:
     handle: str
     network: Callable[..., tf.Tensor]
     preprocess: Preprocessing
-    feature_size: int
+    feature_shape: tuple[int, ...]
     fingerprint: str
+
+    @property
+    def feature_size(self) -> int:
+        """The length of a feature vector."""
+        return self.feature_shape[-1]
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -68,7 +74,7 @@ class Backbone:
             [0, 1]; a tensor or an array.
 
         Returns:
-          float32 [batch, feature_size].
+          float32 [batch, *feature_shape].
 
         Raises:
           UserError: Another shape or dtype.

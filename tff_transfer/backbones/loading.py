@@ -211,7 +211,7 @@ def _backbone(
         handle=handle,
         network=network,
         preprocess=preprocess,
-        feature_size=int(features.shape[1]),
+        feature_shape=(int(features.shape[1]),),
         fingerprint=fingerprint(traced, preprocess),
     )
 

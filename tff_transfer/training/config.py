@@ -7,7 +7,7 @@ from tff_transfer.training.options import check, option
 
 OPTIMIZERS = ('sgd', 'adagrad', 'adam', 'adamw', 'adafactor', 'rmsprop', 'yogi')
 DATASETS = ('emnist', 'by_client', 'synthetic_writers', 'synthetic_alpha_beta')
-FINETUNE = ('head', 'all', 'bias_norm', 'adapters')
+FINETUNE = ('head', 'top', 'all', 'bias_norm', 'adapters')
 MODELS = ('backbone', 'cnn', 'mlp')
 HEADS = ('linear', 'cosine', 'prototype', 'ridge')
 
@@ -86,9 +86,21 @@ class ModelConfig:
     finetune: str = option(
         'head',
         'What of a backbone is trained, and travels, besides the head: head, nothing;'
+        ' top, what is above a cut, whose activations are cached;'
         ' all; bias_norm, biases and the scales and shifts of normalisation; adapters,'
         ' low-rank updates of dense and 1x1 convolution kernels (LoRA).',
         choices=FINETUNE,
+    )
+    cut_layer: str | None = option(
+        None,
+        'For --finetune=top: the last layer below the cut, by its name; a wrong one'
+        ' gives the list.',
+    )
+    top_layers: int | None = option(
+        None,
+        'For --finetune=top, instead of --cut_layer: how many convolution and dense'
+        ' layers of the backbone are trained, at least.',
+        at_least=1,
     )
     adapter_rank: int = option(4, 'The rank of --finetune=adapters.', at_least=1)
     head: str = option(
@@ -204,6 +216,11 @@ class Config:
                 f'--finetune={model.finetune} is for --model=backbone; --model='
                 f'{model.model} has no backbone and is trained as a whole'
             )
+        places = [model.cut_layer, model.top_layers].count(None)
+        if model.finetune == 'top' and places != 1:
+            raise UserError('--finetune=top needs one of --cut_layer and --top_layers')
+        if model.finetune != 'top' and places != 2:
+            raise UserError('--cut_layer and --top_layers are for --finetune=top')
         if model.model == 'cnn' and model.hidden_units:
             raise UserError('--hidden_units is for --model=backbone or mlp, not cnn')
         if model.dropout and not model.hidden_units and model.model != 'cnn':

@@ -1,7 +1,6 @@
 """From a configuration to what a run needs: data, inputs, a model and a process."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -157,9 +156,7 @@ def prepare(
             cosine=config.model.head == 'cosine',
         )
     if config.model.finetune != 'head':
-        strategy = _strategy(config)
-        model = finetuning.finetuned(backbone, model, standardise, spec, strategy)
-        return Setup(data, seen, unseen, _same, model, _same, None, spec)
+        return _finetuned(config, data, seen, unseen, backbone, model, standardise)
 
     def from_images(images):
         return standardise(backbone(images))
@@ -176,16 +173,33 @@ def prepare(
     )
 
 
-def _strategy(config: Config):
-    if config.model.finetune == 'adapters':
-        return functools.partial(
-            finetuning.adapters,
-            rank=config.model.adapter_rank,
-            seed=config.training.seed,
+def _finetuned(config, data, seen, unseen, backbone, head, standardise) -> Setup:
+    """Returns a setup in which some of the backbone is trained."""
+    model, spec = config.model, tf.TensorSpec([None, *data.x.shape[1:]], data.x.dtype)
+    network = finetuning.traced(backbone)
+    standardise = standardise.of_one_scale()
+    if model.finetune == 'top':
+        frozen, network = finetuning.cut(
+            backbone, network, layer=model.cut_layer, top_layers=model.top_layers
         )
-    return {'all': finetuning.whole, 'bias_norm': finetuning.bias_norm}[
-        config.model.finetune
-    ]
+        activations = features.extract(frozen, data, dtype=model.cache_dtype)
+        data = data.with_x(activations)
+        parameters = finetuning.whole(network)
+        trained = finetuning.finetuned(
+            network, parameters, head, standardise, network.input_spec
+        )
+        return Setup(data, seen, unseen, _same, trained, frozen, None, spec)
+    if model.finetune == 'adapters':
+        seed = config.training.seed
+        parameters = finetuning.adapters(network, model.adapter_rank, seed)
+    elif model.finetune == 'bias_norm':
+        parameters = finetuning.bias_norm(network)
+    else:
+        parameters = finetuning.whole(network)
+    trained = finetuning.finetuned(
+        network, parameters, head, standardise, spec, backbone.preprocess
+    )
+    return Setup(data, seen, unseen, _same, trained, _same, None, spec)
 
 
 def _same(x):
