@@ -10,7 +10,7 @@ import tensorflow_federated as tff
 from tensorflow_federated.python.common_libs import structure
 from tensorflow_federated.python.core.impl.compiler import building_blocks as bb
 
-from tff_transfer.runtime import aggregations, arguments
+from tff_transfer.runtime import aggregations, arguments, kept_values
 from tff_transfer.runtime.evaluation import Evaluator
 from tff_transfer.runtime.plan import Phase, Plan, of_clients
 from tff_transfer.runtime.sequences import Sequence, from_arrays, leaves, one_of, pack
@@ -221,13 +221,18 @@ class Functions:
                 stacks = [
                     stack
                     for value, leaf, stack in zip(
-                        kept, kept_leaves, _grouped(stacks, kept_leaves), strict=True
+                        kept,
+                        kept_leaves,
+                        kept_values.group(stacks, kept_leaves),
+                        strict=True,
                     )
-                    for stack in _write(stack, client, value, leaf)
+                    for stack in kept_values.write(stack, client, value, leaf)
                 ]
                 return client + 1, new, stacks
 
-            stacks = [s for leaf in kept_leaves for s in _stacks(leaf, clients)]
+            stacks = [
+                s for leaf in kept_leaves for s in kept_values.make(leaf, clients)
+            ]
             state_shapes = [s.shape for t in state_types for s in arguments.specs(t)]
             _, states, stacks = tf.while_loop(
                 lambda client, *_: client < clients,
@@ -243,9 +248,9 @@ class Functions:
             read = [
                 tensor
                 for leaf, stack in zip(
-                    kept_leaves, _grouped(stacks, kept_leaves), strict=True
+                    kept_leaves, kept_values.group(stacks, kept_leaves), strict=True
                 )
-                for tensor in _read(stack, leaf)
+                for tensor in kept_values.read(stack, leaf)
             ]
             return [*states, *read]
 
@@ -414,47 +419,3 @@ def _client_value(arrays: list[tf.Tensor], type_spec: tff.Type, client):
         else:
             parts.append(one_of(mine, leaf, client))
     return pack(iter(parts), type_spec)
-
-
-# What clients give is kept in tensor arrays: one, stacked, where the shape is known,
-# and two, of the entries and of the shapes, where it is not.
-
-
-def _is_stacked(leaf: tff.TensorType) -> bool:
-    return arguments.layout(leaf) == 'stacked'
-
-
-def _stacks(leaf: tff.TensorType, clients) -> list[tf.TensorArray]:
-    dtype, size = arguments.tf_dtype(leaf), tf.cast(clients, tf.int32)
-    if _is_stacked(leaf):
-        return [tf.TensorArray(dtype, size, element_shape=leaf.shape)]
-    rank = None if leaf.shape is None else len(leaf.shape)
-    return [
-        tf.TensorArray(dtype, size, element_shape=[None], infer_shape=False),
-        tf.TensorArray(tf.int64, size, element_shape=[rank], infer_shape=False),
-    ]
-
-
-def _grouped(stacks: list, leaf_types: list) -> list[list]:
-    stacks = iter(stacks)
-    return [
-        [next(stacks)] if _is_stacked(leaf) else [next(stacks), next(stacks)]
-        for leaf in leaf_types
-    ]
-
-
-def _write(stacks: list[tf.TensorArray], client, value, leaf) -> list[tf.TensorArray]:
-    index = tf.cast(client, tf.int32)
-    if _is_stacked(leaf):
-        return [stacks[0].write(index, value)]
-    entries, shapes = stacks
-    return [
-        entries.write(index, tf.reshape(value, [-1])),
-        shapes.write(index, tf.shape(value, tf.int64)),
-    ]
-
-
-def _read(stacks: list[tf.TensorArray], leaf) -> list[tf.Tensor]:
-    if _is_stacked(leaf):
-        return [stacks[0].stack()]
-    return [stacks[0].concat(), stacks[1].stack()]
