@@ -1,4 +1,4 @@
-"""The networks of `tf.keras.applications`, without their heads."""
+"""Networks by name: those of `tf.keras.applications`, without heads, and ResNet-18."""
 
 import os
 
@@ -6,17 +6,22 @@ import numpy as np
 import tensorflow as tf
 
 from tff_transfer import randomness
+from tff_transfer.backbones import resnet
 from tff_transfer.errors import UserError, one_line
 
 
 def families() -> dict[str, str]:
-    """Returns the networks' names, each with the module that has its preprocessing."""
+    """Returns the networks' names, each with the module that has its preprocessing.
+
+    Those of this package have none: they take images in [0, 1].
+    """
     public = tf.keras.applications
-    return {
+    of_keras = {
         name: getattr(public, name).__module__.rpartition('.')[2]
         for name in sorted(dir(public))
         if name[0].isupper() and callable(getattr(public, name))
     }
+    return {**of_keras, **dict.fromkeys(resnet.NORMALISATIONS, '')}
 
 
 def build(
@@ -37,22 +42,24 @@ def build(
     if weights is None:
         raise UserError(
             f'backbone {name} needs weights: random, or the path of a weights file'
-            f' such as tf.keras.applications.{name}(include_top=False).save_weights'
-            ' writes; give it as weights'
+            " without the top layers, as the network's save_weights writes; give it"
+            ' as weights'
         )
     if weights != 'random' and not os.path.isfile(weights):
         raise UserError(
             f'backbone {name}: there is no weights file {weights}; give random or the'
             ' path of a file'
         )
-    network_class = getattr(tf.keras.applications, name)
     try:
-        network = network_class(
-            include_top=False,
-            weights=None,
-            input_shape=(*image_size, 3),
-            pooling='avg',
-        )
+        if name in resnet.NORMALISATIONS:
+            network = resnet.build(image_size, resnet.NORMALISATIONS[name])
+        else:
+            network = getattr(tf.keras.applications, name)(
+                include_top=False,
+                weights=None,
+                input_shape=(*image_size, 3),
+                pooling='avg',
+            )
     except ValueError as error:
         raise UserError(
             f'backbone {name} cannot be built for images of {image_size}:'

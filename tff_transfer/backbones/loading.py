@@ -42,7 +42,8 @@ def load(
           `https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/4`, or of
           Kaggle (`https://www.kaggle.com/models/...`); what is in
           `$TFHUB_CACHE_DIR` already needs no network;
-        - a network of `tf.keras.applications`, such as `'MobileNetV2'`;
+        - a network of `tf.keras.applications`, such as `'MobileNetV2'`, or
+          `'ResNet18'` or `'ResNet18GroupNorm'`;
         - the path of a SavedModel folder, or of a `.tar`, `.tar.gz` or `.tgz` of one;
         - a `tf.keras.Model` from images to feature vectors. Its weights should stay
           as they are from then on.
@@ -50,7 +51,7 @@ def load(
       value_range: What black and white become. By default what the backbone wants:
         the family's own `preprocess_input` for `tf.keras.applications`, and (0, 1),
         TF-Hub's convention, for all others.
-      weights: For `tf.keras.applications` only: `'random'`, or the path of a weights
+      weights: For networks by name only: `'random'`, or the path of a weights
         file without the top layers.
       seed: The seed of random weights.
 
@@ -77,7 +78,7 @@ def load(
         size = image_size or (DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE)
         name, network = handle, applications.build(handle, size, weights, seed)
         spec = _keras_input(network)
-        if value_range is None:
+        if value_range is None and families[handle]:
             family, value_range = families[handle], (0.0, 255.0)
     elif handle == 'embedded':
         # The folder of a large file, which only this handle needs.

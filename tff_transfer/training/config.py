@@ -64,12 +64,12 @@ class ModelConfig:
     )
     backbone: str = option(
         'embedded',
-        'embedded, a TF-Hub URL, a SavedModel folder or archive, or a'
-        ' keras.applications name.',
+        'embedded, a TF-Hub URL, a SavedModel folder or archive, ResNet18,'
+        ' ResNet18GroupNorm, or a keras.applications name.',
     )
     backbone_weights: str | None = option(
         None,
-        'For a keras.applications name: random, or a file of its weights without the'
+        'For a network by name: random, or a file of its weights without the'
         ' top layers.',
     )
     image_size: int | None = option(
