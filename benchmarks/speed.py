@@ -13,6 +13,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import signal
 import statistics
 import subprocess
@@ -141,9 +142,12 @@ def run(
 
 
 def _last_error(output: str) -> str:
-    """Returns the last line that names an error, of at most 200 characters."""
-    lines = [line.strip() for line in output.splitlines() if 'Error' in line]
-    return lines[-1][:200].replace('|', '/') if lines else ''
+    """Returns the last error that is named, on one line of at most 200 characters."""
+    # What TFF's worker says comes through gRPC, which wraps it in lines of its own.
+    found = re.findall(r'(?:grpc_message:|details = )"([^"\n]+)', output) or [
+        line.strip() for line in output.splitlines() if 'Error' in line
+    ]
+    return found[-1][:200].replace('|', '/') if found else ''
 
 
 def difference(weights, reference) -> float:

@@ -33,7 +33,7 @@ def evaluate(work: runner.Work, options) -> runner.Result:
 
     seconds, values = runner.time_rounds(next_round, None, options.rounds)
     return runner.Result(
-        seconds, [np.asarray(v) for v in values], f'{options.threads} threads'
+        seconds, [np.asarray(v) for v in values], f'{options.threads} thread(s)'
     )
 
 
