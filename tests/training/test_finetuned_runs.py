@@ -1,5 +1,7 @@
 """Runs that fine-tune a backbone, to what they leave behind."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -74,9 +76,38 @@ def test_a_run_leaves_its_trained_weights(model, data, tmp_path):
             'one of --cut_layer and --top_layers',
         ),
         ({'finetune': 'all', 'top_layers': 2}, 'are for --finetune=top'),
+        ({'finetune': 'head_then_all'}, 'need each other'),
+        ({'finetune': 'head_then_all', 'head_rounds': 150}, 'leaves none'),
         ({'finetune': 'adapters', 'adapter_rank': 0}, '--adapter_rank'),
     ],
 )
 def test_what_does_not_fit_is_said(model, part):
     with pytest.raises(UserError, match=part):
         Config(model=ModelConfig(**model)).check()
+
+
+@pytest.mark.slow
+def test_the_head_first_and_all_then(data, tmp_path):
+    chosen = config(finetune='head_then_all', head_rounds=2)
+    training = dataclasses.replace(chosen.training, rounds=3)
+    chosen = dataclasses.replace(chosen, training=training)
+    whole = loop.train(chosen, tmp_path / 'run', data=data)
+    head, together = whole.rows[1]['bytes/down'], whole.rows[3]['bytes/down']
+    assert whole.rows[2]['bytes/down'] == head == 2 * 4 * (1280 * 10 + 10)
+    assert together == 2 * 4 * sum(w.size for w in whole.weights) > 10 * head
+    # The third round starts from the second's head, of the same accuracy.
+    rows = loop.evaluated_rows(whole.setup)['unseen']
+    stages = loop._stages(chosen, whole.setup)
+    done, state = checkpoints.load_newest(
+        tmp_path / 'run' / 'checkpoints', stages[0].process.initialize(), range(1, 3)
+    )
+    assert done == 2
+    second = stages[0].weights(state)
+    started = stages[1].weights(stages[1].after(second))
+    found = stages[1].evaluator(started, rows)
+    assert found['loss'] == pytest.approx(whole.rows[2]['unseen/loss'], rel=1e-4)
+    # A run that was killed in the third round goes on to the same weights.
+    (tmp_path / 'run' / 'checkpoints' / 'round_000003.npz').unlink()
+    again = loop.train(chosen, tmp_path / 'run', data=data)
+    for ours, theirs in zip(whole.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

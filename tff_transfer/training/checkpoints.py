@@ -40,17 +40,22 @@ def save(folder: pathlib.Path, round_number: int, state: Any, keep: int) -> None
         _path(folder, old).unlink()
 
 
-def load_newest(folder: pathlib.Path, like: Any) -> tuple[int, Any]:
+def load_newest(
+    folder: pathlib.Path, like: Any, among: range | None = None
+) -> tuple[int, Any]:
     """Loads the newest checkpoint that is whole.
 
     Args:
       folder: Where checkpoints are.
       like: A state of the same structure, such as the initial one, for round 0.
+      among: The rounds whose states have that structure; all if not given.
 
     Returns:
       The round and the state; 0 and `like` if there is no checkpoint.
     """
     for round_number in reversed(rounds(folder)):
+        if among is not None and round_number not in among:
+            continue
         path = _path(folder, round_number)
         try:
             with np.load(path, allow_pickle=False) as stored:

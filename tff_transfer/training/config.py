@@ -7,7 +7,7 @@ from tff_transfer.training.options import check, option
 
 OPTIMIZERS = ('sgd', 'adagrad', 'adam', 'adamw', 'adafactor', 'rmsprop', 'yogi')
 DATASETS = ('emnist', 'by_client', 'synthetic_writers', 'synthetic_alpha_beta')
-FINETUNE = ('head', 'top', 'all', 'bias_norm', 'adapters')
+FINETUNE = ('head', 'top', 'all', 'head_then_all', 'bias_norm', 'adapters')
 MODELS = ('backbone', 'cnn', 'mlp')
 HEADS = ('linear', 'cosine', 'prototype', 'ridge')
 
@@ -87,9 +87,15 @@ class ModelConfig:
         'head',
         'What of a backbone is trained, and travels, besides the head: head, nothing;'
         ' top, what is above a cut, whose activations are cached;'
-        ' all; bias_norm, biases and the scales and shifts of normalisation; adapters,'
+        ' all; head_then_all, all after --head_rounds of the head (LP-FT); bias_norm,'
+        ' biases and the scales and shifts of normalisation; adapters,'
         ' low-rank updates of dense and 1x1 convolution kernels (LoRA).',
         choices=FINETUNE,
+    )
+    head_rounds: int | None = option(
+        None,
+        'For --finetune=head_then_all: how many rounds train the head alone.',
+        at_least=1,
     )
     cut_layer: str | None = option(
         None,
@@ -215,6 +221,15 @@ class Config:
             raise UserError(
                 f'--finetune={model.finetune} is for --model=backbone; --model='
                 f'{model.model} has no backbone and is trained as a whole'
+            )
+        if (model.finetune == 'head_then_all') != (model.head_rounds is not None):
+            raise UserError(
+                '--finetune=head_then_all and --head_rounds need each other'
+            )
+        if model.head_rounds is not None and model.head_rounds >= training.rounds:
+            raise UserError(
+                f'--head_rounds={model.head_rounds} leaves none of'
+                f' --rounds={training.rounds} for the rest'
             )
         places = [model.cut_layer, model.top_layers].count(None)
         if model.finetune == 'top' and places != 1:

@@ -103,7 +103,7 @@ def train(
             if config.model.head in heads.ONE_ROUND:
                 result = _solve(config.model, setup, run_dir)
             else:
-                result = _train(config.training, setup, run_dir)
+                result = _train(config, setup, run_dir)
             if run_dir is not None:
                 export.save(setup, result.weights, run_dir / 'model')
                 report.write(config, result)
@@ -117,25 +117,62 @@ def train(
     return result
 
 
-def _train(
-    config: TrainingConfig, setup: Setup, run_dir: pathlib.Path | None
-) -> Result:
-    process = build_process(config, setup.model)
-    state, done = process.initialize(), 0
-    if run_dir is not None:
-        done, state = checkpoints.load_newest(run_dir / 'checkpoints', state)
+class _Stage:
+    """Rounds in which the same weights are trained."""
+
+    def __init__(self, config: TrainingConfig, setup: Setup, rounds: range):
+        self.setup, self.rounds = setup, rounds
+        self.process = build_process(config, setup.model)
+        self.evaluator = Evaluator(setup.model, setup.data, setup.transform)
+
+    def weights(self, state) -> Sequence[np.ndarray]:
+        """Returns what is trained."""
+        return self.process.get_model_weights(state).trainable
+
+    def after(self, head: Sequence[np.ndarray]):
+        """Returns the state that starts with the weights of a head."""
+        state = self.process.initialize()
+        weights = self.process.get_model_weights(state)
+        trained = [*weights.trainable[: -len(head)], *head]
+        weights = type(weights)(type(weights.trainable)(trained), ())
+        return self.process.set_model_weights(state, weights)
+
+
+def _stages(config: Config, setup: Setup) -> list[_Stage]:
+    training, middle = config.training, 0
+    stages = []
+    if setup.first is not None:
+        middle = config.model.head_rounds
+        stages.append(_Stage(training, setup.first, range(1, middle + 1)))
+    return [*stages, _Stage(training, setup, range(middle + 1, training.rounds + 1))]
+
+
+def _resumed(stages: Sequence[_Stage], run_dir: pathlib.Path | None):
+    """Returns the newest checkpoint's stage, round and state, or the start."""
+    for stage in reversed(stages):
+        state, done = stage.process.initialize(), 0
+        if run_dir is not None:
+            folder = run_dir / 'checkpoints'
+            done, state = checkpoints.load_newest(folder, state, stage.rounds)
+        if done:
+            break
+    return stage, done, state
+
+
+def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result:
+    stages = _stages(config, setup)
+    config = config.training
+    stage, done, state = _resumed(stages, run_dir)
     records = Records(run_dir, COLUMNS, up_to_round=done if done else -1)
-    evaluator = Evaluator(setup.model, setup.data, setup.transform)
     rows_of = evaluated_rows(setup)
-    sent = sum(np.asarray(w).nbytes for w in _weights(process, state))
     start = time.perf_counter() - _last(records.rows, 'time/total_s')
 
     def evaluate():
-        trainable = _weights(process, state)
+        trainable = stage.weights(state)
         return {
             f'{part}/{metric}': value
             for part in PARTS
-            for metric, value in evaluator(trainable, rows_of[part]).items()
+            for metric, value in stage.evaluator(trainable, rows_of[part]).items()
         }
 
     with contextlib.closing(records):
@@ -149,8 +186,13 @@ def _train(
             while done < config.rounds and not stopped_early(config, records.rows):
                 round_start = time.perf_counter()
                 done += 1
-                output = process.next(state, _cohort(config, setup, done))
+                if done not in stage.rounds:
+                    head = stage.weights(state)
+                    stage = stages[-1]
+                    state = stage.after(head)
+                output = stage.process.next(state, _cohort(config, stage.setup, done))
                 state = output.state
+                sent = sum(np.asarray(w).nbytes for w in stage.weights(state))
                 row = {'round': done, **_train_metrics(output.metrics)}
                 if done % config.evaluate_every == 0 or done == config.rounds:
                     row.update(evaluate())
@@ -164,7 +206,8 @@ def _train(
                     }
                 )
                 records.append(row)
-                last = done == config.rounds or stopped_early(config, records.rows)
+                last = done in (stage.rounds[-1], config.rounds)
+                last = last or stopped_early(config, records.rows)
                 if run_dir and (last or done % config.checkpoint_every == 0):
                     folder = run_dir / 'checkpoints'
                     checkpoints.save(folder, done, state, config.keep_checkpoints)
@@ -173,8 +216,11 @@ def _train(
                     loss=f'{row["train/loss"]:.3f}', unseen=f'{accuracy:.1%}'
                 )
                 bar.update()
-        trainable = _weights(process, state)
-        return _result(records.rows, evaluator, setup, trainable, run_dir)
+        if stage is not stages[-1]:  # Stopped early, with the backbone as it came.
+            head, stage = stage.weights(state), stages[-1]
+            state = stage.after(head)
+        trainable = stage.weights(state)
+        return _result(records.rows, stage.evaluator, setup, trainable, run_dir)
 
 
 def _result(rows, evaluator, setup, trainable, run_dir, chosen=None) -> Result:
@@ -274,10 +320,6 @@ def _cohort(config: TrainingConfig, setup: Setup, round_number: int):
         transform=setup.transform,
         keys=setup.model.takes_keys,
     )
-
-
-def _weights(process, state) -> Sequence[np.ndarray]:
-    return process.get_model_weights(state).trainable
 
 
 def _train_metrics(metrics: Mapping) -> dict[str, float]:

@@ -34,6 +34,8 @@ class Setup:
         the data's source has them, in TensorFlow: what `model/` is exported with.
       tracked: TensorFlow objects that `from_images` uses.
       input_spec: One batch of raw inputs.
+      first: What is trained in the first rounds instead, if anything: the head, whose
+        weights this one then starts from.
     """
 
     data: FederatedData
@@ -44,6 +46,7 @@ class Setup:
     from_images: Callable[[tf.Tensor], tf.Tensor]
     tracked: object
     input_spec: tf.TensorSpec
+    first: 'Setup | None' = None
 
 
 def load_data(config: DataConfig) -> FederatedData:
@@ -156,12 +159,12 @@ def prepare(
             cosine=config.model.head == 'cosine',
         )
     if config.model.finetune != 'head':
-        return _finetuned(config, data, seen, unseen, backbone, model, standardise)
+        standardise = standardise.of_one_scale()
 
     def from_images(images):
         return standardise(backbone(images))
 
-    return Setup(
+    of_head = Setup(
         of_features,
         seen,
         unseen,
@@ -171,13 +174,18 @@ def prepare(
         backbone.network,
         spec,
     )
+    if config.model.finetune == 'head':
+        return of_head
+    return _finetuned(config, data, backbone, of_head)
 
 
-def _finetuned(config, data, seen, unseen, backbone, head, standardise) -> Setup:
-    """Returns a setup in which some of the backbone is trained."""
-    model, spec = config.model, tf.TensorSpec([None, *data.x.shape[1:]], data.x.dtype)
+def _finetuned(
+    config: Config, data: FederatedData, backbone: backbones.Backbone, of_head: Setup
+) -> Setup:
+    """Returns the setup of a head with some of its backbone trained too."""
+    model, head, spec = config.model, of_head.model, of_head.input_spec
+    seen, unseen, standardise = of_head.seen, of_head.unseen, of_head.transform
     network = finetuning.traced(backbone)
-    standardise = standardise.of_one_scale()
     if model.finetune == 'top':
         frozen, network = finetuning.cut(
             backbone, network, layer=model.cut_layer, top_layers=model.top_layers
@@ -199,7 +207,8 @@ def _finetuned(config, data, seen, unseen, backbone, head, standardise) -> Setup
     trained = finetuning.finetuned(
         network, parameters, head, standardise, spec, backbone.preprocess
     )
-    return Setup(data, seen, unseen, _same, trained, _same, None, spec)
+    first = of_head if model.finetune == 'head_then_all' else None
+    return Setup(data, seen, unseen, _same, trained, _same, None, spec, first)
 
 
 def _same(x):
