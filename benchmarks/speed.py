@@ -266,11 +266,11 @@ TITLES = {
     'head_skewed': '100 clients with 10 to 1,000 examples (log-normal around 100):'
     f' {_HEAD}',
     'cnn': 'EMNIST CNN (two 5x5 convolutions, 128 dense units, 62 classes), 10 clients'
-    ' with 100 images each, batches of 20, SGD 0.1.',
+    ' with 100 images each, batches of 20, SGD 0.001.',
     'evaluation': 'Loss and accuracy (build_fed_eval) of the head, 400 clients with 100'
     ' examples each, batches of 20. "Weights differ by" compares both numbers.',
     'finetune_all': 'MobileNetV2 0.35 on 96 x 96 images with 62 classes, all weights'
-    ' trainable, 10 clients with 100 images each, batches of 20, SGD 0.01; 156 weights'
+    ' trainable, 10 clients with 100 images each, batches of 20, SGD 0.001; 156 weights'
     " and the layer's two.",
     'aggregators': 'The head workload (100 clients with 100 examples each) with'
     ' tff.learning\'s aggregators; "to ours" compares with the same aggregator'
