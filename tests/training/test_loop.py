@@ -1,6 +1,7 @@
 """The training loop on small clients, beside federated averaging in NumPy."""
 
 import dataclasses
+import errno
 
 import numpy as np
 import pytest
@@ -161,6 +162,26 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, monkeypatch):
     for name in whole:
         np.testing.assert_array_equal(whole[name], parts[name])
     assert _without_time(tmp_path / 'whole') == _without_time(tmp_path / 'parts')
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_later(tmp_path, monkeypatch):
+    data, config = make_data(), make_config(rounds=6)
+    loop.train(config, tmp_path / 'whole', data=data)
+    save = np.savez
+
+    def full(path, **arrays):
+        if 'round_000004' in str(path):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        save(path, **arrays)
+
+    monkeypatch.setattr(np, 'savez', full)
+    with pytest.raises(UserError, match='No space left.*what was written is kept'):
+        loop.train(config, tmp_path / 'full', data=data)
+    folder = tmp_path / 'full' / 'checkpoints'
+    assert [path.name for path in folder.iterdir()] == ['round_000002.npz']
+    monkeypatch.setattr(np, 'savez', save)
+    loop.train(config, tmp_path / 'full', data=data)
+    assert _without_time(tmp_path / 'whole') == _without_time(tmp_path / 'full')
 
 
 def test_a_run_leaves_a_report_and_a_model(tmp_path):

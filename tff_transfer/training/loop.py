@@ -110,6 +110,8 @@ def train(
                 if config.training.tflite:
                     export.save_tflite(run_dir / 'model', run_dir / 'model.tflite')
         except OSError as error:
+            if run_dir is None:
+                raise
             raise UserError(
                 f'writing to {run_dir} failed ({error.strerror}); what was written is'
                 ' kept: mend it and give the same command to go on'
