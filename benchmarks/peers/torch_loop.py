@@ -46,7 +46,8 @@ def train(work: runner.Work, options) -> runner.Result:
     first = [p.detach().clone() for p in parameters]
     seconds, server = runner.time_rounds(next_round, first, options.rounds)
     weights = torch_models.to_keras(work, server)
-    return runner.Result(seconds, weights, f'{options.threads} thread(s), no DataLoader')
+    settings = f'{options.threads} thread(s), no DataLoader'
+    return runner.Result(seconds, weights, settings)
 
 
 def add_options(parser) -> None:
