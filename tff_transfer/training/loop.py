@@ -170,12 +170,7 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
     start = time.perf_counter() - _last(records.rows, 'time/total_s')
 
     def evaluate():
-        trainable = stage.weights(state)
-        return {
-            f'{part}/{metric}': value
-            for part in PARTS
-            for metric, value in stage.evaluator(trainable, rows_of[part]).items()
-        }
+        return _evaluated(stage.evaluator, stage.weights(state), rows_of)
 
     with contextlib.closing(records):
         if not records.rows:
@@ -222,16 +217,9 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
             head, stage = stage.weights(state), stages[-1]
             state = stage.after(head)
         trainable = stage.weights(state)
-        return _result(records.rows, stage.evaluator, setup, trainable, run_dir)
-
-
-def _result(rows, evaluator, setup, trainable, run_dir, chosen=None) -> Result:
+        accuracies = _client_accuracies(stage.evaluator, setup, trainable, rows_of)
     network = trained_network(setup.model, trainable)
-    accuracies = {
-        part: _client_accuracy(evaluator, setup, trainable, rows_of)
-        for part, rows_of in evaluated_rows(setup).items()
-    }
-    return Result(rows, trainable, network, setup, accuracies, run_dir, chosen or {})
+    return Result(records.rows, trainable, network, setup, accuracies, run_dir)
 
 
 def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> Result:
@@ -243,18 +231,12 @@ def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> R
     evaluator = Evaluator(setup.model, setup.data, setup.transform)
     rows_of = evaluated_rows(setup)
 
-    def evaluate(trainable):
-        return {
-            f'{part}/{metric}': value
-            for part in PARTS
-            for metric, value in evaluator(trainable, rows_of[part]).items()
-        }
-
     def accuracy(trainable):
         return evaluator(trainable, rows_of['seen'])['accuracy']
 
     with contextlib.closing(Records(run_dir, COLUMNS, up_to_round=-1)) as records:
-        row = {'round': 0, **evaluate(setup.model.network.get_weights())}
+        initial = setup.model.network.get_weights()
+        row = {'round': 0, **_evaluated(evaluator, initial, rows_of)}
         records.append({**row, 'time/total_s': time.perf_counter() - start})
         round_start = time.perf_counter()
         solution = heads.solve(
@@ -269,16 +251,19 @@ def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> R
         records.append(
             {
                 'round': 1,
-                **evaluate(solution.weights),
+                **_evaluated(evaluator, solution.weights, rows_of),
                 'bytes/up': solution.bytes_up * len(setup.seen),
                 'bytes/down': 0,
                 'time/round_s': now - round_start,
                 'time/total_s': now - start,
             }
         )
-        return _result(
-            records.rows, evaluator, setup, solution.weights, run_dir, solution.chosen
-        )
+        weights = solution.weights
+        accuracies = _client_accuracies(evaluator, setup, weights, rows_of)
+    network = trained_network(setup.model, weights)
+    return Result(
+        records.rows, weights, network, setup, accuracies, run_dir, solution.chosen
+    )
 
 
 def evaluated_rows(setup: Setup) -> dict[str, np.ndarray]:
@@ -334,10 +319,25 @@ def _last(rows: Sequence[Mapping], column: str) -> float:
     return next((r[column] for r in reversed(rows) if r[column] is not None), 0.0)
 
 
-def _client_accuracy(evaluator, setup, trainable, rows) -> dict[str, float]:
-    if not len(rows):
-        return {}
-    _, correct = evaluator.per_example(trainable, rows)
-    clients, accuracies = evaluator.per_client(rows, correct)
-    names = (setup.data.client_ids[client] for client in clients)
-    return dict(zip(names, accuracies.tolist(), strict=True))
+def _evaluated(evaluator, trainable, rows_of) -> dict[str, float]:
+    """Returns the columns that an evaluation fills."""
+    return {
+        f'{part}/{metric}': value
+        for part, rows in rows_of.items()
+        for metric, value in evaluator(trainable, rows).items()
+    }
+
+
+def _client_accuracies(
+    evaluator, setup, trainable, rows_of
+) -> dict[str, dict[str, float]]:
+    """Returns each client's accuracy by its name, for seen and unseen ones."""
+    found = {}
+    for part, rows in rows_of.items():
+        correct = np.zeros(0, bool)
+        if len(rows):
+            _, correct = evaluator.per_example(trainable, rows)
+        clients, accuracies = evaluator.per_client(rows, correct)
+        names = (setup.data.client_ids[client] for client in clients)
+        found[part] = dict(zip(names, accuracies.tolist(), strict=True))
+    return found

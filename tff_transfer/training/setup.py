@@ -139,15 +139,15 @@ def prepare(
             raise UserError('a head of your own needs --model=backbone to stand on')
         model = _plain_model(config, data)
         return Setup(data, seen, unseen, _same, model, _same, None, spec)
+    if head is not None and config.model.head != 'linear':
+        raise UserError(
+            f'a head of your own and head={config.model.head!r} are both given;'
+            ' give one'
+        )
     extracted = features.extract(backbone, data, dtype=config.model.cache_dtype)
     of_features = data.with_x(extracted)
     standardise = features.standardisation(of_features, seen)
     if head is not None:
-        if config.model.head != 'linear':
-            raise UserError(
-                f'a head of your own and head={config.model.head!r} are both given;'
-                ' give one'
-            )
         model = models.from_keras(head(backbone.feature_size, data.num_classes))
     else:
         model = models.mlp(
