@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from tff_transfer import graph_defs
 from tff_transfer.errors import UserError
-from tff_transfer.runtime import graph_defs
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,7 +3,8 @@
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer.runtime import arguments, graph_defs, iterators
+from tff_transfer import graph_defs
+from tff_transfer.runtime import arguments, iterators
 from tff_transfer.runtime.sequences import (
     ArraySequence,
     DatasetSequence,

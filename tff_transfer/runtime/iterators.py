@@ -9,7 +9,8 @@ as an optional: so nothing but these three kinds of node changes.
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer.runtime import arguments, graph_defs
+from tff_transfer import graph_defs
+from tff_transfer.runtime import arguments
 from tff_transfer.runtime.sequences import as_nest, element_at
 
 _UNKNOWN = (
