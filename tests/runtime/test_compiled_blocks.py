@@ -13,7 +13,7 @@ from tff_transfer import runtime
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.errors import UserError
 from tff_transfer.runtime import blocks, tensors
-from tff_transfer.runtime.arguments import ClientSequences, ClientTensors
+from tff_transfer.runtime.layouts import ClientSequences, ClientTensors
 
 BATCHES = tff.SequenceType(
     collections.OrderedDict(x=tff.TensorType(np.float32, [None, 2]))

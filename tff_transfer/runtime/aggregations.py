@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 from tensorflow_federated.python.common_libs import structure
+from tensorflow_federated.python.core.impl.compiler import building_blocks as bb
 
-from tff_transfer.runtime import arguments
+from tff_transfer.runtime import layouts
 
 
 def map_tensors(fn: Callable, *values):
@@ -46,7 +47,7 @@ def _constant(value_of: Callable[[tff.TensorType], object]):
     def make(leaf):
         # A sum over values of an open shape starts from a scalar.
         shape = () if leaf.shape is None or None in leaf.shape else leaf.shape
-        dtype = arguments.tf_dtype(leaf)
+        dtype = layouts.tf_dtype(leaf)
         return tf.fill(shape, tf.constant(value_of(leaf), dtype))
 
     return make
@@ -187,3 +188,56 @@ def _spread(setting, value):
     ):
         return map_tensors(lambda _: setting, value)
     return setting
+
+
+def state_type(call: bb.Call) -> tff.Type:
+    """Returns the type of an aggregation's state."""
+    argument = call.argument.type_signature
+    uri = call.function.uri
+    if uri == 'federated_aggregate':
+        # The zero's own shape may be narrower than what is accumulated.
+        return argument[2].result
+    if uri == 'federated_mean':
+        return tff.StructType([argument.member, np.float32])
+    if uri == 'federated_weighted_mean':
+        return tff.StructType([argument[0].member, argument[1].member])
+    if isinstance(argument, tff.FederatedType):
+        return argument.member
+    return argument[0].member
+
+
+def of_call(call: bb.Call, evaluate: Callable[[bb.ComputationBuildingBlock], object]):
+    """Returns a call's aggregation and a function to a client's value for it."""
+    argument, uri = call.argument, call.function.uri
+
+    def field(index):
+        block = bb.Selection(argument, index=index)
+        if isinstance(argument, bb.Struct):
+            block = argument[index]
+        return evaluate(block)
+
+    def whole():
+        return evaluate(argument)
+
+    def first():
+        return field(0)
+
+    kind = argument.type_signature
+    if uri == 'federated_sum':
+        return summation(kind.member), whole
+    if uri == 'federated_mean':
+        return mean(kind.member, None), whole
+    if uri == 'federated_weighted_mean':
+        return mean(kind[0].member, kind[1].member), whole
+    if uri == 'federated_min':
+        return extremum(kind.member, tf.minimum, 'max'), whole
+    if uri == 'federated_max':
+        return extremum(kind.member, tf.maximum, 'min'), whole
+    if uri == 'federated_aggregate':
+        return general(*map(field, range(1, 5))), first
+    make = {
+        'federated_secure_sum': secure_sum,
+        'federated_secure_sum_bitwidth': secure_sum_bitwidth,
+        'federated_secure_modular_sum': secure_modular_sum,
+    }[uri]
+    return make(kind[0].member, field(1)), first

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer.runtime.arguments import ClientSequences, ClientTensors
+from tff_transfer.runtime.layouts import ClientSequences, ClientTensors
 
 Leaf = ClientSequences | ClientTensors
 

@@ -6,7 +6,7 @@ that most intrinsics only hand their argument on.
 """
 
 from collections import ChainMap
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 
 import tensorflow as tf
 import tensorflow_federated as tff
@@ -14,12 +14,37 @@ from tensorflow_federated.python.common_libs import structure
 from tensorflow_federated.python.core.impl.compiler import building_blocks as bb
 
 from tff_transfer.errors import UserError
-from tff_transfer.runtime import arguments
+from tff_transfer.runtime import layouts
 from tff_transfer.runtime.aggregations import map_tensors
 from tff_transfer.runtime.graphs import Graph
 from tff_transfer.runtime.sequences import Sequence
 
 Struct = structure.Struct
+
+
+class Lazy(MutableMapping):
+    """The values of names: known ones, and calls, evaluated when asked for, once."""
+
+    def __init__(self, known: dict, compute: Callable[[str], object]):
+        self._values = dict(known)
+        self._compute = compute
+
+    def __getitem__(self, name):
+        if name not in self._values:
+            self._values[name] = self._compute(name)
+        return self._values[name]
+
+    def __setitem__(self, name, value):
+        self._values[name] = value
+
+    def __delitem__(self, name):
+        del self._values[name]
+
+    def __iter__(self):
+        return iter(self._values)
+
+    def __len__(self):
+        return len(self._values)
 
 
 class Evaluator:
@@ -82,7 +107,7 @@ class Evaluator:
         if isinstance(block, bb.CompiledComputation):
             return self.graph(block)
         if isinstance(block, bb.Literal):
-            return tf.constant(block.value, arguments.tf_dtype(block.type_signature))
+            return tf.constant(block.value, layouts.tf_dtype(block.type_signature))
         if isinstance(block, bb.Call):
             argument = None
             if block.argument is not None:
@@ -159,7 +184,7 @@ def _sequence_sum(sequence, type_signature):
 def _specs(type_spec):
     if isinstance(type_spec, tff.StructType):
         return Struct([(n, _specs(e)) for n, e in structure.iter_elements(type_spec)])
-    return arguments.specs(type_spec)[0]
+    return layouts.specs(type_spec)[0]
 
 
 _LOCAL = {

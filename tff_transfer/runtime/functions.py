@@ -1,82 +1,22 @@
 """A plan's phases as functions to be traced: one of the server, one of the clients."""
 
 import collections
-import dataclasses
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
-from tensorflow_federated.python.common_libs import structure
-from tensorflow_federated.python.core.impl.compiler import building_blocks as bb
 
-from tff_transfer.runtime import aggregations, arguments, kept_values
-from tff_transfer.runtime.evaluation import Evaluator
-from tff_transfer.runtime.plan import Phase, Plan, of_clients
-from tff_transfer.runtime.sequences import Sequence, from_arrays, leaves, one_of, pack
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """A part of the parameter that is either the server's or of each client.
-
-    Attributes:
-      type: Its type, without a placement.
-      at_clients: Whether each client has a value of its own.
-    """
-
-    type: tff.Type
-    at_clients: bool
-
-
-def parameter_parts(type_spec: tff.Type | None) -> list[Part]:
-    """Returns the parts of a parameter, in order."""
-    return [
-        Part(
-            leaf.member if isinstance(leaf, tff.FederatedType) else leaf,
-            of_clients(leaf),
-        )
-        for leaf in arguments.leaf_types(type_spec)
-    ]
-
-
-def member(type_spec: tff.Type) -> tff.Type:
-    """Returns a type without its placements."""
-    if isinstance(type_spec, tff.FederatedType):
-        return type_spec.member
-    if isinstance(type_spec, tff.StructType):
-        return tff.StructType(
-            [
-                (n, member(e)) if n else member(e)
-                for n, e in structure.iter_elements(type_spec)
-            ]
-        )
-    return type_spec
-
-
-class _Lazy(collections.abc.MutableMapping):
-    """The values of names: known ones, and calls, evaluated when asked for, once."""
-
-    def __init__(self, known: dict, compute: Callable[[str], object]):
-        self._values = dict(known)
-        self._compute = compute
-
-    def __getitem__(self, name):
-        if name not in self._values:
-            self._values[name] = self._compute(name)
-        return self._values[name]
-
-    def __setitem__(self, name, value):
-        self._values[name] = value
-
-    def __delitem__(self, name):
-        del self._values[name]
-
-    def __iter__(self):
-        return iter(self._values)
-
-    def __len__(self):
-        return len(self._values)
+from tff_transfer.runtime import aggregations, kept_values, layouts
+from tff_transfer.runtime.evaluation import Evaluator, Lazy
+from tff_transfer.runtime.parameters import (
+    client_value,
+    member,
+    opened,
+    parameter_parts,
+    take,
+)
+from tff_transfer.runtime.plan import Phase, Plan
+from tff_transfer.runtime.sequences import Sequence, leaves, pack
 
 
 class Functions:
@@ -113,7 +53,7 @@ class Functions:
         specs = [
             *self._server_specs(),
             *self._call_specs(phase.server_inputs),
-            *(s for t in state_types for s in arguments.specs(t)),
+            *(s for t in state_types for s in layouts.specs(t)),
         ]
 
         def run(*flat):
@@ -159,10 +99,10 @@ class Functions:
             tf.TensorSpec([], tf.int64),
             *self._server_specs(),
             *self._call_specs(phase.client_inputs),
-            *(s for t in client_parts for s in arguments.client_specs(t)),
-            *(s for t in carried_types for s in arguments.client_specs(t)),
+            *(s for t in client_parts for s in layouts.client_specs(t)),
+            *(s for t in carried_types for s in layouts.client_specs(t)),
         ]
-        kept_leaves = [leaf for t in kept_types for leaf in arguments.leaf_types(t)]
+        kept_leaves = [leaf for t in kept_types for leaf in layouts.leaf_types(t)]
 
         if any(isinstance(leaf, tff.SequenceType) for leaf in kept_leaves):
             raise self._evaluator.unsupported('a result that is a sequence by client')
@@ -175,12 +115,12 @@ class Functions:
                 for p in self._parts
             ]
             known = {n: pack(flat, self._type_of(n)) for n in phase.client_inputs}
-            of_parts = [_take(flat, arguments.client_specs(t)) for t in client_parts]
-            of_calls = [_take(flat, arguments.client_specs(t)) for t in carried_types]
+            of_parts = [take(flat, layouts.client_specs(t)) for t in client_parts]
+            of_calls = [take(flat, layouts.client_specs(t)) for t in carried_types]
 
             def scope_of(client):
                 mine = iter(
-                    _client_value(a, t, client)
+                    client_value(a, t, client)
                     for a, t in zip(of_parts, client_parts, strict=True)
                 )
                 parts = [
@@ -188,7 +128,7 @@ class Functions:
                     for p, value in zip(self._parts, server, strict=True)
                 ]
                 carried = {
-                    n: _client_value(a, t, client)
+                    n: client_value(a, t, client)
                     for n, a, t in zip(
                         phase.carried, of_calls, carried_types, strict=True
                     )
@@ -233,7 +173,7 @@ class Functions:
             stacks = [
                 s for leaf in kept_leaves for s in kept_values.make(leaf, clients)
             ]
-            state_shapes = [s.shape for t in state_types for s in arguments.specs(t)]
+            state_shapes = [s.shape for t in state_types for s in layouts.specs(t)]
             _, states, stacks = tf.while_loop(
                 lambda client, *_: client < clients,
                 body,
@@ -263,7 +203,7 @@ class Functions:
         `phase.client_inputs` and both blocks' states.
         """
         state_types = [self.state_type(n) for n in phase.aggregates]
-        states = [s for t in state_types for s in arguments.specs(t)]
+        states = [s for t in state_types for s in layouts.specs(t)]
         specs = [
             *self._server_specs(),
             *self._call_specs(phase.client_inputs),
@@ -292,37 +232,25 @@ class Functions:
 
     def state_type(self, name: str) -> tff.Type:
         """Returns the type of an aggregation's state."""
-        call = self._plan.calls[name]
-        argument = call.argument.type_signature
-        uri = call.function.uri
-        if uri == 'federated_aggregate':
-            # The zero's own shape may be narrower than what is accumulated.
-            return argument[2].result
-        if uri == 'federated_mean':
-            return tff.StructType([argument.member, np.float32])
-        if uri == 'federated_weighted_mean':
-            return tff.StructType([argument[0].member, argument[1].member])
-        if isinstance(argument, tff.FederatedType):
-            return argument.member
-        return argument[0].member
+        return aggregations.state_type(self._plan.calls[name])
 
     def _type_of(self, name: str) -> tff.Type:
         return member(self._plan.calls[name].type_signature)
 
     def _server_specs(self) -> list[tf.TensorSpec]:
         return [
-            s for p in self._parts if not p.at_clients for s in arguments.specs(p.type)
+            s for p in self._parts if not p.at_clients for s in layouts.specs(p.type)
         ]
 
     def _call_specs(self, names) -> list[tf.TensorSpec]:
-        return [s for n in names for s in arguments.specs(self._type_of(n))]
+        return [s for n in names for s in layouts.specs(self._type_of(n))]
 
     def _server_value(self, flat: Iterator, type_spec: tff.Type):
         parts = [
-            _client_value(_take(flat, arguments.client_specs(leaf)), leaf, 0)
+            client_value(take(flat, layouts.client_specs(leaf)), leaf, 0)
             if isinstance(leaf, tff.SequenceType)
             else next(flat)
-            for leaf in arguments.leaf_types(type_spec)
+            for leaf in layouts.leaf_types(type_spec)
         ]
         return pack(iter(parts), type_spec)
 
@@ -335,11 +263,13 @@ class Functions:
     def _scope(self, parts: list, names, flat: Iterator, known: dict | None = None):
         known = dict(known or {})
         if self._plan.parameter is not None:
-            known[self._plan.parameter] = pack(iter(parts), _open(self._parameter_type))
+            known[self._plan.parameter] = pack(
+                iter(parts), opened(self._parameter_type)
+            )
         for name in names:
             known[name] = pack(flat, self._type_of(name))
         scope = collections.ChainMap(
-            _Lazy(
+            Lazy(
                 known,
                 lambda name: self._evaluator.evaluate(self._plan.calls[name], scope),
             )
@@ -347,75 +277,12 @@ class Functions:
         return scope
 
     def _aggregation(self, name: str, scope):
-        """Returns a call's aggregation and a function to a client's value for it."""
-        call = self._plan.calls[name]
-        argument, uri = call.argument, call.function.uri
-
-        def field(index):
-            block = bb.Selection(argument, index=index)
-            if isinstance(argument, bb.Struct):
-                block = argument[index]
-            return self._evaluator.evaluate(block, scope)
-
-        def whole():
-            return self._evaluator.evaluate(argument, scope)
-
-        def first():
-            return field(0)
-
-        kind = argument.type_signature
-        if uri == 'federated_sum':
-            return aggregations.summation(kind.member), whole
-        if uri == 'federated_mean':
-            return aggregations.mean(kind.member, None), whole
-        if uri == 'federated_weighted_mean':
-            return aggregations.mean(kind[0].member, kind[1].member), whole
-        if uri == 'federated_min':
-            return aggregations.extremum(kind.member, tf.minimum, 'max'), whole
-        if uri == 'federated_max':
-            return aggregations.extremum(kind.member, tf.maximum, 'min'), whole
-        if uri == 'federated_aggregate':
-            return aggregations.general(*map(field, range(1, 5))), first
-        make = {
-            'federated_secure_sum': aggregations.secure_sum,
-            'federated_secure_sum_bitwidth': aggregations.secure_sum_bitwidth,
-            'federated_secure_modular_sum': aggregations.secure_modular_sum,
-        }[uri]
-        return make(kind[0].member, field(1)), first
+        return aggregations.of_call(
+            self._plan.calls[name], lambda block: self._evaluator.evaluate(block, scope)
+        )
 
 
 def _trace(run: Callable, specs: list[tf.TensorSpec]):
     return tf.function(
         run, input_signature=specs, autograph=False
     ).get_concrete_function()
-
-
-def _open(type_spec: tff.Type) -> tff.Type:
-    """Returns a parameter's type with federated types as leaves."""
-    if isinstance(type_spec, tff.FederatedType):
-        return tff.TensorType(np.int32)
-    if isinstance(type_spec, tff.StructType):
-        return tff.StructType(
-            [
-                (n, _open(e)) if n else _open(e)
-                for n, e in structure.iter_elements(type_spec)
-            ]
-        )
-    return type_spec
-
-
-def _take(flat: Iterator, specs: list) -> list:
-    return [next(flat) for _ in specs]
-
-
-def _client_value(arrays: list[tf.Tensor], type_spec: tff.Type, client):
-    """Returns one client's value from the arrays of all."""
-    arrays = iter(arrays)
-    parts = []
-    for leaf in arguments.leaf_types(type_spec):
-        mine = _take(arrays, arguments.client_specs(leaf))
-        if isinstance(leaf, tff.SequenceType):
-            parts.append(from_arrays(leaf.element, mine, client))
-        else:
-            parts.append(one_of(mine, leaf, client))
-    return pack(iter(parts), type_spec)

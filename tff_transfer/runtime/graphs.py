@@ -4,7 +4,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer import graph_defs
-from tff_transfer.runtime import arguments, iterators
+from tff_transfer.runtime import iterators, layouts
 from tff_transfer.runtime.sequences import (
     ArraySequence,
     DatasetSequence,
@@ -50,7 +50,7 @@ class Graph:
         graph_defs.prune(graph, targets)
         graph_defs.detach(graph)
         graph_defs.isolate_functions(graph)
-        leaf_types = arguments.leaf_types(type_signature.parameter)
+        leaf_types = layouts.leaf_types(type_signature.parameter)
         elements = {
             graph_defs.node_of(name): leaf.element
             for name, leaf in zip(self._inputs, leaf_types, strict=True)
@@ -117,7 +117,7 @@ class Graph:
         return self._pack_results(results)
 
     def _pack_results(self, results):
-        types = arguments.leaf_types(self._type.result)
+        types = layouts.leaf_types(self._type.result)
         for i, (result, leaf) in enumerate(zip(results, types, strict=True)):
             if isinstance(leaf, tff.SequenceType):
                 results[i] = DatasetSequence(leaf.element, result)

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer import graph_defs
-from tff_transfer.runtime import arguments
+from tff_transfer.runtime import layouts
 from tff_transfer.runtime.sequences import as_nest, element_at
 
 _UNKNOWN = (
@@ -37,8 +37,8 @@ class Iterators:
             tf.TensorSpec([], tf.int64),
             *(
                 spec
-                for leaf in arguments.leaf_types(element_type)
-                for spec in arguments.concatenated_specs(leaf)
+                for leaf in layouts.leaf_types(element_type)
+                for spec in layouts.concatenated_specs(leaf)
             ),
         ]
         handle = tf.TensorSpec([], tf.resource)

@@ -7,17 +7,17 @@ of the entries and of the shapes, where it is not.
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer.runtime import arguments
+from tff_transfer.runtime import layouts
 
 
 def is_stacked(leaf: tff.TensorType) -> bool:
     """Returns whether a leaf has one tensor array."""
-    return arguments.layout(leaf) == 'stacked'
+    return layouts.layout(leaf) == 'stacked'
 
 
 def make(leaf: tff.TensorType, clients) -> list[tf.TensorArray]:
     """Returns the empty tensor arrays of a leaf, for so many clients."""
-    dtype, size = arguments.tf_dtype(leaf), tf.cast(clients, tf.int32)
+    dtype, size = layouts.tf_dtype(leaf), tf.cast(clients, tf.int32)
     if is_stacked(leaf):
         return [tf.TensorArray(dtype, size, element_shape=leaf.shape)]
     rank = None if leaf.shape is None else len(leaf.shape)

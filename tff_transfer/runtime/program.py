@@ -9,10 +9,11 @@ from tensorflow_federated.python.common_libs import structure
 from tensorflow_federated.python.core.impl.types import type_conversions
 
 from tff_transfer.errors import UserError
-from tff_transfer.runtime import arguments, blocks
-from tff_transfer.runtime.arguments import ClientTensors
+from tff_transfer.runtime import arguments, blocks, layouts
 from tff_transfer.runtime.blocks import Settings
-from tff_transfer.runtime.functions import Functions, member, parameter_parts
+from tff_transfer.runtime.functions import Functions
+from tff_transfer.runtime.layouts import ClientTensors
+from tff_transfer.runtime.parameters import member, parameter_parts
 from tff_transfer.runtime.plan import Phase, Plan, of_clients
 from tff_transfer.runtime.sequences import pack
 from tff_transfer.runtime.tensors import to_tensor
@@ -142,7 +143,7 @@ class Program:
         kept_types = [
             leaf
             for t in self._functions.kept_types(phase)
-            for leaf in arguments.leaf_types(t)
+            for leaf in layouts.leaf_types(t)
         ]
         states, kept = None, [[] for _ in kept_types]
         self._optimize(phase, lambda: run(leaves, 0, 0))
@@ -206,7 +207,7 @@ class Program:
                 columns = [
                     iter(_unstack(c, t))
                     for c, t in zip(
-                        outputs[index], arguments.leaf_types(inner), strict=True
+                        outputs[index], layouts.leaf_types(inner), strict=True
                     )
                 ]
                 flat.append(
@@ -239,11 +240,11 @@ def _pack_result(flat, type_spec):
 
 
 def _leaves(type_spec: tff.Type) -> list[tff.Type]:
-    return arguments.leaf_types(member(type_spec))
+    return layouts.leaf_types(member(type_spec))
 
 
 def _state(functions: Functions, name: str) -> list[tff.Type]:
-    return arguments.leaf_types(functions.state_type(name))
+    return layouts.leaf_types(functions.state_type(name))
 
 
 def _joined(calls: dict, names) -> list[tf.Tensor]:
@@ -252,14 +253,14 @@ def _joined(calls: dict, names) -> list[tf.Tensor]:
 
 def _collect(results, leaf: tff.TensorType) -> list[np.ndarray]:
     """Returns the values that a block's clients gave for one leaf, as arrays."""
-    if arguments.layout(leaf) == 'stacked':
+    if layouts.layout(leaf) == 'stacked':
         return [next(results).numpy()]
     entries, shapes = next(results).numpy(), next(results).numpy()
     return [entries, shapes]
 
 
 def _join(column: list, leaf: tff.TensorType, count: int) -> ClientTensors:
-    if arguments.layout(leaf) == 'stacked':
+    if layouts.layout(leaf) == 'stacked':
         return ClientTensors((np.concatenate([c[0] for c in column]),), count)
     values = []
     for entries, shapes in column:
@@ -268,7 +269,7 @@ def _join(column: list, leaf: tff.TensorType, count: int) -> ClientTensors:
             part.reshape(shape)
             for part, shape in zip(np.split(entries, ends), shapes, strict=True)
         ]
-    return ClientTensors(arguments.concatenate(values, leaf), count)
+    return ClientTensors(layouts.concatenate(values, leaf), count)
 
 
 def _unstack(column: ClientTensors, leaf: tff.TensorType):

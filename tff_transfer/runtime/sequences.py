@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 from tensorflow_federated.python.common_libs import structure
 
-from tff_transfer.runtime import arguments
+from tff_transfer.runtime import layouts
 
 
 def pack(flat: Iterator, type_spec: tff.Type):
@@ -28,8 +28,8 @@ def leaves(value) -> list:
 
 
 def one_of(arrays: list[tf.Tensor], type_spec: tff.TensorType, index) -> tf.Tensor:
-    """Returns value number `index` of what `arguments.concatenate` laid out."""
-    kind = arguments.layout(type_spec)
+    """Returns value number `index` of what `layouts.concatenate` laid out."""
+    kind = layouts.layout(type_spec)
     if kind == 'stacked':
         return arrays[0][index]
     first, last = arrays[1][index], arrays[1][index + 1]
@@ -71,7 +71,7 @@ class Sequence:
 
         initial = [tf.convert_to_tensor(leaf) for leaf in leaves(zero)]
         start = tf.constant(0, tf.int64)
-        shapes = [start.shape, *(t.shape for t in arguments.specs(state_type))]
+        shapes = [start.shape, *(t.shape for t in layouts.specs(state_type))]
         _, *state = tf.while_loop(
             lambda j, *_: j < self.length,
             body,
@@ -102,7 +102,7 @@ class DatasetSequence(Sequence):
     def dataset(self) -> tf.data.Dataset:
         """Returns the dataset."""
         spec = as_nest(
-            pack(iter(arguments.specs(self.element_type)), self.element_type),
+            pack(iter(layouts.specs(self.element_type)), self.element_type),
             self.element_type,
         )
         return tf.data.experimental.from_variant(self._variant, spec)
@@ -131,7 +131,7 @@ class DatasetSequence(Sequence):
 
 
 class ArraySequence(Sequence):
-    """Elements `first` to `last` of what `arguments.concatenate` laid out.
+    """Elements `first` to `last` of what `layouts.concatenate` laid out.
 
     Attributes:
       first: A scalar int64 tensor.
@@ -154,8 +154,8 @@ def element_at(element_type: tff.Type, arrays: list[tf.Tensor], index):
     """Returns an element from the arrays of all leaves of an element, flat."""
     arrays = iter(arrays)
     parts = []
-    for leaf in arguments.leaf_types(element_type):
-        column = [next(arrays) for _ in arguments.concatenated_specs(leaf)]
+    for leaf in layouts.leaf_types(element_type):
+        column = [next(arrays) for _ in layouts.concatenated_specs(leaf)]
         parts.append(one_of(column, leaf, index))
     return pack(iter(parts), element_type)
 
