@@ -1,4 +1,8 @@
-"""Networks by name: those of `tf.keras.applications`, without heads, and ResNet-18."""
+"""Networks by name: those of `tf.keras.applications`, without heads, and ResNet-18.
+
+MobileNets come in several widths, in hundredths as TF-Hub names them:
+`MobileNetV2_035` is `tf.keras.applications.MobileNetV2` with `alpha=0.35`.
+"""
 
 import os
 
@@ -8,6 +12,12 @@ import tensorflow as tf
 from tff_transfer import randomness
 from tff_transfer.backbones import resnet
 from tff_transfer.errors import UserError, one_line
+
+# Those for which ImageNet weights were published, by Keras and on TF-Hub.
+WIDTHS = {
+    'MobileNet': ('025', '050', '075', '100'),
+    'MobileNetV2': ('035', '050', '075', '100', '130', '140'),
+}
 
 
 def families() -> dict[str, str]:
@@ -21,7 +31,12 @@ def families() -> dict[str, str]:
         for name in sorted(dir(public))
         if name[0].isupper() and callable(getattr(public, name))
     }
-    return {**of_keras, **dict.fromkeys(resnet.NORMALISATIONS, '')}
+    of_widths = {
+        f'{name}_{width}': of_keras[name]
+        for name, widths in WIDTHS.items()
+        for width in widths
+    }
+    return {**of_keras, **of_widths, **dict.fromkeys(resnet.NORMALISATIONS, '')}
 
 
 def build(
@@ -54,11 +69,13 @@ def build(
         if name in resnet.NORMALISATIONS:
             network = resnet.build(image_size, resnet.NORMALISATIONS[name])
         else:
-            network = getattr(tf.keras.applications, name)(
+            family, _, width = name.partition('_')
+            network = getattr(tf.keras.applications, family)(
                 include_top=False,
                 weights=None,
                 input_shape=(*image_size, 3),
                 pooling='avg',
+                **({'alpha': int(width) / 100} if width else {}),
             )
     except ValueError as error:
         raise UserError(

@@ -42,7 +42,8 @@ def load(
           `https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/4`, or of
           Kaggle (`https://www.kaggle.com/models/...`); what is in
           `$TFHUB_CACHE_DIR` already needs no network;
-        - a network of `tf.keras.applications`, such as `'MobileNetV2'`, or
+        - a network of `tf.keras.applications`, such as `'MobileNetV2'` or, of 0.35
+          of its width, `'MobileNetV2_035'` (`applications.WIDTHS`); or
           `'ResNet18'` or `'ResNet18GroupNorm'`;
         - the path of a SavedModel folder, or of a `.tar`, `.tar.gz` or `.tgz` of one;
         - a `tf.keras.Model` from images to feature vectors. Its weights should stay
@@ -66,6 +67,9 @@ def load(
     image_size, value_range = _checked(image_size, value_range)
     families = applications.families()
     if weights is not None and not (isinstance(handle, str) and handle in families):
+        known = isinstance(handle, tf.keras.Model) or os.path.exists(handle)
+        if not known and handle != 'embedded' and '://' not in os.fspath(handle):
+            raise UserError(_unknown(os.fspath(handle), families))
         raise UserError(
             f'the backbone {_shown(handle)} brings its own weights; leave weights out'
         )
@@ -150,6 +154,10 @@ def _unknown(handle: str, families: dict[str, str]) -> str:
     )
     if os.path.exists(handle):
         return f'backbone {handle} is a file of an unknown kind; give {kinds}'
+    family, _, width = handle.partition('_')
+    if width.isdecimal() and family in applications.WIDTHS:
+        widths = ', '.join(f'{family}_{each}' for each in applications.WIDTHS[family])
+        return f'there is no backbone {handle}; {family} has the widths {widths}'
     alike = difflib.get_close_matches(handle, [*families, 'embedded'], 1)
     meant = f'; did you mean {alike[0]}?' if alike else ''
     return f'there is no backbone {handle}{meant}; give {kinds}'

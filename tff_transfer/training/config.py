@@ -65,7 +65,8 @@ class ModelConfig:
     backbone: str = option(
         'embedded',
         'embedded, a TF-Hub URL, a SavedModel folder or archive, ResNet18,'
-        ' ResNet18GroupNorm, or a keras.applications name.',
+        ' ResNet18GroupNorm, or a keras.applications name, for MobileNets also with'
+        ' a width: MobileNetV2_035.',
     )
     backbone_weights: str | None = option(
         None,
