@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
+from tensorflow_federated.python.core.impl.compiler import building_blocks
+from tensorflow_federated.python.core.impl.computation import computation_impl
 
 from tff_transfer import runtime
 from tff_transfer.data.cohorts import Cohort
@@ -156,15 +158,21 @@ def test_debug_mode_finds_the_first_step_that_is_not_finite():
 
 
 def test_what_cannot_run_says_what_to_do():
-    @tff.federated_computation(tff.FederatedType(BATCHES, tff.CLIENTS))
-    def same(data):
-        return tff.federated_map(
-            tff.tensorflow.computation(lambda d: d.take(1), BATCHES), data
+    zero = building_blocks.Call(
+        building_blocks.Intrinsic(
+            'generic_zero', tff.FunctionType(None, tff.TensorType(np.int32))
         )
-
-    with runtime.use_compiled(), pytest.raises(UserError, match='use_stock') as error:
-        same(cohort(np.ones([4, 2]), [2, 2]))
+    )
+    comp = computation_impl.ConcreteComputation.from_building_block(
+        building_blocks.Lambda(None, None, zero)
+    )
+    with (
+        runtime.use_compiled(),
+        pytest.raises(UserError, match='intrinsic generic_zero.*use_stock') as error,
+    ):
+        comp()
     assert '\n' not in str(error.value)
+    assert 'computation ( -> int32)' in str(error.value)
 
 
 def test_settings_are_checked():

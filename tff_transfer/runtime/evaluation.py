@@ -18,6 +18,7 @@ from tff_transfer.runtime import layouts
 from tff_transfer.runtime.aggregations import map_tensors
 from tff_transfer.runtime.graphs import Graph
 from tff_transfer.runtime.sequences import Sequence
+from tff_transfer.runtime.xla import XlaComputation
 
 Struct = structure.Struct
 
@@ -48,7 +49,7 @@ class Lazy(MutableMapping):
 
 
 class Evaluator:
-    """Evaluates building blocks; reads each TensorFlow graph once.
+    """Evaluates building blocks; reads each compiled computation once.
 
     Attributes:
       name: What the computation is called in errors.
@@ -58,17 +59,22 @@ class Evaluator:
     def __init__(self, name: str, debug: bool = False):
         self.name = name
         self.debug = debug
-        self._graphs: dict[int, tuple[bb.CompiledComputation, Graph]] = {}
+        self._graphs: dict[
+            int, tuple[bb.CompiledComputation, Graph | XlaComputation]
+        ] = {}
 
-    def graph(self, block: bb.CompiledComputation) -> Graph:
-        """Returns a TensorFlow computation, ready to be imported."""
+    def graph(self, block: bb.CompiledComputation) -> Graph | XlaComputation:
+        """Returns a TensorFlow or XLA computation, ready to be called."""
         if id(block) not in self._graphs:
             kind = block.proto.WhichOneof('computation')
-            if kind != 'tensorflow':
-                raise self.unsupported(f'a {kind} computation')
             # A function's body is looked up in the eager context.
             with tf.init_scope():
-                graph = Graph(block.proto, block.type_signature, self.debug)
+                if kind == 'tensorflow':
+                    graph = Graph(block.proto, block.type_signature, self.debug)
+                elif kind == 'xla':
+                    graph = XlaComputation(block.proto, block.type_signature)
+                else:
+                    raise self.unsupported(f'a {kind} computation')
             self._graphs[id(block)] = block, graph
         return self._graphs[id(block)][1]
 

@@ -72,7 +72,7 @@ class Functions:
                     if not o.at_clients
                 ]
             return [
-                leaf.dataset() if isinstance(leaf, Sequence) else leaf
+                leaf.variant() if isinstance(leaf, Sequence) else leaf
                 for value in values
                 for leaf in leaves(value)
             ]
@@ -103,9 +103,6 @@ class Functions:
             *(s for t in carried_types for s in layouts.client_specs(t)),
         ]
         kept_leaves = [leaf for t in kept_types for leaf in layouts.leaf_types(t)]
-
-        if any(isinstance(leaf, tff.SequenceType) for leaf in kept_leaves):
-            raise self._evaluator.unsupported('a result that is a sequence by client')
 
         def run(clients, *flat):
             self.traces += 1

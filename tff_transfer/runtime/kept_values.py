@@ -1,7 +1,8 @@
 """What each client gives, kept in tensor arrays: its values may differ in shape.
 
 Each leaf has one tensor array, stacked at the end, where its shape is known, and two,
-of the entries and of the shapes, where it is not.
+of the entries and of the shapes, where it is not. A sequence has one, of the variant
+tensors of its `tf.data.Dataset`s.
 """
 
 import tensorflow as tf
@@ -10,14 +11,17 @@ import tensorflow_federated as tff
 from tff_transfer.runtime import layouts
 
 
-def is_stacked(leaf: tff.TensorType) -> bool:
+def is_stacked(leaf: tff.TensorType | tff.SequenceType) -> bool:
     """Returns whether a leaf has one tensor array."""
-    return layouts.layout(leaf) == 'stacked'
+    return isinstance(leaf, tff.SequenceType) or layouts.layout(leaf) == 'stacked'
 
 
-def make(leaf: tff.TensorType, clients) -> list[tf.TensorArray]:
+def make(leaf: tff.TensorType | tff.SequenceType, clients) -> list[tf.TensorArray]:
     """Returns the empty tensor arrays of a leaf, for so many clients."""
-    dtype, size = layouts.tf_dtype(leaf), tf.cast(clients, tf.int32)
+    size = tf.cast(clients, tf.int32)
+    if isinstance(leaf, tff.SequenceType):
+        return [tf.TensorArray(tf.variant, size, element_shape=[])]
+    dtype = layouts.tf_dtype(leaf)
     if is_stacked(leaf):
         return [tf.TensorArray(dtype, size, element_shape=leaf.shape)]
     rank = None if leaf.shape is None else len(leaf.shape)
@@ -39,6 +43,8 @@ def group(stacks: list, leaf_types: list) -> list[list]:
 def write(stacks: list[tf.TensorArray], client, value, leaf) -> list[tf.TensorArray]:
     """Returns the tensor arrays with one client's value."""
     index = tf.cast(client, tf.int32)
+    if isinstance(leaf, tff.SequenceType):
+        return [stacks[0].write(index, value.variant())]
     if is_stacked(leaf):
         return [stacks[0].write(index, value)]
     entries, shapes = stacks

@@ -2,14 +2,13 @@
 
 import threading
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 from tensorflow_federated.python.common_libs import structure
 from tensorflow_federated.python.core.impl.types import type_conversions
 
 from tff_transfer.errors import UserError
-from tff_transfer.runtime import arguments, blocks, layouts
+from tff_transfer.runtime import arguments, blocks, layouts, results
 from tff_transfer.runtime.blocks import Settings
 from tff_transfer.runtime.functions import Functions
 from tff_transfer.runtime.layouts import ClientTensors
@@ -71,10 +70,10 @@ class Program:
         for number, phase in enumerate(self._plan.phases):
             last = number == len(self._plan.phases) - 1
             flat = [*server, *_joined(calls, phase.server_inputs), *states]
-            results = list(self._function('server', phase, last)(*flat))
+            given = list(self._function('server', phase, last)(*flat))
             for name in phase.exports:
                 size = self._size(name)
-                calls[name], results = results[:size], results[size:]
+                calls[name], given = given[:size], given[size:]
             if phase.has_clients:
                 states, kept = self._run_clients(
                     phase, server, calls, clients, carried, count
@@ -85,7 +84,7 @@ class Program:
                 for index in phase.outputs:
                     size = len(_leaves(self._plan.outputs[index].block.type_signature))
                     outputs[index], kept = kept[:size], kept[size:]
-        return self._result(results, outputs, count)
+        return self._result(given, outputs, count)
 
     def _function(self, kind: str, phase: Phase, last: bool = False):
         key = kind, id(phase)
@@ -161,9 +160,9 @@ class Program:
                 states = list(merge(*inputs, *states, *new))
             rest = iter(result[len(types) :])
             for column, leaf in zip(kept, kept_types, strict=True):
-                column.append(_collect(rest, leaf))
+                column.append(results.collect(rest, leaf))
         return states, [
-            _join(column, leaf, count)
+            results.join(column, leaf, count)
             for column, leaf in zip(kept, kept_types, strict=True)
         ]
 
@@ -179,10 +178,10 @@ class Program:
                         run_no_clients()
                 self._optimized.add(id(phase))
 
-    def _located(self, results, run, leaves, count: int):
+    def _located(self, runs, run, leaves, count: int):
         """Yields results; an error in a client says which one and at which step."""
         try:
-            yield from results
+            yield from runs
         except tf.errors.OpError as error:
             where = blocks.where_it_fails(run, leaves, count)
             if where is None:
@@ -204,12 +203,7 @@ class Program:
             type_spec = output.block.type_signature
             if output.at_clients:
                 inner = type_spec.member
-                columns = [
-                    iter(_unstack(c, t))
-                    for c, t in zip(
-                        outputs[index], layouts.leaf_types(inner), strict=True
-                    )
-                ]
+                columns = [iter(results.unstack(column)) for column in outputs[index]]
                 flat.append(
                     [
                         pack(iter([next(c) for c in columns]), inner)
@@ -220,7 +214,7 @@ class Program:
                 for leaf in _leaves(type_spec):
                     value = next(server)
                     if isinstance(leaf, tff.SequenceType):
-                        flat.append(list(value))
+                        flat.append(results.dataset(value, leaf))
                     else:
                         flat.append(value.numpy())
         result = _pack_result(iter(flat), self._type.result)
@@ -249,38 +243,6 @@ def _state(functions: Functions, name: str) -> list[tff.Type]:
 
 def _joined(calls: dict, names) -> list[tf.Tensor]:
     return [tensor for name in names for tensor in calls[name]]
-
-
-def _collect(results, leaf: tff.TensorType) -> list[np.ndarray]:
-    """Returns the values that a block's clients gave for one leaf, as arrays."""
-    if layouts.layout(leaf) == 'stacked':
-        return [next(results).numpy()]
-    entries, shapes = next(results).numpy(), next(results).numpy()
-    return [entries, shapes]
-
-
-def _join(column: list, leaf: tff.TensorType, count: int) -> ClientTensors:
-    if layouts.layout(leaf) == 'stacked':
-        return ClientTensors((np.concatenate([c[0] for c in column]),), count)
-    values = []
-    for entries, shapes in column:
-        ends = np.cumsum(np.prod(shapes, axis=1, dtype=np.int64))[:-1]
-        values += [
-            part.reshape(shape)
-            for part, shape in zip(np.split(entries, ends), shapes, strict=True)
-        ]
-    return ClientTensors(layouts.concatenate(values, leaf), count)
-
-
-def _unstack(column: ClientTensors, leaf: tff.TensorType):
-    """Yields each client's value."""
-    values, *rest = column.arrays
-    for client in range(column.clients):
-        if not rest:
-            yield values[client]
-            continue
-        value = values[rest[0][client] : rest[0][client + 1]]
-        yield value.reshape(rest[1][client]) if len(rest) > 1 else value
 
 
 def _shorten(type_signature) -> str:
