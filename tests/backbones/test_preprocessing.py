@@ -67,12 +67,26 @@ def test_unknown_size_in_a_graph_gives_the_same(shape):
             'densenet',
             [(1 - 0.485) / 0.229, (0 - 0.456) / 0.224, (0.2 - 0.406) / 0.225],
         ),
+        ('vgg16', [51 - 103.939, 0 - 116.779, 255 - 123.68]),
+        ('vgg19', [51 - 103.939, 0 - 116.779, 255 - 123.68]),
         ('efficientnet', [255.0, 0.0, 51.0]),
     ],
 )
 def test_families_of_keras_applications(family, by_hand):
     out = Preprocessing((1, 1), (0.0, 255.0), family=family)(RGB)
     np.testing.assert_allclose(out, [[[by_hand]]], atol=1e-4)
+
+
+@pytest.mark.parametrize('family', ['', 'resnet', 'densenet', 'mobilenet_v2'])
+@pytest.mark.parametrize('side', [2, 4, 9])
+def test_a_keras_file_can_hold_it(family, side, tmp_path):
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 256, (3, 4, 4, 1)).astype(np.uint8)
+    prepare = Preprocessing((side, side), (0.0, 255.0), family=family)
+    inputs = tf.keras.Input((4, 4, 1), dtype='uint8')
+    tf.keras.Model(inputs, prepare(inputs)).save(tmp_path / 'model.keras')
+    network = tf.keras.models.load_model(tmp_path / 'model.keras')
+    np.testing.assert_allclose(network(images), prepare(images), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,11 @@ import tensorflow as tf
 
 from tff_transfer.errors import UserError
 
+# Those that take blue, green and red less their means over ImageNet. Their
+# `preprocess_input` indexes in a way that no `.keras` file can hold.
+_BGR_FAMILIES = ('resnet', 'vgg16', 'vgg19')
+_BGR_MEANS = (103.939, 116.779, 123.68)
+
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
@@ -67,7 +72,9 @@ class Preprocessing:
         images = images * ((high - low) / white) + low
         if images.shape[-1] == 1 and self.channels == 3:
             images = tf.image.grayscale_to_rgb(images)
-        if self.family:
+        if self.family in _BGR_FAMILIES:
+            images = tf.reverse(images, [-1]) - _BGR_MEANS
+        elif self.family:
             images = getattr(tf.keras.applications, self.family).preprocess_input(
                 images
             )

@@ -180,6 +180,9 @@ class TrainingConfig:
     tflite: bool = option(
         False, 'Also write the trained model as model.tflite, for TensorFlow Lite.'
     )
+    export_keras: bool = option(
+        False, 'Also write the trained model as model.keras, for Keras.'
+    )
     runtime: str = option(
         'compiled',
         "How rounds run: compiled, in this process; or stock, by TFF's own worker.",

@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from tff_transfer import files
 from tff_transfer.errors import UserError, one_line
+from tff_transfer.training import keras_file
+from tff_transfer.training.evaluation import trained_network
 from tff_transfer.training.setup import Setup
 
 
@@ -82,3 +84,21 @@ def save_tflite(
         ) from error
     with files.replacing(path) as new:
         new.write_bytes(content)
+
+
+def save_keras(
+    setup: Setup, weights: Sequence[np.ndarray], path: str | os.PathLike[str]
+) -> None:
+    """Saves a trained model with its backbone as a `.keras` file.
+
+    What `tf.keras.models.load_model` reads from it maps a batch of raw inputs as the
+    data have them to logits, float32 [batch, classes].
+
+    Args:
+      setup: What it was trained in.
+      weights: The trained weights.
+      path: The file to write, whole or not at all; it ends with `.keras`.
+    """
+    head = trained_network(setup.model, weights)
+    with files.replacing(path) as new:
+        keras_file.build(setup.input_spec, setup.below, head, weights).save(new)

@@ -109,6 +109,8 @@ def train(
                 report.write(config, result)
                 if config.training.tflite:
                     export.save_tflite(run_dir / 'model', run_dir / 'model.tflite')
+                if config.training.export_keras:
+                    export.save_keras(setup, result.weights, run_dir / 'model.keras')
         except OSError as error:
             if run_dir is None:
                 raise

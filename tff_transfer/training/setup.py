@@ -16,7 +16,7 @@ from tff_transfer.data import (
 )
 from tff_transfer.data.federated import FederatedData, split_clients
 from tff_transfer.errors import UserError
-from tff_transfer.training import optimizers
+from tff_transfer.training import keras_file, optimizers
 from tff_transfer.training.config import Config, DataConfig, TrainingConfig
 
 
@@ -36,6 +36,7 @@ class Setup:
       input_spec: One batch of raw inputs.
       first: What is trained in the first rounds instead, if anything: the head, whose
         weights this one then starts from.
+      below: What stands under the head, where there is a backbone.
     """
 
     data: FederatedData
@@ -47,6 +48,7 @@ class Setup:
     tracked: object
     input_spec: tf.TensorSpec
     first: 'Setup | None' = None
+    below: keras_file.Below | None = None
 
 
 def load_data(config: DataConfig) -> FederatedData:
@@ -144,9 +146,6 @@ def prepare(
             f'a head of your own and head={config.model.head!r} are both given;'
             ' give one'
         )
-    extracted = features.extract(backbone, data, dtype=config.model.cache_dtype)
-    of_features = data.with_x(extracted)
-    standardise = features.standardisation(of_features, seen)
     if head is not None:
         model = models.from_keras(head(backbone.feature_size, data.num_classes))
     else:
@@ -158,6 +157,11 @@ def prepare(
             config.training.seed,
             cosine=config.model.head == 'cosine',
         )
+    if config.training.export_keras:
+        keras_file.check(backbone, model.network, spec)
+    extracted = features.extract(backbone, data, dtype=config.model.cache_dtype)
+    of_features = data.with_x(extracted)
+    standardise = features.standardisation(of_features, seen)
     if config.model.finetune != 'head':
         standardise = standardise.of_one_scale()
 
@@ -173,6 +177,7 @@ def prepare(
         from_images,
         backbone.network,
         spec,
+        below=keras_file.Below(backbone, standardise),
     )
     if config.model.finetune == 'head':
         return of_head
@@ -196,7 +201,10 @@ def _finetuned(
         trained = finetuning.finetuned(
             network, parameters, head, standardise, network.input_spec
         )
-        return Setup(data, seen, unseen, _same, trained, frozen, None, spec)
+        below = keras_file.Below(backbone, standardise, network, parameters)
+        return Setup(
+            data, seen, unseen, _same, trained, frozen, None, spec, below=below
+        )
     if model.finetune == 'adapters':
         seed = config.training.seed
         parameters = finetuning.adapters(network, model.adapter_rank, seed)
@@ -208,7 +216,8 @@ def _finetuned(
         network, parameters, head, standardise, spec, backbone.preprocess
     )
     first = of_head if model.finetune == 'head_then_all' else None
-    return Setup(data, seen, unseen, _same, trained, _same, None, spec, first)
+    below = keras_file.Below(backbone, standardise, network, parameters)
+    return Setup(data, seen, unseen, _same, trained, _same, None, spec, first, below)
 
 
 def _same(x):

@@ -1,0 +1,166 @@
+"""A whole trained model as a Keras network, for a `.keras` file.
+
+It is made of TensorFlow's own layers, so that loading the file needs no more than
+TensorFlow; `--head=cosine` and layers of one's own need their packages too.
+"""
+
+import dataclasses
+import pathlib
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tff_transfer import finetuning, functional, models
+from tff_transfer.backbones import Backbone, pretraining
+from tff_transfer.errors import UserError, one_line
+from tff_transfer.features import Standardisation
+
+
+@dataclasses.dataclass(frozen=True)
+class Below:
+    """What stands under a head.
+
+    Attributes:
+      backbone: The backbone as it was loaded.
+      standardise: What is done to its features.
+      network: What is trained of it, if anything is.
+      parameters: How that is trained.
+    """
+
+    backbone: Backbone
+    standardise: Standardisation
+    network: functional.FunctionalNetwork | None = None
+    parameters: finetuning.Parameters | None = None
+
+    def keras(self, trained: Sequence[np.ndarray]) -> tf.keras.Model:
+        """Returns the backbone as a Keras network of its own.
+
+        Args:
+          trained: The trained weights, those of the backbone first.
+
+        Raises:
+          UserError: Its weights have no names of their own.
+        """
+        made, weights = _copy(self.backbone)
+        if self.network is not None:
+            own = [tf.constant(w) for w in trained[: len(self.parameters.initial)]]
+            values = self.parameters.compose(own)
+            names = [weight.name for weight in self.network.weights]
+            weights.update(zip(names, map(np.asarray, values), strict=True))
+        if len({v.name for v in made.weights}) < len(made.weights):
+            raise UserError(
+                f'--export_keras: several weights of the backbone {self.backbone.name}'
+                ' have the same name; give its layers names of their own'
+            )
+        made.set_weights([weights[variable.name] for variable in made.weights])
+        return made
+
+
+def _copy(backbone: Backbone) -> tuple[tf.keras.Model, dict[str, np.ndarray]]:
+    """Returns an equal Keras network, and the backbone's weights by name."""
+    weights = {v.name: v.numpy() for v in backbone.network.variables}
+    if backbone.handle == 'embedded':  # A SavedModel, but of a network known here.
+        images = tf.keras.Input((*backbone.image_size, 3))
+        in_range = tf.keras.layers.Rescaling(2, -1)(images)
+        features = pretraining.build_network()(in_range)
+        return tf.keras.Model(images, features, name='embedded'), weights
+    return tf.keras.models.clone_model(backbone.network), weights
+
+
+def check(backbone: Backbone, head: tf.keras.Model, spec: tf.TensorSpec) -> None:
+    """Writes and reads an untrained file, to say before training what cannot be.
+
+    Args:
+      backbone: The backbone.
+      head: The head.
+      spec: One batch of raw images.
+
+    Raises:
+      UserError: A `.keras` file cannot hold them.
+    """
+    if not isinstance(backbone.network, tf.keras.Model) and (
+        backbone.handle != 'embedded'
+    ):
+        raise UserError(
+            f'--export_keras: the backbone {backbone.name} is a SavedModel, which a'
+            ' .keras file cannot hold; leave --export_keras out (model/ holds it), or'
+            ' use embedded or a keras.applications name'
+        )
+    size = backbone.feature_size
+    plain = Standardisation(np.zeros(size, np.float32), np.ones(size, np.float32))
+    try:
+        made = build(spec, Below(backbone, plain), head, [])
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, 'model.keras')
+            made.save(path)
+            tf.keras.models.load_model(path, compile=False)
+    except UserError:
+        raise
+    except Exception as error:  # A foreign layer may raise anything.
+        raise UserError(
+            f'--export_keras: a .keras file cannot hold the backbone {backbone.name} or'
+            f' its head ({one_line(error)}); leave --export_keras out'
+        ) from error
+
+
+def build(
+    spec: tf.TensorSpec,
+    below: Below | None,
+    head: tf.keras.Model,
+    trained: Sequence[np.ndarray],
+) -> tf.keras.Model:
+    """Returns a whole network.
+
+    Args:
+      spec: One batch of raw inputs.
+      below: What stands under the head, if anything does.
+      head: The trained head; without a backbone the whole network.
+      trained: All trained weights.
+
+    Returns:
+      A network from raw inputs as the data have them to logits.
+    """
+    head = _without_keys(head)
+    if below is None:
+        return head
+    inputs = tf.keras.Input(spec.shape[1:], dtype=spec.dtype, name='images')
+    # BatchNorm keeps the statistics that the head was trained on.
+    features = below.keras(trained)(below.backbone.preprocess(inputs), training=False)
+    standardise = tf.keras.layers.Normalization(
+        mean=below.standardise.mean, variance=below.standardise.deviation**2
+    )
+    return tf.keras.Model(inputs, head(standardise(features)))
+
+
+def _without_keys(network: tf.keras.Model) -> tf.keras.Model:
+    """Returns a network whose dropout needs no keys: TensorFlow's own."""
+    if not isinstance(network.input, dict):
+        return network
+    config = network.get_config()
+    keyed = {
+        layer.name: layer.rate
+        for layer in network.layers
+        if isinstance(layer, models.KeyedDropout)
+    }
+    kept = []
+    for entry in config['layers']:
+        if entry['name'] in keyed:
+            name = entry['name']
+            plain = tf.keras.layers.Dropout(keyed[name], name=name)
+            ((activations, _),) = entry['inbound_nodes']
+            entry = {
+                **tf.keras.saving.serialize_keras_object(plain),
+                'name': name,
+                'inbound_nodes': [[activations]],
+            }
+        kept.append(entry)
+    key = config['input_layers']['key'][0]
+    layers = [entry for entry in kept if entry['name'] != key]
+    made = tf.keras.Model.from_config(
+        {**config, 'layers': layers, 'input_layers': [config['input_layers']['inputs']]}
+    )
+    for layer in made.layers:
+        layer.set_weights(network.get_layer(layer.name).get_weights())
+    return made
