@@ -23,12 +23,14 @@ class Settings:
       devices: TensorFlow's names of the devices for clients' work.
       debug: Whether clients run one at a time, and the state after each of a
         client's steps is checked to be finite.
+      compute_dtype: What products of float32 are computed in at clients, if not that.
     """
 
     threads: int
     block_bytes: int
     devices: tuple[str, ...]
     debug: bool
+    compute_dtype: str | None = None
 
 
 def split(leaves: Sequence[Leaf], count: int, settings: Settings):

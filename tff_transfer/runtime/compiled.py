@@ -58,6 +58,7 @@ def use_compiled(
     threads: int | None = None,
     block_bytes: int = 2**29,
     debug: bool = False,
+    compute_dtype: str | None = None,
 ) -> Installed:
     """Makes the compiled runtime the default.
 
@@ -73,9 +74,16 @@ def use_compiled(
         block, about: more clients make more blocks.
       debug: Whether clients run one at a time and an error is raised at the first
         step after which a client's state is not finite.
+      compute_dtype: `'bfloat16'` or `'float16'`: matrix products and convolutions of
+        float32 in clients' TensorFlow, and their gradients, are computed in it, mixed
+        precision; weights and sums stay in float32. float16 is for GPUs alone, and
+        loses small gradients, as the loss is not scaled.
 
     Returns:
       What brings the previous default back, if it is used in a `with` statement.
+
+    Raises:
+      UserError: A setting is out of its range.
     """
     if not devices:
         gpus = tf.config.list_physical_devices('GPU')
@@ -88,7 +96,16 @@ def use_compiled(
             f'threads is {threads} and block_bytes {block_bytes}, but both must be'
             ' at least 1'
         )
-    settings = Settings(threads, block_bytes, tuple(devices), debug)
+    if compute_dtype not in (None, 'bfloat16', 'float16'):
+        raise UserError(
+            f'compute_dtype is {compute_dtype!r}, but must be None, bfloat16 or float16'
+        )
+    if compute_dtype == 'float16' and any('CPU' in d.upper() for d in devices):
+        raise UserError(
+            'compute_dtype is float16, which is slow on processors: use bfloat16, or'
+            ' GPUs'
+        )
+    settings = Settings(threads, block_bytes, tuple(devices), debug, compute_dtype)
     if settings not in _contexts:
         _contexts[settings] = CompiledContext(settings)
     return Installed(_contexts[settings])

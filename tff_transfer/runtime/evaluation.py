@@ -54,11 +54,13 @@ class Evaluator:
     Attributes:
       name: What the computation is called in errors.
       debug: Whether the states of loops are checked to be finite.
+      compute_dtype: What products of float32 are computed in, if not that.
     """
 
-    def __init__(self, name: str, debug: bool = False):
+    def __init__(self, name: str, debug: bool, compute_dtype: str | None):
         self.name = name
         self.debug = debug
+        self.compute_dtype = compute_dtype
         self._graphs: dict[
             int, tuple[bb.CompiledComputation, Graph | XlaComputation]
         ] = {}
@@ -70,7 +72,12 @@ class Evaluator:
             # A function's body is looked up in the eager context.
             with tf.init_scope():
                 if kind == 'tensorflow':
-                    graph = Graph(block.proto, block.type_signature, self.debug)
+                    graph = Graph(
+                        block.proto,
+                        block.type_signature,
+                        self.debug,
+                        self.compute_dtype,
+                    )
                 elif kind == 'xla':
                     graph = XlaComputation(block.proto, block.type_signature)
                 else:

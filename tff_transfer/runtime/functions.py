@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer.runtime import aggregations, kept_values, layouts
+from tff_transfer.runtime.blocks import Settings
 from tff_transfer.runtime.evaluation import Evaluator, Lazy
 from tff_transfer.runtime.parameters import (
     client_value,
@@ -27,12 +28,17 @@ class Functions:
     """
 
     def __init__(
-        self, plan: Plan, parameter_type: tff.Type | None, name: str, debug: bool
+        self,
+        plan: Plan,
+        parameter_type: tff.Type | None,
+        name: str,
+        settings: Settings,
     ):
         self._plan = plan
         self._parts = parameter_parts(parameter_type)
         self._parameter_type = parameter_type
-        self._evaluator = Evaluator(name, debug)
+        self._server = Evaluator(name, settings.debug, None)
+        self._clients = Evaluator(name, settings.debug, settings.compute_dtype)
         self.traces = 0
 
     def server(
@@ -59,7 +65,8 @@ class Functions:
         def run(*flat):
             self.traces += 1
             flat = iter(flat)
-            scope = self._scope(self._parameter(flat), phase.server_inputs, flat)
+            values = self._parameter(flat)
+            scope = self._scope(self._server, values, phase.server_inputs, flat)
             for name, state_type in zip(phase.reported, state_types, strict=True):
                 state = pack(flat, state_type)
                 aggregation, _ = self._aggregation(name, scope)
@@ -67,7 +74,7 @@ class Functions:
             values = [scope[n] for n in phase.exports]
             if last:
                 values += [
-                    self._evaluator.evaluate(o.block, scope)
+                    self._server.evaluate(o.block, scope)
                     for o in self._plan.outputs
                     if not o.at_clients
                 ]
@@ -130,11 +137,12 @@ class Functions:
                         phase.carried, of_calls, carried_types, strict=True
                     )
                 }
-                return self._scope(parts, (), iter(()), {**known, **carried})
+                known_here = {**known, **carried}
+                return self._scope(self._clients, parts, (), iter(()), known_here)
 
             def zeros():
                 # Depends on no client: the parameter's clients' parts are not read.
-                scope = self._scope(server, (), iter(()), known)
+                scope = self._scope(self._server, server, (), iter(()), known)
                 return [
                     tf.convert_to_tensor(leaf)
                     for name in phase.aggregates
@@ -151,7 +159,7 @@ class Functions:
                     new.extend(leaves(aggregation.accumulate(state, value())))
                 kept = [scope[n] for n in phase.stored]
                 kept += [
-                    self._evaluator.evaluate(self._plan.outputs[i].block, scope)
+                    self._clients.evaluate(self._plan.outputs[i].block, scope)
                     for i in phase.outputs
                 ]
                 kept = [leaf for value in kept for leaf in leaves(value)]
@@ -211,7 +219,8 @@ class Functions:
         def run(*flat):
             self.traces += 1
             flat = iter(flat)
-            scope = self._scope(self._parameter(flat), phase.client_inputs, flat)
+            values = self._parameter(flat)
+            scope = self._scope(self._server, values, phase.client_inputs, flat)
             first = [pack(flat, t) for t in state_types]
             second = [pack(flat, t) for t in state_types]
             merged = [
@@ -257,7 +266,14 @@ class Functions:
             for p in self._parts
         ]
 
-    def _scope(self, parts: list, names, flat: Iterator, known: dict | None = None):
+    def _scope(
+        self,
+        evaluator: Evaluator,
+        parts: list,
+        names,
+        flat: Iterator,
+        known: dict | None = None,
+    ):
         known = dict(known or {})
         if self._plan.parameter is not None:
             known[self._plan.parameter] = pack(
@@ -268,14 +284,14 @@ class Functions:
         scope = collections.ChainMap(
             Lazy(
                 known,
-                lambda name: self._evaluator.evaluate(self._plan.calls[name], scope),
+                lambda name: evaluator.evaluate(self._plan.calls[name], scope),
             )
         )
         return scope
 
     def _aggregation(self, name: str, scope):
         return aggregations.of_call(
-            self._plan.calls[name], lambda block: self._evaluator.evaluate(block, scope)
+            self._plan.calls[name], lambda block: self._server.evaluate(block, scope)
         )
 
 

@@ -4,7 +4,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer import graph_defs
-from tff_transfer.runtime import iterators, layouts
+from tff_transfer.runtime import iterators, layouts, mixed_precision
 from tff_transfer.runtime.sequences import (
     ArraySequence,
     DatasetSequence,
@@ -27,13 +27,20 @@ class Graph:
     sequence's arrays likewise (iterators.py).
     """
 
-    def __init__(self, proto, type_signature: tff.FunctionType, debug: bool = False):
+    def __init__(
+        self,
+        proto,
+        type_signature: tff.FunctionType,
+        debug: bool = False,
+        compute_dtype: str | None = None,
+    ):
         """Reads a computation.
 
         Args:
           proto: TFF's `Computation` with a `tensorflow` field.
           type_signature: Its type.
           debug: Whether a loop's state is checked to be finite after each step.
+          compute_dtype: What products of float32 are computed in, if not that.
         """
         self._debug = debug
         tensorflow = proto.tensorflow
@@ -49,6 +56,8 @@ class Graph:
         targets = [*self._outputs, *fed, *filter(None, [initialize])]
         graph_defs.prune(graph, targets)
         graph_defs.detach(graph)
+        if compute_dtype is not None:
+            mixed_precision.shorten_products(graph, tf.as_dtype(compute_dtype))
         graph_defs.isolate_functions(graph)
         leaf_types = layouts.leaf_types(type_signature.parameter)
         elements = {

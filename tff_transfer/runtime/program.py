@@ -41,7 +41,7 @@ class Program:
         self._plan = Plan(comp.to_building_block())
         self._parts = parameter_parts(self._type.parameter)
         self._functions = Functions(
-            self._plan, self._type.parameter, self.name, settings.debug
+            self._plan, self._type.parameter, self.name, settings
         )
         self._compiled: dict = {}
         self._optimized: set[int] = set()
