@@ -79,6 +79,30 @@ def test_products_and_their_gradients(product, x, w):
 MATRIX = tff.TensorType(np.float32, [2, 2])
 
 
+def test_functions_that_return_products():
+    """A function whose gradient is taken also returns what that needs."""
+
+    @tf.function
+    def half_squares(x):
+        products = [tf.matmul(x, tf.eye(2)) for _ in range(30)]
+        return tf.add_n([tf.reduce_sum(p * p) for p in products]) / 2
+
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = half_squares(x)
+        return tape.gradient(y, x)
+
+    comp = tff.tensorflow.computation(gradient, MATRIX)
+    federated = tff.federated_computation(
+        lambda x: tff.federated_map(comp, x), tff.FederatedType(MATRIX, tff.CLIENTS)
+    )
+    ones = np.full([2, 2], 1 + LOST, np.float32)
+    with runtime.use_compiled(compute_dtype='bfloat16'):
+        (found,) = federated([ones])
+    np.testing.assert_array_equal(found, np.full([2, 2], 30))
+
+
 def test_the_server_and_sums_stay_in_float32():
     square = tff.tensorflow.computation(lambda x: tf.matmul(x, x), MATRIX)
 

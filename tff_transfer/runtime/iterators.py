@@ -56,7 +56,7 @@ class Iterators:
             for node in function.node_def:
                 for i, tensor in enumerate(node.input):
                     node.input[i] = renamed.get(tensor, tensor)
-            for name, tensor in function.ret.items():
+            for name, tensor in list(function.ret.items()):
                 function.ret[name] = renamed.get(tensor, tensor)
         graph_defs.isolate_functions(self.graph)
 

@@ -42,7 +42,7 @@ def shorten_products(graph: graph_defs.GraphDef, dtype: tf.DType) -> None:
         for node in function.node_def:
             for i, tensor in enumerate(node.input):
                 node.input[i] = renamed.get(tensor, tensor)
-        for name, tensor in function.ret.items():
+        for name, tensor in list(function.ret.items()):
             function.ret[name] = renamed.get(tensor, tensor)
 
 
