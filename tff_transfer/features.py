@@ -8,13 +8,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import features_cache, features_file, progress, totals
+from tff_transfer import features_cache, features_file, progress, randomness, totals
 from tff_transfer.backbones import Backbone
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 
 # Two batches at a time hide the parts of each that one core does alone.
 _BATCHES_AT_ONCE = 2
+
+# Examples that are enough for the scale of features.
+SAMPLE = 500
 
 
 def extract(
@@ -58,6 +61,39 @@ def extract(
         what={'backbone': backbone.name, 'data': data.name},
         cache_dir=cache_dir,
     )
+
+
+def of_sample(
+    backbone: Backbone, data: FederatedData, clients: Sequence[int], seed: int
+) -> FederatedData:
+    """Returns the features of a few training examples, to know their scale by.
+
+    Args:
+      backbone: Maps images to features.
+      data: The population, with images as `x`.
+      clients: The numbers of the clients whose examples are drawn.
+      seed: Which are drawn is a function of it.
+
+    Returns:
+      The population with `SAMPLE` of these examples at most, and no others.
+
+    Raises:
+      UserError: Features are not finite.
+    """
+    rows = np.concatenate([np.r_[data.train_rows(client)] for client in clients])
+    draw = randomness.generator(seed, 'sample of features')
+    rows = np.sort(draw.choice(rows, min(SAMPLE, len(rows)), replace=False))
+    counts = np.bincount(data.client_of_row[rows], minlength=len(data))
+    sample = dataclasses.replace(
+        data,
+        x=data.x[rows],
+        y=data.y[rows],
+        num_train=counts,
+        num_test=np.zeros_like(counts),
+    )
+    batches = _batches(backbone, sample, batch_size=64)
+    features = np.zeros((0, *backbone.feature_shape), np.float32)
+    return sample.with_x(np.concatenate([features, *batches]))
 
 
 def _batches(

@@ -67,7 +67,10 @@ def adapters(
     Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models": a kernel W
     [..., inputs, outputs] becomes W + A B with A [inputs, rank], normal with variance
     1 / inputs, and B [rank, outputs], zero. Layers of no more inputs or outputs than
-    `rank` are left as they are.
+    `rank` are left as they are. The server averages A and B each by itself (FedIT,
+    Zhang et al. 2023, "Towards building the federated GPT"), which is not the average
+    of the updates A B (Sun et al. 2024, "Improving LoRA in privacy-preserving
+    federated learning", whose FFA-LoRA therefore trains B alone).
 
     Args:
       network: The network.

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tff_transfer import backbones, features, models, runtime
 from tff_transfer.data import synthetic_writers
+from tff_transfer.data.cohorts import training_cohort
+from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.training import checkpoints, loop
-from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 
 
 @pytest.fixture
@@ -79,6 +82,11 @@ def test_a_run_leaves_its_trained_weights(model, data, tmp_path):
         ({'finetune': 'head_then_all'}, 'need each other'),
         ({'finetune': 'head_then_all', 'head_rounds': 150}, 'leaves none'),
         ({'finetune': 'adapters', 'adapter_rank': 0}, '--adapter_rank'),
+        ({'finetune': 'top', 'top_layers': 1, 'head': 'ridge'}, '--head=ridge'),
+        ({'finetune': 'all', 'head': 'prototype'}, '--head=prototype is computed'),
+        ({'finetune': 'all', 'cache_dtype': 'uint8'}, '--finetune=all keeps no'),
+        ({'finetune': 'bias_norm', 'cache_dtype': 'float16'}, 'keeps no features'),
+        ({'finetune': 'adapters', 'cache_dtype': 'uint8'}, 'keeps no features'),
     ],
 )
 def test_what_does_not_fit_is_said(model, part):
@@ -111,3 +119,143 @@ def test_the_head_first_and_all_then(data, tmp_path):
     again = loop.train(chosen, tmp_path / 'run', data=data)
     for ours, theirs in zip(whole.weights, again.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def small_network():
+    images = tf.keras.Input((8, 8, 3))
+    x = tf.keras.layers.Conv2D(4, 3, 2, activation='relu', name='first')(images)
+    x = tf.keras.layers.Conv2D(6, 1)(x)
+    x = tf.keras.layers.BatchNormalization()(x)
+    network = tf.keras.Model(images, tf.keras.layers.GlobalAveragePooling2D()(x))
+    draw = np.random.default_rng(1)
+    for weight in network.weights:
+        weight.assign(np.abs(draw.normal(size=weight.shape)) + 0.1)
+    return network
+
+
+def sgd(forward, x, y, variables, rate):
+    with tf.GradientTape() as tape:
+        logits = forward(tf.constant(x))
+        loss = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(y.astype(np.int32), logits)
+        )
+    for variable, gradient in zip(
+        variables, tape.gradient(loss, variables), strict=True
+    ):
+        variable.assign_sub(rate * gradient)
+
+
+@pytest.mark.parametrize('finetune', ['head', 'top', 'head_then_all'])
+def test_one_client_trains_as_keras_does(finetune, monkeypatch):
+    draw = np.random.default_rng(0)
+    x = draw.integers(0, 256, (10, 8, 8, 3)).astype(np.uint8)
+    y = np.arange(10).astype(np.int32) % 3
+    one = FederatedData('one', x, y, ('a',), np.array([10]), np.array([0]), 3)
+    keras = small_network()
+    start = keras.get_weights()
+    monkeypatch.setattr(loop, 'load_backbone', lambda config: backbones.load(keras))
+    stages = finetune == 'head_then_all'
+    result = loop.train(
+        Config(
+            DataConfig(unseen_fraction=0.0),
+            ModelConfig(
+                finetune=finetune,
+                hidden_units=(4,),
+                head_rounds=1 if stages else None,
+                cut_layer='first' if finetune == 'top' else None,
+            ),
+            TrainingConfig(
+                rounds=2,
+                clients_per_round=1,
+                batch_size=10,
+                client_learning_rate=0.1,
+                server_optimizer='sgd',
+                server_learning_rate=1.0,
+            ),
+        ),
+        data=one,
+    )
+    # The same in Keras: two steps on all examples.
+    images = x / np.float32(255)
+    found = keras(images, training=False).numpy()
+    mean, deviation = found.mean(0), found.std(0)
+    if finetune != 'head':
+        deviation = np.sqrt(np.mean(deviation**2))
+    head = models.mlp((6,), 3, (4,), seed=0).network
+    trained = {
+        'head': [],
+        'top': keras.trainable_variables[2:],
+        'head_then_all': keras.trainable_variables,
+    }[finetune]
+
+    def forward(images):
+        return head((keras(images, training=False) - mean) / deviation)
+
+    for step in (1, 2):
+        below = [] if stages and step == 1 else trained
+        sgd(forward, images, y, [*below, *head.trainable_variables], 0.1)
+    expected = [v.numpy() for v in [*trained, *head.trainable_variables]]
+    assert len(expected) == len(result.weights)
+    for ours, theirs in zip(result.weights, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    if trained:  # It was trained at all.
+        before = {v.name: w for v, w in zip(keras.weights, start, strict=True)}
+        for variable in trained:
+            assert np.abs(variable - before[variable.name]).max() > 1e-5
+
+
+@pytest.mark.slow
+def test_both_runtimes_train_a_backbone_alike(data):
+    chosen = config(finetune='all', hidden_units=(4,))
+    backbone = backbones.load(small_network())
+    with runtime.use_compiled():
+        setup = loop.prepare(chosen, data, backbone)
+    training = dataclasses.replace(chosen.training, server_learning_rate=1.0)
+    process = loop.build_process(training, setup.model)
+    found = {}
+    for name in ('compiled', 'stock'):
+        with getattr(runtime, f'use_{name}')():
+            state = process.initialize()
+            for number in (1, 2):
+                cohort = training_cohort(
+                    data, [0, 2], batch_size=3, epochs=1, seed=0, round_number=number
+                )
+                state = process.next(state, list(cohort)).state
+            found[name] = process.get_model_weights(state).trainable
+    initial = setup.model.functional.initial_weights[0]
+    for ours, stock, start in zip(*found.values(), initial, strict=True):
+        np.testing.assert_allclose(ours, stock, rtol=1e-5, atol=1e-6)
+        assert np.abs(ours - start).max() > 1e-5
+
+
+def test_the_scale_of_features_is_that_of_a_sample(data, monkeypatch):
+    backbone = backbones.load(small_network())
+    seen = np.array([0, 2, 3])
+    rows = np.concatenate([np.r_[data.train_rows(client)] for client in seen])
+    every = backbone(data.x[rows]).numpy()
+    sample = features.of_sample(backbone, data, seen, seed=0)
+    np.testing.assert_array_equal(sample.num_train, [8, 0, 8, 8, 0, 0])
+    np.testing.assert_allclose(sample.x, every, rtol=1e-5)
+    np.testing.assert_array_equal(sample.y, data.y[rows])
+    with runtime.use_compiled():
+        scale = features.standardisation(sample, seen)
+    np.testing.assert_allclose(scale.mean, every.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(scale.deviation, every.std(0), rtol=1e-3)
+    monkeypatch.setattr(features, 'SAMPLE', 5)
+    some, again, other = (
+        features.of_sample(backbone, data, seen, seed).x for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(some, again)
+    assert some.shape == (5, 6) and not np.array_equal(some, other)
+    assert all((np.abs(every - row).max(1) < 1e-4).any() for row in some)
+
+
+def test_no_more_features_than_a_sample_are_made(data, monkeypatch):
+    def refuse(*arguments, **named):
+        raise AssertionError('all features are extracted')
+
+    monkeypatch.setattr(features, 'extract', refuse)
+    backbone = backbones.load(small_network())
+    with runtime.use_compiled():
+        setup = loop.prepare(config(finetune='bias_norm'), data, backbone)
+    assert setup.data is data

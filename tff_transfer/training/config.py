@@ -265,6 +265,15 @@ class Config:
                 f'--cache_dtype is for the features of a backbone, but --model is'
                 f' {model.model}'
             )
+        if model.cache_dtype != 'float32' and model.finetune in (
+            'all',
+            'bias_norm',
+            'adapters',
+        ):
+            raise UserError(
+                f'--finetune={model.finetune} keeps no features on disk; leave'
+                ' --cache_dtype out'
+            )
         if model.ridge_penalty is not None and model.head != 'ridge':
             raise UserError('--ridge_penalty is for --head=ridge')
         for side in ('client', 'server'):

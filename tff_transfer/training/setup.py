@@ -159,8 +159,11 @@ def prepare(
         )
     if config.training.export_keras:
         keras_file.check(backbone, model.network, spec)
-    extracted = features.extract(backbone, data, dtype=config.model.cache_dtype)
-    of_features = data.with_x(extracted)
+    if config.model.finetune in ('head', 'head_then_all'):
+        extracted = features.extract(backbone, data, dtype=config.model.cache_dtype)
+        of_features = data.with_x(extracted)
+    else:
+        of_features = features.of_sample(backbone, data, seen, config.training.seed)
     standardise = features.standardisation(of_features, seen)
     if config.model.finetune != 'head':
         standardise = standardise.of_one_scale()
