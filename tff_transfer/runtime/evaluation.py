@@ -170,6 +170,7 @@ def _select(argument, type_signature):
         keys = tf.identity(keys)
     return Sequence(
         type_signature.member.element,
+        tf.constant(0, tf.int64),
         tf.size(keys, tf.int64),
         lambda j: select(Struct.unnamed(server_value, keys[j])),
     )

@@ -216,9 +216,9 @@ def _reduce_loop(node, sequence: Sequence, stateful: bool, debug: bool):
             return (j + 1, *new)
 
         _, *result = tf.while_loop(
-            lambda j, *_: j < sequence.length,
+            lambda j, *_: j < sequence.last,
             body,
-            (tf.constant(0, tf.int64), *states),
+            (sequence.first, *states),
             shape_invariants=(tf.TensorShape([]), *shapes),
             parallel_iterations=1,
         )

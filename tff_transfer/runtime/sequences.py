@@ -32,10 +32,15 @@ def one_of(arrays: list[tf.Tensor], type_spec: tff.TensorType, index) -> tf.Tens
     kind = layouts.layout(type_spec)
     if kind == 'stacked':
         return arrays[0][index]
-    first, last = arrays[1][index], arrays[1][index + 1]
-    value = arrays[0][first:last]
-    if kind == 'ragged':
-        value = tf.reshape(value, arrays[2][index])
+    # Slices of vectors by vectors: scalars would be made vectors of again, and the
+    # operations on a batch are a good part of what a small step costs.
+    index = tf.reshape(index, [1])
+    first = tf.strided_slice(arrays[1], index, index + 1, [1])
+    last = tf.strided_slice(arrays[1], index + 1, index + 2, [1])
+    value = tf.strided_slice(arrays[0], first, last, [1])
+    if kind == 'rows':
+        return value
+    value = tf.reshape(value, arrays[2][index[0]])
     return tf.ensure_shape(value, type_spec.shape)
 
 
@@ -44,23 +49,28 @@ class Sequence:
 
     Attributes:
       element_type: The TFF type of an element.
-      length: How many there are, a scalar int64 tensor.
+      first: The index of the first element, a scalar int64 tensor.
+      last: The index after the last element, a scalar int64 tensor.
       element: Maps an index, a scalar int64 tensor, to the element.
     """
 
     def __init__(
         self,
         element_type: tff.Type,
-        length: tf.Tensor,
+        first: tf.Tensor,
+        last: tf.Tensor,
         element: Callable[[tf.Tensor], object],
     ):
         self.element_type = element_type
-        self.length = length
+        self.first = first
+        self.last = last
         self.element = element
 
     def map(self, fn: Callable, element_type: tff.Type) -> 'Sequence':
         """Returns the sequence of `fn` of each element."""
-        return Sequence(element_type, self.length, lambda j: fn(self.element(j)))
+        return Sequence(
+            element_type, self.first, self.last, lambda j: fn(self.element(j))
+        )
 
     def reduce(self, zero, step: Callable, state_type: tff.Type):
         """Returns the state after `step(state, element)` for all elements."""
@@ -70,12 +80,11 @@ class Sequence:
             return (j + 1, *leaves(new))
 
         initial = [tf.convert_to_tensor(leaf) for leaf in leaves(zero)]
-        start = tf.constant(0, tf.int64)
-        shapes = [start.shape, *(t.shape for t in layouts.specs(state_type))]
+        shapes = [tf.TensorShape([]), *(t.shape for t in layouts.specs(state_type))]
         _, *state = tf.while_loop(
-            lambda j, *_: j < self.length,
+            lambda j, *_: j < self.last,
             body,
-            (start, *initial),
+            (self.first, *initial),
             shape_invariants=tuple(shapes),
             parallel_iterations=1,
         )
@@ -83,7 +92,7 @@ class Sequence:
 
     def dataset(self) -> tf.data.Dataset:
         """Returns a `tf.data.Dataset` of the elements, named ones as dicts."""
-        return tf.data.Dataset.range(self.length).map(
+        return tf.data.Dataset.range(self.first, self.last).map(
             lambda j: as_nest(self.element(j), self.element_type)
         )
 
@@ -134,19 +143,13 @@ class ArraySequence(Sequence):
     """Elements `first` to `last` of what `layouts.concatenate` laid out.
 
     Attributes:
-      first: A scalar int64 tensor.
-      last: A scalar int64 tensor, the element after the last one.
       arrays: The arrays of all leaves of an element, flat.
     """
 
     def __init__(self, element_type: tff.Type, first, last, arrays: list[tf.Tensor]):
         super().__init__(
-            element_type,
-            last - first,
-            lambda j: element_at(element_type, arrays, first + j),
+            element_type, first, last, lambda j: element_at(element_type, arrays, j)
         )
-        self.first = first
-        self.last = last
         self.arrays = arrays
 
 
