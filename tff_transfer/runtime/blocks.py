@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
@@ -77,14 +78,23 @@ def run_in_order(run: Callable, blocks: list, settings: Settings) -> Iterator:
     if workers == 1 or settings.debug:
         yield from itertools.starmap(on_device, placed)
         return
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        waiting = []
+    pool = _pool(workers)
+    waiting = []
+    try:
         for block, device in placed:
             waiting.append(pool.submit(on_device, block, device))
             if len(waiting) > workers:
                 yield waiting.pop(0).result()
         while waiting:
             yield waiting.pop(0).result()
+    finally:
+        concurrent.futures.wait([f for f in waiting if not f.cancel()])
+
+
+@functools.cache
+def _pool(workers: int) -> concurrent.futures.ThreadPoolExecutor:
+    # Kept: to start threads for each round takes about as long as to call TensorFlow.
+    return concurrent.futures.ThreadPoolExecutor(workers, 'blocks of clients')
 
 
 def where_it_fails(

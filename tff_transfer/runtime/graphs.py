@@ -4,7 +4,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer import graph_defs
-from tff_transfer.runtime import iterators, layouts, mixed_precision
+from tff_transfer.runtime import bit_packing, iterators, layouts, mixed_precision
 from tff_transfer.runtime.sequences import (
     ArraySequence,
     DatasetSequence,
@@ -110,6 +110,7 @@ class Graph:
         graph = tf.compat.v1.GraphDef(versions=source.versions)
         graph.node.extend(source.node)
         feeds.update(self._replace_loops(graph, source, sequences))
+        feeds.update(bit_packing.unpacked(graph, feeds))
         used = {graph_defs.node_of(i) for node in graph.node for i in node.input}
         used |= {graph_defs.node_of(o) for o in self._outputs}
         for name in self._inputs:
