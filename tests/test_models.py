@@ -2,6 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_federated as tff
 
 from tff_transfer import models
 
@@ -96,3 +97,22 @@ def test_the_loss_is_the_mean_cross_entropy():
     expected = (np.log(1 + np.exp(-2.0)) + np.log(2.0)) / 2
     loss = model.functional.loss(logits, np.array([1, 0], np.int32))
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+def test_metrics_are_the_mean_loss_and_the_accuracy_over_all_batches():
+    functional = models.mlp((2,), 3).functional
+    weights = ([[1.0, 0.0, -1.0], [0.0, 2.0, 0.0]], [0.0, 0.0, 0.5]), ()
+    # Three examples and one: means of batches would give something else.
+    batches = [([[1, 0], [0, 1], [0, 0]], [0, 1, 2]), ([[0, 2]], [0])]
+    state = functional.initialize_metrics_state()
+    losses, right = [], []
+    for x, y in batches:
+        x, y = np.array(x, np.float32), np.array(y, np.int32)
+        logits = x @ np.array(weights[0][0]) + weights[0][1]
+        losses.extend(np.log(np.exp(logits).sum(1)) - logits[np.arange(len(y)), y])
+        right.extend(logits.argmax(1) == y)
+        output = tff.learning.models.BatchOutput(0.0, logits.astype(np.float32), len(y))
+        state = functional.update_metrics_state(state, y, output)
+    metrics = functional.finalize_metrics(state)
+    np.testing.assert_allclose(metrics['loss'], np.mean(losses), rtol=1e-6)
+    assert metrics['accuracy'] == np.mean(right) == 0.75

@@ -8,7 +8,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import features_cache, features_file, progress, randomness, totals
+from tff_transfer import (
+    aligned,
+    features_cache,
+    features_file,
+    progress,
+    randomness,
+    totals,
+)
 from tff_transfer.backbones import Backbone
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
@@ -131,8 +138,12 @@ class Standardisation:
     deviation: np.ndarray
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """Returns features [..., size] standardised, float32."""
-        return (features - self.mean) / self.deviation
+        """Returns features [..., size], an array or a tensor, standardised, float32."""
+        if not isinstance(features, np.ndarray):
+            return (features - self.mean) / self.deviation
+        result = aligned.empty(features.shape, np.float32)
+        np.subtract(features, self.mean, out=result)
+        return np.divide(result, self.deviation, out=result)
 
     def of_one_scale(self) -> 'Standardisation':
         """Returns the same with one deviation, the root mean square of all.

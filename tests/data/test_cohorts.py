@@ -55,6 +55,8 @@ def test_each_epoch_holds_each_training_example_once(data):
     assert rows[:7] != rows[7:14]
     assert rows[14:16] == [13, 13]
     np.testing.assert_array_equal(cohort.examples['x'][:, 0], rows)
+    # Where TensorFlow can use them without a copy.
+    assert cohort.examples['x'].ctypes.data % 64 == 0
 
 
 def test_a_client_s_examples_depend_on_seed_round_and_client_alone(data):

@@ -11,7 +11,7 @@ import tensorflow_federated as tff
 from tensorflow_federated.python.core.impl.compiler import building_blocks
 from tensorflow_federated.python.core.impl.computation import computation_impl
 
-from tff_transfer import runtime
+from tff_transfer import aligned, runtime
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.errors import UserError
 from tff_transfer.runtime import blocks, tensors
@@ -67,19 +67,19 @@ def test_parts_are_views():
 @pytest.mark.parametrize('dtype', [np.float32, np.int32, np.float64, np.bool_])
 def test_tensors_of_arrays(dtype):
     array = (np.arange(40_000).reshape(200, 200) % 7).astype(dtype)
-    aligned = tensors.aligned_empty(array.shape, dtype)
-    aligned[:] = array
+    made = aligned.empty(array.shape, dtype)
+    made[:] = array
     read_only = array.copy()
     read_only.flags.writeable = False
-    for given in (array, aligned, array[::2], array[3:], read_only, array[0]):
+    for given in (array, made, array[::2], array[3:], read_only, array[0]):
         np.testing.assert_array_equal(tensors.to_tensor(given).numpy(), given)
 
 
 def test_an_aligned_array_is_not_copied():
-    aligned = tensors.aligned_empty((200, 200), np.float32)
-    aligned[:] = 1
-    tensor = tensors.to_tensor(aligned)
-    aligned[0, 0] = 5
+    made = aligned.empty((200, 200), np.float32)
+    made[:] = 1
+    tensor = tensors.to_tensor(made)
+    made[0, 0] = 5
     assert tensor[0, 0].numpy() == 5
 
 

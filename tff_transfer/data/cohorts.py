@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import randomness
+from tff_transfer import aligned, randomness
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 
@@ -111,7 +111,7 @@ def training_cohort(
         rows.extend(epoch_rows)
         counts.append(sum(map(len, epoch_rows)))
     rows = np.concatenate(rows) if rows else np.zeros(0, np.int64)
-    x = transform(data.x[rows])
+    x = transform(aligned.take(data.x, rows))
     if keys:
         draws = [
             randomness.generator(seed, 'keys', round_number, client).integers(

@@ -58,6 +58,7 @@ class Graph:
         graph_defs.detach(graph)
         if compute_dtype is not None:
             mixed_precision.shorten_products(graph, tf.as_dtype(compute_dtype))
+        graph_defs.sum_finite_checks(graph)
         graph_defs.isolate_functions(graph)
         leaf_types = layouts.leaf_types(type_signature.parameter)
         elements = {

@@ -3,18 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-# TensorFlow's kernels want memory aligned like this, and it copies what is not.
-ALIGNMENT = 64
+from tff_transfer import aligned
+
 _SMALL = 2**16
-
-
-def aligned_empty(shape: tuple[int, ...], dtype) -> np.ndarray:
-    """Returns an array that `to_tensor` need not copy, with any contents."""
-    dtype = np.dtype(dtype)
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    first = -memory.ctypes.data % ALIGNMENT
-    return memory[first : first + size].view(dtype).reshape(shape)
 
 
 def to_tensor(array: np.ndarray) -> tf.Tensor:
@@ -25,12 +16,12 @@ def to_tensor(array: np.ndarray) -> tf.Tensor:
     if array.nbytes < _SMALL or array.dtype.kind not in 'fiu':
         return tf.convert_to_tensor(array)
     usable = (
-        array.ctypes.data % ALIGNMENT == 0
+        array.ctypes.data % aligned.BYTES == 0
         and array.flags.c_contiguous
         and array.flags.writeable
     )
     if not usable:
-        copy = aligned_empty(array.shape, array.dtype)
+        copy = aligned.empty(array.shape, array.dtype)
         np.copyto(copy, array)
         array = copy
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())

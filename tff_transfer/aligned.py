@@ -1,0 +1,21 @@
+"""Arrays at addresses that TensorFlow's kernels want, so that it need not copy them."""
+
+import numpy as np
+
+BYTES = 64
+
+
+def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
+    """Returns an array, with any contents, that TensorFlow need not copy."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    memory = np.empty(size + BYTES, np.uint8)
+    first = -memory.ctypes.data % BYTES
+    return memory[first : first + size].view(dtype).reshape(shape)
+
+
+def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Returns `array[rows]` in such an array, for row numbers that are in range."""
+    result = empty((len(rows), *array.shape[1:]), array.dtype)
+    # The default mode would gather into a buffer of its own first.
+    return np.take(array, rows, axis=0, out=result, mode='clip')
