@@ -135,6 +135,40 @@ def test_error_names_client_and_step():
     assert '\n' not in str(error.value)
 
 
+def test_errors_of_the_server_are_one_line():
+    @tff.tensorflow.computation(np.int32)
+    def small(x):
+        check = tf.debugging.assert_less(x, 3, 'x is too large')
+        with tf.control_dependencies([check]):
+            return x + 1
+
+    with runtime.use_compiled():
+        assert small(2) == 3
+        with pytest.raises(UserError, match='the server: .*too large') as error:
+            small(3)
+    assert '\n' not in str(error.value)
+
+
+def test_operations_without_a_kernel_are_named():
+    @tff.tensorflow.computation(tff.TensorType(np.float32, [2]))
+    def reduced(x):
+        return tf.raw_ops.NcclAllReduce(
+            input=x, reduction='sum', num_devices=1, shared_name='shared'
+        )
+
+    comp = tff.federated_computation(
+        lambda x: tff.federated_map(reduced, x),
+        tff.FederatedType(tff.TensorType(np.float32, [2]), tff.CLIENTS),
+    )
+    with (
+        runtime.use_compiled(devices=['/CPU:0']),
+        pytest.raises(UserError, match='NcclAllReduce.*use_stock') as error,
+    ):
+        comp([np.ones(2, np.float32)])
+    assert '\n' not in str(error.value)
+    assert 'computation ({float32[2]}@CLIENTS' in str(error.value)
+
+
 @tff.tensorflow.computation(BATCHES)
 def logarithms(data):
     return data.reduce(0.0, lambda s, e: s + tf.reduce_sum(tf.math.log(e['x'])))

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer import runtime
+from tff_transfer.errors import UserError
 
 MATRIX = tff.TensorType(np.float32, [3, 3])
 A = np.array([[4, 1, 0], [1, 5, 2], [0, 2, 6]], np.float32)
@@ -70,3 +71,13 @@ def test_clients_with_tensorflow_between(solve):
     expected = [by_numpy(b) for b in columns]
     np.testing.assert_allclose(solved, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(mean, np.mean([e.max() for e in expected]), rtol=1e-5)
+
+
+def test_callbacks_into_python_are_refused():
+    @tff.jax.computation(np.float32)
+    def comp(x):
+        jax.debug.print('x is {}', x)
+        return x
+
+    with pytest.raises(UserError, match=r'computation \(float32.*jax.debug.print'):
+        comp(1.0)

@@ -79,7 +79,7 @@ class Evaluator:
                         self.compute_dtype,
                     )
                 elif kind == 'xla':
-                    graph = XlaComputation(block.proto, block.type_signature)
+                    graph = XlaComputation(block.proto, block.type_signature, self.name)
                 else:
                     raise self.unsupported(f'a {kind} computation')
             self._graphs[id(block)] = block, graph

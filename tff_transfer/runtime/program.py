@@ -70,7 +70,11 @@ class Program:
         for number, phase in enumerate(self._plan.phases):
             last = number == len(self._plan.phases) - 1
             flat = [*server, *_joined(calls, phase.server_inputs), *states]
-            given = list(self._function('server', phase, last)(*flat))
+            function = self._function('server', phase, last)
+            try:
+                given = list(function(*flat))
+            except tf.errors.OpError as error:
+                raise self._failed('the server', error) from error
             for name in phase.exports:
                 size = self._size(name)
                 calls[name], given = given[:size], given[size:]
@@ -98,11 +102,7 @@ class Program:
                     except UserError:
                         raise
                     except (ValueError, NotImplementedError, tf.errors.OpError) as e:
-                        raise UserError(
-                            f'{self.name}: the compiled runtime cannot compile it:'
-                            f' {str(e).splitlines()[0][:300]}; use'
-                            f' tff_transfer.runtime.use_stock() for it'
-                        ) from e
+                        raise self._cannot_run(str(e).splitlines()[0][:300]) from e
         return self._compiled[key]
 
     def _size(self, name: str) -> int:
@@ -174,8 +174,11 @@ class Program:
         with self._lock:
             if id(phase) not in self._optimized:
                 for device in self._settings.devices:
-                    with tf.device(device):
-                        run_no_clients()
+                    try:
+                        with tf.device(device):
+                            run_no_clients()
+                    except tf.errors.OpError as error:
+                        raise self._failed('a cohort of no clients', error) from error
                 self._optimized.add(id(phase))
 
     def _located(self, runs, run, leaves, count: int):
@@ -184,17 +187,20 @@ class Program:
             yield from runs
         except tf.errors.OpError as error:
             where = blocks.where_it_fails(run, leaves, count)
-            if where is None:
-                raise
+            where = where or 'several clients at a time, but at none alone'
             raise self._failed(where, error) from error
 
     def _failed(self, where: str, error: tf.errors.OpError) -> UserError:
-        lines = [line.strip() for line in error.message.splitlines()]
-        noise = [i for i, line in enumerate(lines) if line.startswith(_TRACEBACK)]
-        said = lines[max(noise, default=-1) + 1 :]
-        what = ' '.join(line for line in said if line and not line.startswith('[['))
-        what = what[:300] or type(error).__name__
-        return UserError(f'{self.name} failed at {where}: {what}')
+        words = _words(error)
+        if words.startswith('No OpKernel'):
+            return self._cannot_run(words)
+        return UserError(f'{self.name} failed at {where}: {words}')
+
+    def _cannot_run(self, why: str) -> UserError:
+        return UserError(
+            f'{self.name}: the compiled runtime cannot run it: {why}; use'
+            f' tff_transfer.runtime.use_stock() for it'
+        )
 
     def _result(self, server: list, outputs: dict, count: int):
         server = iter(server)
@@ -248,3 +254,12 @@ def _joined(calls: dict, names) -> list[tf.Tensor]:
 def _shorten(type_signature) -> str:
     text = type_signature.compact_representation()
     return text if len(text) < 160 else f'{text[:80]}...{text[-60:]}'
+
+
+def _words(error: tf.errors.OpError) -> str:
+    """Returns what an error itself says, in one line."""
+    lines = [line.strip() for line in error.message.splitlines()]
+    noise = [i for i, line in enumerate(lines) if line.startswith(_TRACEBACK)]
+    said = lines[max(noise, default=-1) + 1 :]
+    words = ' '.join(line for line in said if line and not line.startswith('[['))
+    return words[:300] or type(error).__name__

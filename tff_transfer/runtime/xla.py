@@ -21,25 +21,30 @@ from jaxlib.mlir.dialects import func, stablehlo
 from tensorflow.compiler.tf2xla.python import xla
 from tensorflow_federated.python.core.environments.xla_backend import xla_serialization
 
+from tff_transfer.errors import UserError
 from tff_transfer.runtime import layouts
 from tff_transfer.runtime.sequences import leaves, pack
 
 # The first version of XlaCallModule that takes any StableHLO of this module's age.
 _VERSION = 5
 _MLIR = xla_client._xla.mlir
-# What is called by its name in jaxlib.
-_FOREIGN = re.compile(r'stablehlo\.custom_call @(lapack|blas|dynamic_ducc|ducc)_')
+# What is called by its name, in jaxlib or, by way of an address, in Python.
+_FOREIGN = re.compile(r'stablehlo\.custom_call @(\w+)')
 
 
 class XlaComputation:
     """An XLA computation that can be called in a function being traced."""
 
-    def __init__(self, proto, type_signature: tff.FunctionType):
+    def __init__(self, proto, type_signature: tff.FunctionType, name: str):
         """Reads a computation.
 
         Args:
           proto: TFF's `Computation` with an `xla` field.
           type_signature: Its type: tensors of known shapes.
+          name: What the whole computation is called in errors.
+
+        Raises:
+          UserError: It calls back into Python.
         """
         self._type = type_signature
         self._parameters, self._results = [], _bindings(proto.xla.result)
@@ -47,7 +52,13 @@ class XlaComputation:
             self._parameters = _bindings(proto.xla.parameter)
         computation = xla_serialization.unpack_xla_computation(proto.xla.hlo_module)
         text = _MLIR.xla_computation_to_mlir_module(computation)
-        self._run = _by_jax(text) if _FOREIGN.search(text) else _by_tensorflow(text)
+        foreign = _FOREIGN.findall(text)
+        if any('callback' in target for target in foreign):
+            raise UserError(
+                f'{name}: a computation of tff.jax cannot call back into Python'
+                f' ({foreign[0]}): leave out jax.debug.print and jax.pure_callback'
+            )
+        self._run = _by_jax(text) if foreign else _by_tensorflow(text)
 
     def __call__(self, argument=None):
         """Calls the computation.
