@@ -31,7 +31,7 @@ def cohort(rows, sizes, batch_size=2):
 
 
 def settings(threads=1, block_bytes=2**30, devices=('/CPU:0',), debug=False):
-    return blocks.Settings(threads, block_bytes, devices, debug)
+    return blocks.Settings(threads, block_bytes, devices, debug, None)
 
 
 def leaf(sizes):

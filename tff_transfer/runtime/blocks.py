@@ -31,7 +31,7 @@ class Settings:
     block_bytes: int
     devices: tuple[str, ...]
     debug: bool
-    compute_dtype: str | None = None
+    compute_dtype: str | None
 
 
 def split(leaves: Sequence[Leaf], count: int, settings: Settings):
