@@ -27,6 +27,22 @@ def test_the_defaults_are_fit():
         (Config(model=ModelConfig(model='cnn', hidden_units=(3,))), '--hidden_units'),
         (Config(model=ModelConfig(dropout=0.5)), '--dropout'),
         (Config(training=TrainingConfig(rounds=-1)), '--rounds'),
+        (Config(training=TrainingConfig(augment_shift=0.1)), '--finetune=head trains'),
+        (
+            Config(
+                model=ModelConfig(finetune='top', top_layers=1),
+                training=TrainingConfig(augment_flip=True),
+            ),
+            '--augment_flip',
+        ),
+        (
+            Config(
+                DataConfig(dataset='synthetic_alpha_beta'),
+                ModelConfig(model='mlp'),
+                TrainingConfig(augment_rotation=5.0),
+            ),
+            '--augment_rotation',
+        ),
         (
             Config(training=TrainingConfig(server_momentum=0.9)),
             '--server_momentum',

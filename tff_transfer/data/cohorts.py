@@ -80,6 +80,7 @@ def training_cohort(
     max_examples: int | None = None,
     transform: Callable[[np.ndarray], np.ndarray] = lambda x: x,
     keys: bool = False,
+    augment: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> Cohort:
     """Gathers the shuffled training examples of some clients.
 
@@ -95,6 +96,8 @@ def training_cohort(
       transform: What is done to the gathered inputs [rows, ...].
       keys: Whether to give each row a seed, int32 [rows, 2], for what a model draws
         in training: a function of seed, round, client and the row's position.
+      augment: Changes the inputs before that, each by a key int32 [2] of its own, of
+        the same kind, such as a `data.augmentation.Augmentation`.
 
     Returns:
       The cohort, with the examples `x` and `y`; with keys, `x` holds `inputs` and
@@ -111,16 +114,22 @@ def training_cohort(
         rows.extend(epoch_rows)
         counts.append(sum(map(len, epoch_rows)))
     rows = np.concatenate(rows) if rows else np.zeros(0, np.int64)
-    x = transform(aligned.take(data.x, rows))
-    if keys:
+
+    def drawn(purpose: str) -> np.ndarray:
         draws = [
-            randomness.generator(seed, 'keys', round_number, client).integers(
+            randomness.generator(seed, purpose, round_number, client).integers(
                 0, 2**31 - 1, size=(count, 2), dtype=np.int32
             )
             for client, count in zip(clients, counts, strict=True)
         ]
-        key = np.concatenate(draws) if draws else np.zeros([0, 2], np.int32)
-        x = collections.OrderedDict(inputs=x, key=key)
+        return np.concatenate(draws) if draws else np.zeros([0, 2], np.int32)
+
+    x = aligned.take(data.x, rows)
+    if augment is not None:
+        x = augment(x, drawn('augmentation'))
+    x = transform(x)
+    if keys:
+        x = collections.OrderedDict(inputs=x, key=drawn('keys'))
     return Cohort(
         collections.OrderedDict(x=x, y=data.y[rows]),
         np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),

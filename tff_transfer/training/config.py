@@ -167,6 +167,22 @@ class TrainingConfig:
         'Epsilon of adaptive optimizers on the server: the larger, the less adaptive.',
         above=0,
     )
+    augment_shift: float = option(
+        0.0,
+        'Move training images at random by up to this share of a side.',
+        at_least=0,
+        below=1,
+    )
+    augment_rotation: float = option(
+        0.0, 'Turn training images at random by up to so many degrees.', at_least=0
+    )
+    augment_brightness: float = option(
+        0.0,
+        'Make training images lighter or darker at random by up to this share of the'
+        ' range from black to white.',
+        at_least=0,
+    )
+    augment_flip: bool = option(False, 'Mirror half of the training images, at random.')
     seed: int = option(0, 'The seed of weights, cohorts and batches.', at_least=0)
     evaluate_every: int = option(10, 'Rounds between evaluations.', at_least=1)
     early_stop_patience: int | None = option(
@@ -276,6 +292,20 @@ class Config:
             )
         if model.ridge_penalty is not None and model.head != 'ridge':
             raise UserError('--ridge_penalty is for --head=ridge')
+        for flag, value in dataclasses.asdict(training).items():
+            if not flag.startswith('augment_') or not value:
+                continue
+            if data.dataset == 'synthetic_alpha_beta':
+                raise UserError(
+                    f'--{flag} changes images, but --dataset={data.dataset} has vectors'
+                )
+            if model.model == 'backbone' and model.finetune in ('head', 'top'):
+                raise UserError(
+                    f'--{flag} changes the images of each round, but --finetune='
+                    f'{model.finetune} trains on features that are computed once; use'
+                    ' --finetune=all, head_then_all, bias_norm or adapters, or'
+                    ' --model=cnn'
+                )
         for side in ('client', 'server'):
             optimizer = getattr(training, f'{side}_optimizer')
             if getattr(training, f'{side}_momentum') and optimizer != 'sgd':

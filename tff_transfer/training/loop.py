@@ -308,6 +308,7 @@ def _cohort(config: TrainingConfig, setup: Setup, round_number: int):
         max_examples=config.max_examples,
         transform=setup.transform,
         keys=setup.model.takes_keys,
+        augment=setup.augment,
     )
 
 

@@ -14,6 +14,7 @@ from tff_transfer.data import (
     synthetic_alpha_beta,
     synthetic_writers,
 )
+from tff_transfer.data.augmentation import Augmentation
 from tff_transfer.data.federated import FederatedData, split_clients
 from tff_transfer.errors import UserError
 from tff_transfer.training import keras_file, optimizers
@@ -37,6 +38,8 @@ class Setup:
       first: What is trained in the first rounds instead, if anything: the head, whose
         weights this one then starts from.
       below: What stands under the head, where there is a backbone.
+      augment: What is done to training images, rows of `data.x`, if anything is (see
+        `cohorts.training_cohort`).
     """
 
     data: FederatedData
@@ -49,6 +52,7 @@ class Setup:
     input_spec: tf.TensorSpec
     first: 'Setup | None' = None
     below: keras_file.Below | None = None
+    augment: Augmentation | None = None
 
 
 def load_data(config: DataConfig) -> FederatedData:
@@ -140,7 +144,10 @@ def prepare(
         if head is not None:
             raise UserError('a head of your own needs --model=backbone to stand on')
         model = _plain_model(config, data)
-        return Setup(data, seen, unseen, _same, model, _same, None, spec)
+        augment = augmentation(config.training, data)
+        return Setup(
+            data, seen, unseen, _same, model, _same, None, spec, augment=augment
+        )
     if head is not None and config.model.head != 'linear':
         raise UserError(
             f'a head of your own and head={config.model.head!r} are both given;'
@@ -220,7 +227,32 @@ def _finetuned(
     )
     first = of_head if model.finetune == 'head_then_all' else None
     below = keras_file.Below(backbone, standardise, network, parameters)
-    return Setup(data, seen, unseen, _same, trained, _same, None, spec, first, below)
+    augment = augmentation(config.training, data)
+    return Setup(
+        data, seen, unseen, _same, trained, _same, None, spec, first, below, augment
+    )
+
+
+def augmentation(config: TrainingConfig, data: FederatedData) -> Augmentation | None:
+    """Returns what a configuration does to training images, if it does anything.
+
+    Raises:
+      UserError: The data hold no images.
+    """
+    wanted = Augmentation(
+        config.augment_shift,
+        config.augment_rotation,
+        config.augment_brightness,
+        config.augment_flip,
+    )
+    if wanted == Augmentation():
+        return None
+    if data.x.ndim != 4:
+        raise UserError(
+            f'--augment_shift and its like change images, but {data.name} has vectors;'
+            ' leave them out'
+        )
+    return wanted
 
 
 def _same(x):
