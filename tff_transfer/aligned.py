@@ -17,5 +17,8 @@ def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
 def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Returns `array[rows]` in such an array, for row numbers that are in range."""
     result = empty((len(rows), *array.shape[1:]), array.dtype)
+    if not isinstance(array, np.ndarray):  # NumPy would make an array of all of it.
+        result[...] = array[rows]
+        return result
     # The default mode would gather into a buffer of its own first.
     return np.take(array, rows, axis=0, out=result, mode='clip')

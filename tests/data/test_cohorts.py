@@ -3,6 +3,7 @@ import collections
 import numpy as np
 import pytest
 
+from tff_transfer import features_file
 from tff_transfer.data import cohorts, federated
 
 
@@ -96,6 +97,19 @@ def test_inputs_are_transformed_after_they_are_gathered(data):
     cohort = cohort_of(data, [0], transform=transform)
     assert seen == [3]
     np.testing.assert_array_equal(cohort.examples['x'][:, 0], 10 * cohort.examples['y'])
+
+
+def test_compact_features_are_expanded_for_the_rows_of_the_cohort_alone(data):
+    class Watched(features_file.Compact):
+        def __array__(self, dtype=None):
+            raise AssertionError('all features are expanded')
+
+    bytes_ = np.arange(len(data.x), dtype=np.uint8)[:, None]
+    half = np.full(1, 0.5, np.float32)
+    compact = data.with_x(Watched(bytes_, low=-half, step=half))
+    found = cohort_of(compact, [0, 2]).examples
+    assert found['x'].dtype == np.float32
+    np.testing.assert_array_equal(found['x'][:, 0], found['y'] / 2 - 0.5)
 
 
 def test_keys_are_per_row_and_do_not_depend_on_the_other_clients(data):
