@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tff_transfer import functional, models, randomness
 from tff_transfer.backbones import Backbone
+from tff_transfer.batch_norm import BatchNorm
 from tff_transfer.errors import UserError
 from tff_transfer.features import Standardisation
 
@@ -18,11 +19,14 @@ class Parameters:
 
     Attributes:
       initial: The trained arrays.
+      numbers: The number of the weight that each of them is itself; None where it is
+        only a part of one.
       compose: Makes all weights of the network, in its order, of tensors like
         `initial`.
     """
 
     initial: tuple[np.ndarray, ...]
+    numbers: tuple[int | None, ...]
     compose: Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
 
 
@@ -44,19 +48,19 @@ def chosen(
     network: functional.FunctionalNetwork, wanted: Callable[[functional.Weight], bool]
 ) -> Parameters:
     """Trains those of the weights meant to be trained of which `wanted` is true."""
-    yes_or_no = [w.trainable and wanted(w) for w in network.weights]
-    initial = tuple(
-        w.value for w, yes in zip(network.weights, yes_or_no, strict=True) if yes
+    numbers = tuple(
+        i for i, w in enumerate(network.weights) if w.trainable and wanted(w)
     )
 
     def compose(trained):
-        rest = iter(trained)
-        return [
-            next(rest) if yes else tf.constant(w.value)
-            for w, yes in zip(network.weights, yes_or_no, strict=True)
-        ]
+        values = [tf.constant(w.value) for w in network.weights]
+        for number, value in zip(numbers, trained, strict=True):
+            values[number] = value
+        return values
 
-    return Parameters(initial, compose)
+    return Parameters(
+        tuple(network.weights[i].value for i in numbers), numbers, compose
+    )
 
 
 def adapters(
@@ -94,7 +98,7 @@ def adapters(
             values[place] += tf.reshape(a @ b, values[place].shape)
         return values
 
-    return Parameters(tuple(initial), compose)
+    return Parameters(tuple(initial), (None,) * len(initial), compose)
 
 
 def _is_adapted(weight: functional.Weight, rank: int) -> bool:
@@ -109,21 +113,25 @@ def _is_adapted(weight: functional.Weight, rank: int) -> bool:
     )
 
 
-def traced(backbone: Backbone) -> functional.FunctionalNetwork:
+def traced(
+    backbone: Backbone, *, training: bool = False
+) -> functional.FunctionalNetwork:
     """Returns a backbone's network, to choose from what is trained of it.
 
-    BatchNorm uses the moving statistics that the backbone comes with, in training as
-    in evaluation, and they stay as they are: clients see few examples of few classes,
-    whose own statistics would be another network's (TFF's issue 910).
+    As in evaluation BatchNorm uses the moving statistics that the backbone comes
+    with, and they stay as they are: clients see few examples of few classes, whose
+    own statistics would be another network's (TFF's issue 910).
 
     Args:
       backbone: The backbone; what it holds is where training starts.
+      training: Whether BatchNorm uses each batch's statistics instead, for
+        `batch_norm.find`.
 
     Raises:
       UserError: It is no network whose weights can be trained.
     """
     size = tf.TensorSpec([None, *backbone.image_size, backbone.preprocess.channels])
-    return functional.trace(backbone.network, size, training=False)
+    return functional.trace(backbone.network, size, training=training)
 
 
 def cut(
@@ -192,6 +200,9 @@ def finetuned(
     standardise: Standardisation,
     inputs: tf.TensorSpec,
     prepare: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
+    statistics: BatchNorm | None = None,
+    *,
+    local: bool = False,
 ) -> models.Model:
     """Makes a model that trains a network under a head.
 
@@ -202,9 +213,13 @@ def finetuned(
       standardise: What is done to features before the head; it stays as it is.
       inputs: One batch of what the model takes.
       prepare: Makes the network's inputs of that, such as a backbone's `preprocess`.
+      statistics: The network's BatchNorm, traced in training, if it is not frozen:
+        training then uses each batch's statistics.
+      local: Whether these, and the scales, stay with each client.
 
     Returns:
-      The model. Its weights are the network's trained ones, then the head's.
+      The model. Its weights are the network's trained ones, then the head's, then
+      the statistics.
 
     Raises:
       UserError: Nothing of the network would be trained.
@@ -216,26 +231,53 @@ def finetuned(
         )
     count = len(parameters.initial)
 
-    @tf.function(autograph=False)
-    def predict(model_weights, x, training):
-        trained = model_weights[0]
+    def classify(call, model_weights, x, training):
+        trained, moving = model_weights
         raw = x['inputs'] if head.takes_keys else x
         # Nobody asks for gradients to the inputs.
         prepared = tf.stop_gradient(prepare(raw))
-        found = standardise(
-            network.inline(parameters.compose(trained[:count]), prepared)
-        )
+        values = parameters.compose(trained[:count])
+        if statistics is not None:
+            values = statistics.with_statistics(values, moving)
+        output, *measured = call(values, prepared)
+        found = standardise(output)
         if head.takes_keys:
             found = {**x, 'inputs': found}
-        return head.functional.predict_on_batch(
+        logits = head.functional.predict_on_batch(
             (trained[count:], ()), found, training=training
         )
+        return logits, *measured
+
+    def as_in_evaluation(values, prepared):
+        return (network.inline(values, prepared),)
+
+    @tf.function(autograph=False)
+    def step(model_weights, x):
+        return classify(statistics.inline_step, model_weights, x, True)
+
+    @tf.function(autograph=False)
+    def predict(model_weights, x, training):
+        if training and statistics is not None:
+            return step(model_weights, x)[0]
+        return classify(as_in_evaluation, model_weights, x, training)[0]
 
     spec = inputs
     if head.takes_keys:
         of_head = head.functional.input_spec['x']
         spec = type(of_head)(of_head, inputs=inputs)
     initial = [*parameters.initial, *head.functional.initial_weights[0]]
+    moving, trained_statistics = (), None
+    if statistics is not None:
+        moving = statistics.initial
+        scales = frozenset(
+            place
+            for place, number in enumerate(parameters.numbers)
+            if number in statistics.scales
+        )
+        trained_statistics = models.BatchStatistics(step, scales, local)
     return models.Model(
-        models.functional_model(initial, predict, spec), head.network, head.takes_keys
+        models.functional_model(initial, predict, spec, moving),
+        head.network,
+        head.takes_keys,
+        trained_statistics,
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import graph_defs
+from tff_transfer import graph_defs, network_graphs
 from tff_transfer.errors import UserError
 
 
@@ -41,9 +41,11 @@ class FunctionalNetwork:
         network's own variables.
       input_spec: Dtypes and shapes of what it takes, in its structure.
       output_spec: Dtype and shape of what it gives.
+      moved: The numbers of the weights that the network itself assigns, such as
+        BatchNorm's moving statistics where it was traced in training.
     """
 
-    def __init__(self, graph, inputs, weights, input_spec, output, output_spec):
+    def __init__(self, graph, inputs, weights, input_spec, output, output_spec, moved):
         """Makes a network of parts of a graph.
 
         Args:
@@ -53,14 +55,21 @@ class FunctionalNetwork:
           input_spec: As the attribute.
           output: The name of the output's node, of which it is the first output.
           output_spec: As the attribute.
+          moved: By the name of a weight's placeholder, the tensor that is assigned.
         """
         self._graph, self._inputs, self._output = graph, inputs, output
-        self._places = tuple(weights)
+        self._places, self._moves = tuple(weights), moved
+        self.moved = tuple(i for i, place in enumerate(weights) if place in moved)
         self.weights: tuple[Weight, ...] = tuple(weights.values())
         self.input_spec = input_spec
         self.output_spec: tf.TensorSpec = output_spec
 
         self._function = tf.function(self.inline, autograph=False)
+
+    @property
+    def draws(self) -> tuple[str, ...]:
+        """The nodes that draw random numbers from a hidden generator."""
+        return graph_defs.stateful_nodes(self._graph)
 
     def __call__(self, values: Sequence[tf.Tensor], inputs) -> tf.Tensor:
         """Calls the network with weights, as a function of its own.
@@ -81,6 +90,17 @@ class FunctionalNetwork:
         weights. A gradient tape must be outside of it: it does not see operations
         that are imported.
         """
+        return self._imported(values, inputs, [])[0]
+
+    def inline_step(
+        self, values: Sequence[tf.Tensor], inputs
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """As `inline`, with what the network assigns to the weights in `moved`."""
+        moves = [self._moves[self._places[number]] for number in self.moved]
+        output, *moved = self._imported(values, inputs, moves)
+        return output, moved
+
+    def _imported(self, values, inputs, moves: Sequence[str]) -> list[tf.Tensor]:
         names = [*self._inputs, *self._places]
         tensors = [*tf.nest.flatten(inputs), *values]
         # An import takes tensors of this very graph: identity captures others.
@@ -88,11 +108,12 @@ class FunctionalNetwork:
             f'{name}:0': tf.identity(tensor)
             for name, tensor in zip(names, tensors, strict=True)
         }
-        (output,) = tf.graph_util.import_graph_def(
-            self._graph, feeds, [f'{self._output}:0'], name='network'
+        wanted = [f'{self._output}:0', *map(_tensor_name, moves)]
+        found = tf.graph_util.import_graph_def(
+            self._graph, feeds, wanted, name='network'
         )
-        output.set_shape(self.output_spec.shape)
-        return output
+        found[0].set_shape(self.output_spec.shape)
+        return found
 
     def cuts(self) -> tuple[str, ...]:
         """Returns the nodes that all of the computation passes, in order.
@@ -142,32 +163,41 @@ class FunctionalNetwork:
                 self._graph, return_elements=[f'{cut}:0'], name=''
             )
         spec = tf.TensorSpec(tensor.shape, tensor.dtype)
+        above = {
+            place: moved
+            for place, moved in self._moves.items()
+            if cut in graph_defs.ancestors(self._graph, moved)
+        }
+        below = {p: m for p, m in self._moves.items() if p not in above}
         return (
-            self._part(self._graph, self._inputs, self.input_spec, cut, spec),
+            self._part(self._graph, self._inputs, self.input_spec, cut, spec, below),
             self._part(
-                _cut_off(self._graph, cut, spec),
+                network_graphs.cut_off(self._graph, cut, spec),
                 [cut],
                 spec,
                 self._output,
                 self.output_spec,
+                above,
             ),
         )
 
-    def _part(self, graph, inputs, input_spec, output, output_spec):
+    def _part(self, graph, inputs, input_spec, output, output_spec, moved):
         kept = tf.compat.v1.GraphDef()
         kept.CopyFrom(graph)
-        graph_defs.prune(kept, [output, *inputs])
+        graph_defs.prune(kept, [output, *inputs, *moved.values()])
         present = {node.name for node in kept.node}
         weights = {
             place: weight
             for place, weight in zip(self._places, self.weights, strict=True)
             if place in present
         }
-        return FunctionalNetwork(kept, inputs, weights, input_spec, output, output_spec)
+        return FunctionalNetwork(
+            kept, inputs, weights, input_spec, output, output_spec, moved
+        )
 
 
-def _placeholder(number: int) -> str:
-    return f'functional/weight_{number}'
+def _tensor_name(tensor: str) -> str:
+    return tensor if ':' in tensor else f'{tensor}:0'
 
 
 def trace(
@@ -175,8 +205,8 @@ def trace(
 ) -> FunctionalNetwork:
     """Traces a network as it is.
 
-    What it does besides its output, such as moving BatchNorm's statistics, is left
-    out.
+    What it does besides its output is left out; but where it assigns a variable, as
+    BatchNorm does in training, `FunctionalNetwork.inline_step` gives the value.
 
     Args:
       network: A Keras model or layer, a `tf.Module` or a loaded SavedModel that gives
@@ -206,12 +236,14 @@ def trace(
             variables[internal.op.name] = by_handle[id(external)]
         elif external.dtype != tf.resource:
             constants[internal.op.name] = external.numpy()
-    _set_constants(graph, constants)
-    _inline(graph)
-    _drop_side_effects(graph, [output.name, *names])
+    network_graphs.set_constants(graph, constants)
+    network_graphs.inline(graph)
+    moves = network_graphs.moves(graph, variables)
+    wanted = [output.name, *names, *moves.values()]
+    network_graphs.drop_side_effects(graph, wanted)
     graph_defs.detach(graph)
-    read = _replace_reads(graph, variables, [id(v) for v in known])
-    graph_defs.prune(graph, [output.name, *names])
+    read = network_graphs.replace_reads(graph, variables, [id(v) for v in known])
+    graph_defs.prune(graph, wanted)
     resource = tf.resource.as_datatype_enum
     for node in graph.node:
         if 'dtype' in node.attr and node.attr['dtype'].type == resource:
@@ -220,117 +252,18 @@ def trace(
                 f' {node.name} is no variable that is only read; train a head on it'
             )
     is_trainable = _trainable(network)
+    places = [network_graphs.placeholder(number) for number in range(len(read))]
     weights = {
-        _placeholder(i): Weight(
-            v.name, v.numpy(), is_trainable(v), _users(graph, _placeholder(i))
-        )
-        for i, v in enumerate(read)
+        place: Weight(v.name, v.numpy(), is_trainable(v), _users(graph, place))
+        for place, v in zip(places, read, strict=True)
+    }
+    moved = {
+        place: moves[id(v)]
+        for place, v in zip(places, read, strict=True)
+        if id(v) in moves
     }
     spec = tf.TensorSpec(output.shape, output.dtype)
-    return FunctionalNetwork(graph, names, weights, inputs, end, spec)
-
-
-def _cut_off(graph, cut: str, spec: tf.TensorSpec):
-    """Returns a graph in which a node is an input instead."""
-    made = tf.compat.v1.GraphDef()
-    made.CopyFrom(graph)
-    for node in made.node:
-        if node.name == cut:
-            del node.input[:]
-            node.op = 'Placeholder'
-            node.attr.clear()
-            node.attr['dtype'].type = spec.dtype.as_datatype_enum
-            node.attr['shape'].shape.CopyFrom(spec.shape.as_proto())
-    return made
-
-
-def _inline(graph) -> None:
-    """Replaces calls, and branches that are known beforehand, by what they do.
-
-    SavedModels that take `training` as a tensor branch on it.
-    """
-    while True:
-        graph_defs.inline_calls(graph, lambda function: True)
-        nodes = {node.name: node for node in graph.node}
-        known = [
-            (node, condition)
-            for node in graph.node
-            if node.op in ('If', 'StatelessIf')
-            and (condition := _source(nodes, node.input[0])).op == 'Const'
-        ]
-        if not known:
-            return
-        for node, condition in known:
-            holds = tf.make_ndarray(condition.attr['value'].tensor)
-            taken = node.attr['then_branch' if holds else 'else_branch'].func.name
-            node.op = 'PartitionedCall'
-            node.attr['f'].func.name = taken
-            inputs = node.input[1:]
-            del node.input[:]
-            node.input.extend(inputs)
-
-
-def _source(nodes: dict, tensor: str):
-    """Returns the node that a tensor comes from, past identities."""
-    node = nodes[graph_defs.node_of(tensor)]
-    while node.op == 'Identity':
-        node = nodes[graph_defs.node_of(node.input[0])]
-    return node
-
-
-def _drop_side_effects(graph, wanted: Sequence[str]) -> None:
-    """Keeps what tensors are computed from, in place."""
-    for node in graph.node:
-        # Order matters to side effects alone.
-        data = [source for source in node.input if not source.startswith('^')]
-        del node.input[:]
-        node.input.extend(data)
-    graph_defs.prune(graph, wanted)
-
-
-def _set_constants(graph, values: dict[str, np.ndarray]) -> None:
-    for node in graph.node:
-        if node.name in values:
-            made = tf.make_tensor_proto(values[node.name])
-            node.op = 'Const'
-            node.attr.clear()
-            node.attr['value'].tensor.CopyFrom(made)
-            node.attr['dtype'].type = made.dtype
-
-
-def _replace_reads(graph, variables: dict, order: Sequence[int]) -> list[tf.Variable]:
-    """Makes placeholders of what reads variables, in place.
-
-    Args:
-      graph: The graph.
-      variables: Variables by the names of the nodes that give their handles.
-      order: The identities of variables, in the order wanted.
-
-    Returns:
-      The variables that are read; the number of each is that of its placeholder.
-    """
-    nodes = {node.name: node for node in graph.node}
-
-    reads = {
-        node.name: found
-        for node in graph.node
-        if node.op == 'ReadVariableOp'
-        and (found := variables.get(_source(nodes, node.input[0]).name)) is not None
-    }
-    read = sorted(
-        {id(v): v for v in reads.values()}.values(), key=lambda v: order.index(id(v))
-    )
-    number_of = {id(v): number for number, v in enumerate(read)}
-    for node in graph.node:
-        for place, source in enumerate(node.input):
-            found = reads.get(graph_defs.node_of(source))
-            if found is not None:
-                node.input[place] = _placeholder(number_of[id(found)])
-    for number, found in enumerate(read):
-        node = graph.node.add(name=_placeholder(number), op='Placeholder')
-        node.attr['dtype'].type = found.dtype.as_datatype_enum
-        node.attr['shape'].shape.CopyFrom(found.shape.as_proto())
-    return read
+    return FunctionalNetwork(graph, names, weights, inputs, end, spec, moved)
 
 
 def _trainable(network) -> Callable[[tf.Variable], bool]:

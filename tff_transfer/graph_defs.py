@@ -126,6 +126,17 @@ def is_stateful(graph: GraphDef, function: str) -> bool:
     return False
 
 
+def stateful_nodes(graph: GraphDef) -> tuple[str, ...]:
+    """Returns the names of a graph's own nodes that have side effects."""
+    return tuple(
+        node.name
+        for node in graph.node
+        if node.op != 'Placeholder'
+        and (op := op_def_registry.get(node.op)) is not None
+        and op.is_stateful
+    )
+
+
 def isolate_functions(graph: GraphDef) -> None:
     """Gives the library's functions names of their own and registers them, in place.
 

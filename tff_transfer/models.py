@@ -14,29 +14,60 @@ from tff_transfer.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
+class BatchStatistics:
+    """How a model whose BatchNorm is trained uses the statistics of batches.
+
+    Attributes:
+      step: A `tf.function` of ((trained weights, statistics), x) that gives the
+        logits as in training and the batch's statistics (see `batch_norm`).
+      scales: The numbers of the trained weights that are BatchNorm's own.
+      local: Whether scales and statistics stay with each client, instead of being
+        averaged.
+    """
+
+    step: Callable
+    scales: frozenset[int]
+    local: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class Model:
     """What is trained, for TFF.
 
     Attributes:
       functional: A `tff.learning.models.FunctionalModel` whose batches are `x` and
-        `y`, with the metrics `loss` and `accuracy`. Its initial weights are those
-        that are trained, and no others.
+        `y`, with the metrics `loss` and `accuracy`. Its trainable weights are those
+        that are trained, and no others; its non-trainable ones are BatchNorm's
+        statistics where these are not frozen.
       network: The head, or the whole network where there is no backbone: a
         `tf.keras.Model` to logits float32 [batch, classes] with its initial weights.
         The last of the trained weights are its `trainable_variables`.
       takes_keys: Whether training draws random numbers; the batches' `x` then holds
         `inputs` and `key`, int32 [batch, 2] (see `cohorts.training_cohort`).
+      statistics: How BatchNorm is trained, if it is.
     """
 
     functional: tff.learning.models.FunctionalModel
     network: tf.keras.Model
     takes_keys: bool
+    statistics: BatchStatistics | None = None
 
-    def logits(self, trainable: Sequence[tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
+    @property
+    def initial_weights(self) -> list[np.ndarray]:
+        """The weights at the start: the trained ones, then the statistics."""
+        trained, statistics = self.functional.initial_weights
+        return [*trained, *statistics]
+
+    def split(self, weights: Sequence) -> tuple[tuple, tuple]:
+        """Returns the trained ones of the weights, and the statistics."""
+        count = len(self.functional.initial_weights[0])
+        return tuple(weights[:count]), tuple(weights[count:])
+
+    def logits(self, weights: Sequence[tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
         """Returns the logits as in evaluation, without dropout.
 
         Args:
-          trainable: The trained weights, in the order of `functional`.
+          weights: All weights, in the order of `initial_weights`.
           inputs: What the model takes, [batch, ...].
 
         Returns:
@@ -46,7 +77,7 @@ class Model:
             key = tf.zeros([tf.shape(inputs)[0], 2], tf.int32)
             inputs = collections.OrderedDict(inputs=inputs, key=key)
         return self.functional.predict_on_batch(
-            (tuple(trainable), ()), inputs, training=False
+            self.split(weights), inputs, training=False
         )
 
 
@@ -261,15 +292,19 @@ class _Accuracy(tf.keras.metrics.Mean):
 
 
 def functional_model(
-    initial: Sequence[np.ndarray], predict: Callable, x
+    initial: Sequence[np.ndarray],
+    predict: Callable,
+    x,
+    statistics: Sequence[np.ndarray] = (),
 ) -> tff.learning.models.FunctionalModel:
     """Makes a classifier for TFF of a function of weights.
 
     Args:
       initial: The weights that are trained.
-      predict: A `tf.function` of ((trained weights, ()), x, training) that gives
-        logits float32 [batch, classes].
+      predict: A `tf.function` of ((trained weights, statistics), x, training) that
+        gives logits float32 [batch, classes].
       x: The specs of a batch's inputs.
+      statistics: BatchNorm's statistics at the start.
 
     Returns:
       The model, with sparse categorical cross-entropy as its loss, the metrics `loss`
@@ -282,7 +317,7 @@ def functional_model(
         )
     )
     return tff.learning.models.FunctionalModel(
-        initial_weights=(tuple(initial), ()),
+        initial_weights=(tuple(initial), tuple(statistics)),
         predict_on_batch_fn=predict,
         loss_fn=lambda output, label, sample_weight=None: cross_entropy(
             label, output, sample_weight

@@ -2,11 +2,9 @@
 
 import tensorflow as tf
 
-NORMALISATIONS = {'ResNet18': 'batch', 'ResNet18GroupNorm': 'group'}
+from tff_transfer.backbones import group_norm
 
-# As Wu & He 2018, "Group normalization", and Hsieh et al. 2020, "The non-IID data
-# quagmire of decentralized machine learning", for small batches of unlike clients.
-_CHANNELS_OF_A_GROUP = 16
+NORMALISATIONS = {'ResNet18': 'batch', 'ResNet18GroupNorm': 'group'}
 
 
 def build(image_size: tuple[int, int], normalisation: str) -> tf.keras.Model:
@@ -56,5 +54,5 @@ def _convolution(x, filters, size, stride, name, normalisation):
             momentum=0.9, epsilon=1e-5, name=f'{name}_bn'
         )(x)
     return tf.keras.layers.GroupNormalization(
-        filters // _CHANNELS_OF_A_GROUP, epsilon=1e-5, name=f'{name}_gn'
+        group_norm.groups(filters), epsilon=1e-5, name=f'{name}_gn'
     )(x)

@@ -87,7 +87,9 @@ def read(handle: str, path: str | os.PathLike[str]):
             f'backbone {handle} is broken ({one_line(error)}); {mend}'
         ) from error
     if callable(module):
-        network, functions = hub.KerasLayer(module), module.__call__.concrete_functions
+        # It hands `training` on only if it is trainable.
+        network = hub.KerasLayer(module, trainable=True)
+        functions = module.__call__.concrete_functions
     else:
         names = list(getattr(module, 'signatures', {}))
         usual = ['serving_default', 'default', 'image_feature_vector']

@@ -9,6 +9,7 @@ OPTIMIZERS = ('sgd', 'adagrad', 'adam', 'adamw', 'adafactor', 'rmsprop', 'yogi')
 DATASETS = ('emnist', 'by_client', 'synthetic_writers', 'synthetic_alpha_beta')
 FINETUNE = ('head', 'top', 'all', 'head_then_all', 'bias_norm', 'adapters')
 MODELS = ('backbone', 'cnn', 'mlp')
+BATCH_NORM = ('frozen', 'local', 'aggregate', 'group_norm')
 HEADS = ('linear', 'cosine', 'prototype', 'ridge')
 
 
@@ -110,6 +111,21 @@ class ModelConfig:
         at_least=1,
     )
     adapter_rank: int = option(4, 'The rank of --finetune=adapters.', at_least=1)
+    batch_norm: str = option(
+        'frozen',
+        'How the BatchNorm layers that are trained normalise: frozen, by the'
+        ' statistics that the backbone came with; aggregate, clients by each batch,'
+        ' evaluation by averaged statistics; local, the same with statistics and scales'
+        ' that stay with each client (FedBN); group_norm, replaced by group'
+        ' normalization.',
+        choices=BATCH_NORM,
+    )
+    unseen_statistics: str = option(
+        'own',
+        'For --batch_norm=local: the statistics that unseen clients are evaluated with:'
+        ' own, measured on their training examples, without labels; or pretrained.',
+        choices=('own', 'pretrained'),
+    )
     head: str = option(
         'linear',
         'The last layer on a backbone: linear; cosine, with a learned scale; or,'
@@ -256,6 +272,18 @@ class Config:
             raise UserError('--finetune=top needs one of --cut_layer and --top_layers')
         if model.finetune != 'top' and places != 2:
             raise UserError('--cut_layer and --top_layers are for --finetune=top')
+        if model.batch_norm != 'frozen' and model.model != 'backbone':
+            raise UserError(
+                f'--batch_norm={model.batch_norm} is for the layers of a backbone;'
+                ' use --model=backbone'
+            )
+        if model.batch_norm in ('local', 'aggregate') and model.finetune == 'head':
+            raise UserError(
+                f'--batch_norm={model.batch_norm} is for layers that are trained, but'
+                ' --finetune=head trains none of the backbone; use another --finetune'
+            )
+        if model.unseen_statistics != 'own' and model.batch_norm != 'local':
+            raise UserError('--unseen_statistics is for --batch_norm=local')
         if model.model == 'cnn' and model.hidden_units:
             raise UserError('--hidden_units is for --model=backbone or mlp, not cnn')
         if model.dropout and not model.hidden_units and model.model != 'cnn':

@@ -7,7 +7,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import backbones, features, finetuning, models
+from tff_transfer import backbones, batch_norm, features, finetuning, models
+from tff_transfer.algorithms import aggregated_batch_norm, fed_bn
+from tff_transfer.backbones import group_norm
 from tff_transfer.data import (
     by_client,
     emnist,
@@ -95,12 +97,15 @@ def load_backbone(config: Config) -> backbones.Backbone | None:
     """
     if config.model.model != 'backbone':
         return None
-    return backbones.load(
+    backbone = backbones.load(
         config.model.backbone,
         image_size=config.model.image_size,
         weights=config.model.backbone_weights,
         seed=config.training.seed,
     )
+    if config.model.batch_norm == 'group_norm':
+        return group_norm.replaced(backbone)
+    return backbone
 
 
 def prepare(

@@ -1,0 +1,1 @@
+"""Published methods as TFF processes, one file each."""
