@@ -200,13 +200,13 @@ def test_a_cut_is_named_or_counted():
     backbone = backbones.load(network())
     traced = finetuning.traced(backbone)
     first, conv, dense = (backbone.network.layers[i].name for i in (1, 4, 6))
-    frozen, top = finetuning.cut(backbone, traced, layer=first)
+    frozen, top, _ = finetuning.cut(backbone, traced, layer=first)
     assert frozen.feature_shape == (6, 6, 4)
     assert len(top.weights) == 4 + 2 + 2  # BatchNorm, convolution, dense
     names = [w.name for w in top.weights if w.value.ndim > 1]
     assert names == [f'{conv}/kernel:0', f'{dense}/kernel:0']
     for count, shape in ((1, (6,)), (2, (6, 6, 4))):
-        frozen, top = finetuning.cut(backbone, traced, top_layers=count)
+        frozen, top, _ = finetuning.cut(backbone, traced, top_layers=count)
         assert frozen.feature_shape == shape
         assert sum(w.value.ndim > 1 for w in top.weights) == count
     assert frozen.fingerprint != backbone.fingerprint
@@ -219,7 +219,7 @@ def test_a_cut_is_named_or_counted():
 def test_the_top_trains_on_activations_as_on_images():
     backbone = backbones.load(network())
     traced = finetuning.traced(backbone)
-    frozen, top = finetuning.cut(backbone, traced, top_layers=2)
+    frozen, top, _ = finetuning.cut(backbone, traced, top_layers=2)
     activations = frozen(X).numpy()
     on_activations = finetuning.finetuned(
         top, finetuning.whole(top), head(), STANDARDISE, top.input_spec

@@ -140,7 +140,7 @@ def cut(
     *,
     layer: str | None = None,
     top_layers: int | None = None,
-) -> tuple[Backbone, functional.FunctionalNetwork]:
+) -> tuple[Backbone, functional.FunctionalNetwork, str]:
     """Cuts a network into what stays frozen and the top, which may be trained.
 
     Args:
@@ -151,7 +151,8 @@ def cut(
         at least: a residual block is not cut.
 
     Returns:
-      What maps raw images to the activations at the cut, and the top.
+      What maps raw images to the activations at the cut, the top, and the place of
+      the cut (see `FunctionalNetwork.split`).
 
     Raises:
       UserError: The network cannot be cut there; the message has the names of layers
@@ -185,7 +186,7 @@ def cut(
         feature_shape=tuple(below.output_spec.shape[1:]),
         fingerprint=f'{backbone.fingerprint} up to {place}',
     )
-    return frozen, top
+    return frozen, top, place
 
 
 def _kernels(network: functional.FunctionalNetwork, place: str) -> int:
@@ -203,6 +204,7 @@ def finetuned(
     statistics: BatchNorm | None = None,
     *,
     local: bool = False,
+    unseen: str = 'own',
 ) -> models.Model:
     """Makes a model that trains a network under a head.
 
@@ -216,6 +218,7 @@ def finetuned(
       statistics: The network's BatchNorm, traced in training, if it is not frozen:
         training then uses each batch's statistics.
       local: Whether these, and the scales, stay with each client.
+      unseen: As `models.BatchStatistics.unseen`.
 
     Returns:
       The model. Its weights are the network's trained ones, then the head's, then
@@ -274,7 +277,7 @@ def finetuned(
             for place, number in enumerate(parameters.numbers)
             if number in statistics.scales
         )
-        trained_statistics = models.BatchStatistics(step, scales, local)
+        trained_statistics = models.BatchStatistics(step, scales, local, unseen)
     return models.Model(
         models.functional_model(initial, predict, spec, moving),
         head.network,

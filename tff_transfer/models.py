@@ -23,11 +23,14 @@ class BatchStatistics:
       scales: The numbers of the trained weights that are BatchNorm's own.
       local: Whether scales and statistics stay with each client, instead of being
         averaged.
+      unseen: Then, which statistics clients that never took part use: `own`, measured
+        on their examples, or `pretrained`.
     """
 
     step: Callable
     scales: frozenset[int]
     local: bool
+    unseen: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +76,22 @@ class Model:
         Returns:
           float32 [batch, classes].
         """
-        if self.takes_keys:
-            key = tf.zeros([tf.shape(inputs)[0], 2], tf.int32)
-            inputs = collections.OrderedDict(inputs=inputs, key=key)
         return self.functional.predict_on_batch(
-            self.split(weights), inputs, training=False
+            self.split(weights), self._with_keys(inputs), training=False
         )
+
+    def measured(
+        self, weights: Sequence[tf.Tensor], inputs: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        """Returns BatchNorm's statistics of a batch; the arguments are `logits`'s."""
+        _, found = self.statistics.step(self.split(weights), self._with_keys(inputs))
+        return found
+
+    def _with_keys(self, inputs: tf.Tensor):
+        if not self.takes_keys:
+            return inputs
+        key = tf.zeros([tf.shape(inputs)[0], 2], tf.int32)
+        return collections.OrderedDict(inputs=inputs, key=key)
 
 
 class KeyedDropout(tf.keras.layers.Layer):

@@ -8,26 +8,31 @@ from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.training import evaluation
 
+# Client a has three rows, b has none, c has one.
+DATA = FederatedData(
+    'toy',
+    np.array([[1, 0], [0, 1], [1, 0], [1, 0]], np.float32),
+    np.array([0, 1, 1, 1], np.int32),
+    ('a', 'b', 'c'),
+    np.array([2, 0, 1]),
+    np.array([1, 0, 0]),
+    2,
+)
+
 
 def _evaluator(**model):
-    # Client a has three rows, b has none, c has one.
-    data = FederatedData(
-        'toy',
-        np.array([[1, 0], [0, 1], [1, 0], [1, 0]], np.float32),
-        np.array([0, 1, 1, 1], np.int32),
-        ('a', 'b', 'c'),
-        np.array([2, 0, 1]),
-        np.array([1, 0, 0]),
-        2,
-    )
     model = models.mlp((2,), 2, **model)
-    return evaluation.Evaluator(model, data, lambda x: x)
+    return evaluation.Evaluator(model, DATA, lambda x: x)
+
+
+def _summary(weights, rows):
+    return evaluation.summary(DATA, rows, *_evaluator().per_example(weights, rows))
 
 
 def test_means_over_examples_and_over_clients():
     # The logits are the inputs: predictions are 0, 1, 0, 0.
     weights = [np.eye(2, dtype=np.float32), np.zeros(2, np.float32)]
-    found = _evaluator()(weights, np.arange(4))
+    found = _summary(weights, np.arange(4))
     assert found['accuracy'] == 2 / 4
     assert found['accuracy_per_client'] == pytest.approx((2 / 3 + 0) / 2)
     right, wrong = np.log(1 + np.exp(-1)), np.log(1 + np.exp(1))
@@ -36,11 +41,10 @@ def test_means_over_examples_and_over_clients():
 
 def test_only_the_rows_asked_for_count():
     weights = [np.eye(2, dtype=np.float32), np.zeros(2, np.float32)]
-    evaluator = _evaluator()
-    assert evaluator(weights, np.array([3]))['accuracy'] == 0
-    assert evaluator(weights, np.array([], int)) == {}
-    clients, accuracies = evaluator.per_client(
-        np.array([0, 2, 3]), np.array([True, False, True])
+    assert _summary(weights, np.array([3]))['accuracy'] == 0
+    assert _summary(weights, np.array([], int)) == {}
+    clients, accuracies = evaluation.per_client(
+        DATA, np.array([0, 2, 3]), np.array([True, False, True])
     )
     assert clients.tolist() == [0, 2]
     assert accuracies.tolist() == [0.5, 1.0]

@@ -11,7 +11,7 @@ from tff_transfer.data import synthetic_writers
 from tff_transfer.data.cohorts import training_cohort
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
-from tff_transfer.training import checkpoints, loop
+from tff_transfer.training import checkpoints, evaluation, loop, stages
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 
 
@@ -105,14 +105,15 @@ def test_the_head_first_and_all_then(data, tmp_path):
     assert together == 2 * 4 * sum(w.size for w in whole.weights) > 10 * head
     # The third round starts from the second's head, of the same accuracy.
     rows = loop.evaluated_rows(whole.setup)['unseen']
-    stages = loop._stages(chosen, whole.setup)
+    run = stages.stages(chosen.training, whole.setup, 2)
     done, state = checkpoints.load_newest(
-        tmp_path / 'run' / 'checkpoints', stages[0].process.initialize(), range(1, 3)
+        tmp_path / 'run' / 'checkpoints', run[0].initialize(), range(1, 3)
     )
     assert done == 2
-    second = stages[0].weights(state)
-    started = stages[1].weights(stages[1].after(second))
-    found = stages[1].evaluator(started, rows)
+    started = run[1].after(run[0].weights(state))
+    found = evaluation.summary(
+        whole.setup.data, rows, *run[1].per_example(started, rows)
+    )
     assert found['loss'] == pytest.approx(whole.rows[2]['unseen/loss'], rel=1e-4)
     # A run that was killed in the third round goes on to the same weights.
     (tmp_path / 'run' / 'checkpoints' / 'round_000003.npz').unlink()

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
-from tff_transfer.training import checkpoints, loop, records
+from tff_transfer.training import checkpoints, loop, records, stages
 from tff_transfer.training.config import (
     Config,
     DataConfig,
@@ -78,13 +78,13 @@ def numpy_round(weights, cohort, learning_rate):
 
 def test_rounds_are_federated_averaging(monkeypatch):
     cohorts = []
-    make = loop._cohort
+    make = stages.training_cohort
 
-    def spy(*arguments):
-        cohorts.append(make(*arguments))
+    def spy(*arguments, **named):
+        cohorts.append(make(*arguments, **named))
         return cohorts[-1]
 
-    monkeypatch.setattr(loop, '_cohort', spy)
+    monkeypatch.setattr(stages, 'training_cohort', spy)
     result = loop.train(make_config(), data=make_data())
     weights = [np.zeros((SIZE, CLASSES)), np.zeros(CLASSES)]
     for cohort in cohorts:
@@ -120,9 +120,9 @@ def test_rows_hold_what_was_measured():
 
 def test_unseen_clients_never_train():
     result = loop.train(make_config(), data=make_data())
-    config = make_config().training
+    (stage,) = stages.stages(make_config().training, result.setup, None)
     for round_number in range(1, 30):
-        cohort = loop._cohort(config, result.setup, round_number)
+        cohort = stage.cohort(round_number)
         unseen = np.isin(result.setup.data.client_of_row, result.setup.unseen)
         banned = {row.tobytes() for row in result.setup.data.x[unseen]}
         assert not banned & {row.tobytes() for row in cohort.examples['x']}
@@ -141,18 +141,18 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, monkeypatch):
         config, model=ModelConfig(model='mlp', hidden_units=(6,), dropout=0.3)
     )
     loop.train(config, tmp_path / 'whole', data=data)
-    make = loop._cohort
+    make = stages.training_cohort
 
-    def fail_at_six(training, setup, round_number):
+    def fail_at_six(*arguments, round_number, **named):
         if round_number == 6:
             raise KeyboardInterrupt
-        return make(training, setup, round_number)
+        return make(*arguments, round_number=round_number, **named)
 
-    monkeypatch.setattr(loop, '_cohort', fail_at_six)
+    monkeypatch.setattr(stages, 'training_cohort', fail_at_six)
     with pytest.raises(KeyboardInterrupt):
         loop.train(config, tmp_path / 'parts', data=data)
     assert checkpoints.rounds(tmp_path / 'parts' / 'checkpoints') == [2, 4]
-    monkeypatch.setattr(loop, '_cohort', make)
+    monkeypatch.setattr(stages, 'training_cohort', make)
     loop.train(config, tmp_path / 'parts', data=data)
     whole, parts = (
         dict(np.load(tmp_path / name / 'checkpoints' / 'round_000007.npz'))

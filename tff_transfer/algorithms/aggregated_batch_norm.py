@@ -10,8 +10,9 @@ from tff_transfer import batch_norm
 from tff_transfer.algorithms import local_training
 from tff_transfer.models import Model
 
-# How much of the server's statistics stays in a round.
-MOMENTUM = 0.9
+# How much of the server's statistics stays in a round. Where the weights move fast,
+# older statistics are those of another network: see docs/batch_norm.md.
+MOMENTUM = 0.25
 
 _MeasuredProcessOutput = tff.templates.MeasuredProcessOutput
 

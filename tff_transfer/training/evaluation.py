@@ -38,21 +38,22 @@ def assign_weights(network: tf.keras.Model, trainable: Sequence[np.ndarray]) -> 
         variable.assign(value)
 
 
-def trained_network(model: Model, trainable: Sequence[np.ndarray]) -> tf.keras.Model:
+def trained_network(model: Model, weights: Sequence[np.ndarray]) -> tf.keras.Model:
     """Returns a copy of a model's Keras network with trained weights.
 
     Args:
       model: The model; its own network keeps its weights.
-      trainable: All trained weights; the network's are the last of them.
+      weights: All weights; the network's are the last of the trained ones.
     """
     network = tf.keras.models.clone_model(model.network)
     network.set_weights(model.network.get_weights())
+    trainable, _ = model.split(weights)
     assign_weights(network, trainable[-len(network.trainable_variables) :])
     return network
 
 
 class Evaluator:
-    """Evaluates the weights of one model on one population, again and again.
+    """Evaluates weights of one model on one population, again and again.
 
     Args:
       model: The model.
@@ -69,58 +70,69 @@ class Evaluator:
         self._data, self._transform, self._model = data, transform, model
         self._step = tf.function(self._examples, reduce_retracing=True)
 
-    def _examples(self, trainable, inputs, labels):
-        logits = self._model.logits(trainable, inputs)
+    def _examples(self, weights, inputs, labels):
+        logits = self._model.logits(weights, inputs)
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         return loss, tf.argmax(logits, axis=1, output_type=tf.int32) == labels
 
-    def __call__(
-        self, trainable: Sequence[np.ndarray], rows: np.ndarray
-    ) -> dict[str, float]:
+    def per_example(
+        self, weights: Sequence[np.ndarray], rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Evaluates weights on some of the examples.
 
         Args:
-          trainable: The trained weights, in the order of the model's.
+          weights: In the order of the model's `initial_weights`.
           rows: The numbers of the examples, [m].
 
         Returns:
-          `loss` (cross-entropy) and `accuracy`, means over the examples, and
-          `accuracy_per_client`, the mean over clients of each one's accuracy;
-          nothing if there are no examples.
+          Each one's cross-entropy, float32 [m], and whether it is right, bool [m].
         """
         if not len(rows):
-            return {}
-        loss, correct = self.per_example(trainable, rows)
-        _, accuracies = self.per_client(rows, correct)
-        return {
-            'loss': float(np.mean(loss, dtype=np.float64)),
-            'accuracy': float(np.mean(correct)),
-            'accuracy_per_client': float(np.mean(accuracies)),
-        }
-
-    def per_example(
-        self, trainable: Sequence[np.ndarray], rows: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the loss, float32 [m], and whether it is right, bool [m]."""
-        initial = self._model.functional.initial_weights[0]
-        trainable = [
+            return np.zeros(0, np.float32), np.zeros(0, bool)
+        weights = [
             tf.constant(weight, like.dtype)
-            for weight, like in zip(trainable, initial, strict=True)
+            for weight, like in zip(weights, self._model.initial_weights, strict=True)
         ]
         parts = []
         for start in range(0, len(rows), BATCH):
             some = rows[start : start + BATCH]
             inputs = tf.constant(self._transform(self._data.x[some]))
-            parts.append(self._step(trainable, inputs, tf.constant(self._data.y[some])))
+            parts.append(self._step(weights, inputs, tf.constant(self._data.y[some])))
         losses, corrects = zip(*parts, strict=True)
         return np.concatenate(losses), np.concatenate(corrects)
 
-    def per_client(
-        self, rows: np.ndarray, correct: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the clients that hold some of the rows, and their accuracies."""
-        holders = self._data.client_of_row[rows]
-        counts = np.bincount(holders, minlength=len(self._data))
-        right = np.bincount(holders, weights=correct, minlength=len(self._data))
-        clients = np.flatnonzero(counts)
-        return clients, right[clients] / counts[clients]
+
+def summary(
+    data: FederatedData, rows: np.ndarray, loss: np.ndarray, correct: np.ndarray
+) -> dict[str, float]:
+    """Returns what the evaluation of some examples comes to.
+
+    Args:
+      data: The population.
+      rows: The numbers of the examples, [m].
+      loss: Each one's loss, float32 [m].
+      correct: Whether each one is right, bool [m].
+
+    Returns:
+      `loss` and `accuracy`, means over the examples, and `accuracy_per_client`, the
+      mean over clients of each one's accuracy; nothing if there are no examples.
+    """
+    if not len(rows):
+        return {}
+    _, accuracies = per_client(data, rows, correct)
+    return {
+        'loss': float(np.mean(loss, dtype=np.float64)),
+        'accuracy': float(np.mean(correct)),
+        'accuracy_per_client': float(np.mean(accuracies)),
+    }
+
+
+def per_client(
+    data: FederatedData, rows: np.ndarray, correct: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the clients that hold some of the rows, and their accuracies."""
+    holders = data.client_of_row[rows]
+    counts = np.bincount(holders, minlength=len(data))
+    right = np.bincount(holders, weights=correct, minlength=len(data))
+    clients = np.flatnonzero(counts)
+    return clients, right[clients] / counts[clients]

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tff_transfer import finetuning, functional, models
 from tff_transfer.backbones import Backbone, pretraining
+from tff_transfer.batch_norm import BatchNorm
 from tff_transfer.errors import UserError, one_line
 from tff_transfer.features import Standardisation
 
@@ -27,18 +28,21 @@ class Below:
       standardise: What is done to its features.
       network: What is trained of it, if anything is.
       parameters: How that is trained.
+      statistics: Its BatchNorm, if that is trained.
     """
 
     backbone: Backbone
     standardise: Standardisation
     network: functional.FunctionalNetwork | None = None
     parameters: finetuning.Parameters | None = None
+    statistics: BatchNorm | None = None
 
     def keras(self, trained: Sequence[np.ndarray]) -> tf.keras.Model:
         """Returns the backbone as a Keras network of its own.
 
         Args:
-          trained: The trained weights, those of the backbone first.
+          trained: The trained weights, those of the backbone first and BatchNorm's
+            statistics last.
 
         Raises:
           UserError: Its weights have no names of their own.
@@ -47,6 +51,9 @@ class Below:
         if self.network is not None:
             own = [tf.constant(w) for w in trained[: len(self.parameters.initial)]]
             values = self.parameters.compose(own)
+            if self.statistics is not None:
+                moved = trained[-len(self.statistics.places) :]
+                values = self.statistics.with_statistics(values, moved)
             names = [weight.name for weight in self.network.weights]
             weights.update(zip(names, map(np.asarray, values), strict=True))
         if len({v.name for v in made.weights}) < len(made.weights):
@@ -117,7 +124,7 @@ def build(
       spec: One batch of raw inputs.
       below: What stands under the head, if anything does.
       head: The trained head; without a backbone the whole network.
-      trained: All trained weights.
+      trained: All weights of the model.
 
     Returns:
       A network from raw inputs as the data have them to logits.

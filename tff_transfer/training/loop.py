@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import time
@@ -11,20 +12,24 @@ import numpy as np
 import tensorflow as tf
 
 from tff_transfer import heads, progress, runtime
-from tff_transfer.data.cohorts import choose_clients, training_cohort
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.training import checkpoints, export, report, run_directory
 from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
-from tff_transfer.training.evaluation import Evaluator, trained_network
+from tff_transfer.training.evaluation import (
+    Evaluator,
+    per_client,
+    summary,
+    trained_network,
+)
 from tff_transfer.training.records import Records
 from tff_transfer.training.setup import (
     Setup,
-    build_process,
     load_backbone,
     load_data,
     prepare,
 )
+from tff_transfer.training.stages import Stage, stages
 
 PARTS = ('seen', 'unseen')
 COLUMNS = (
@@ -121,40 +126,10 @@ def train(
     return result
 
 
-class _Stage:
-    """Rounds in which the same weights are trained."""
-
-    def __init__(self, config: TrainingConfig, setup: Setup, rounds: range):
-        self.setup, self.rounds = setup, rounds
-        self.process = build_process(config, setup.model)
-        self.evaluator = Evaluator(setup.model, setup.data, setup.transform)
-
-    def weights(self, state) -> Sequence[np.ndarray]:
-        """Returns what is trained."""
-        return self.process.get_model_weights(state).trainable
-
-    def after(self, head: Sequence[np.ndarray]):
-        """Returns the state that starts with the weights of a head."""
-        state = self.process.initialize()
-        weights = self.process.get_model_weights(state)
-        trained = [*weights.trainable[: -len(head)], *head]
-        weights = type(weights)(type(weights.trainable)(trained), ())
-        return self.process.set_model_weights(state, weights)
-
-
-def _stages(config: Config, setup: Setup) -> list[_Stage]:
-    training, middle = config.training, 0
-    stages = []
-    if setup.first is not None:
-        middle = config.model.head_rounds
-        stages.append(_Stage(training, setup.first, range(1, middle + 1)))
-    return [*stages, _Stage(training, setup, range(middle + 1, training.rounds + 1))]
-
-
-def _resumed(stages: Sequence[_Stage], run_dir: pathlib.Path | None):
+def _resumed(run: Sequence[Stage], run_dir: pathlib.Path | None):
     """Returns the newest checkpoint's stage, round and state, or the start."""
-    for stage in reversed(stages):
-        state, done = stage.process.initialize(), 0
+    for stage in reversed(run):
+        state, done = stage.initialize(), 0
         if run_dir is not None:
             folder = run_dir / 'checkpoints'
             done, state = checkpoints.load_newest(folder, state, stage.rounds)
@@ -164,15 +139,17 @@ def _resumed(stages: Sequence[_Stage], run_dir: pathlib.Path | None):
 
 
 def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result:
-    stages = _stages(config, setup)
+    run = stages(config.training, setup, config.model.head_rounds)
     config = config.training
-    stage, done, state = _resumed(stages, run_dir)
+    stage, done, state = _resumed(run, run_dir)
     records = Records(run_dir, COLUMNS, up_to_round=done if done else -1)
     rows_of = evaluated_rows(setup)
     start = time.perf_counter() - _last(records.rows, 'time/total_s')
 
     def evaluate():
-        return _evaluated(stage.evaluator, stage.weights(state), rows_of)
+        return _evaluated(
+            setup.data, functools.partial(stage.per_example, state), rows_of
+        )
 
     with contextlib.closing(records):
         if not records.rows:
@@ -187,12 +164,11 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
                 done += 1
                 if done not in stage.rounds:
                     head = stage.weights(state)
-                    stage = stages[-1]
+                    stage = run[-1]
                     state = stage.after(head)
-                output = stage.process.next(state, _cohort(config, stage.setup, done))
-                state = output.state
-                sent = sum(np.asarray(w).nbytes for w in stage.weights(state))
-                row = {'round': done, **_train_metrics(output.metrics)}
+                state, metrics = stage.next(state, done)
+                sent = stage.bytes_sent(state)
+                row = {'round': done, **_train_metrics(metrics)}
                 if done % config.evaluate_every == 0 or done == config.rounds:
                     row.update(evaluate())
                 now = time.perf_counter()
@@ -215,13 +191,14 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
                     loss=f'{row["train/loss"]:.3f}', unseen=f'{accuracy:.1%}'
                 )
                 bar.update()
-        if stage is not stages[-1]:  # Stopped early, with the backbone as it came.
-            head, stage = stage.weights(state), stages[-1]
+        if stage is not run[-1]:  # Stopped early, with the backbone as it came.
+            head, stage = stage.weights(state), run[-1]
             state = stage.after(head)
-        trainable = stage.weights(state)
-        accuracies = _client_accuracies(stage.evaluator, setup, trainable, rows_of)
-    network = trained_network(setup.model, trainable)
-    return Result(records.rows, trainable, network, setup, accuracies, run_dir)
+        per_example = functools.partial(stage.per_example, state)
+        accuracies = _client_accuracies(setup.data, per_example, rows_of)
+    weights = stage.weights(state)
+    network = trained_network(setup.model, weights)
+    return Result(records.rows, weights, network, setup, accuracies, run_dir)
 
 
 def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> Result:
@@ -233,12 +210,17 @@ def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> R
     evaluator = Evaluator(setup.model, setup.data, setup.transform)
     rows_of = evaluated_rows(setup)
 
-    def accuracy(trainable):
-        return evaluator(trainable, rows_of['seen'])['accuracy']
+    def evaluate(weights):
+        per_example = functools.partial(evaluator.per_example, weights)
+        return _evaluated(setup.data, per_example, rows_of)
+
+    def accuracy(weights):
+        _, correct = evaluator.per_example(weights, rows_of['seen'])
+        return np.mean(correct)
 
     with contextlib.closing(Records(run_dir, COLUMNS, up_to_round=-1)) as records:
         initial = setup.model.network.get_weights()
-        row = {'round': 0, **_evaluated(evaluator, initial, rows_of)}
+        row = {'round': 0, **evaluate(initial)}
         records.append({**row, 'time/total_s': time.perf_counter() - start})
         round_start = time.perf_counter()
         solution = heads.solve(
@@ -253,7 +235,7 @@ def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> R
         records.append(
             {
                 'round': 1,
-                **_evaluated(evaluator, solution.weights, rows_of),
+                **evaluate(solution.weights),
                 'bytes/up': solution.bytes_up * len(setup.seen),
                 'bytes/down': 0,
                 'time/round_s': now - round_start,
@@ -261,7 +243,8 @@ def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> R
             }
         )
         weights = solution.weights
-        accuracies = _client_accuracies(evaluator, setup, weights, rows_of)
+        per_example = functools.partial(evaluator.per_example, weights)
+        accuracies = _client_accuracies(setup.data, per_example, rows_of)
     network = trained_network(setup.model, weights)
     return Result(
         records.rows, weights, network, setup, accuracies, run_dir, solution.chosen
@@ -291,27 +274,6 @@ def stopped_early(config: TrainingConfig, rows: Sequence[Mapping]) -> bool:
     return since_best >= config.early_stop_patience
 
 
-def _cohort(config: TrainingConfig, setup: Setup, round_number: int):
-    chosen = choose_clients(
-        len(setup.seen),
-        config.clients_per_round,
-        seed=config.seed,
-        round_number=round_number,
-    )
-    return training_cohort(
-        setup.data,
-        setup.seen[chosen],
-        batch_size=config.batch_size,
-        epochs=config.client_epochs,
-        seed=config.seed,
-        round_number=round_number,
-        max_examples=config.max_examples,
-        transform=setup.transform,
-        keys=setup.model.takes_keys,
-        augment=setup.augment,
-    )
-
-
 def _train_metrics(metrics: Mapping) -> dict[str, float]:
     train_metrics = metrics['client_work']['train']
     return {f'train/{name}': float(value) for name, value in train_metrics.items()}
@@ -322,25 +284,21 @@ def _last(rows: Sequence[Mapping], column: str) -> float:
     return next((r[column] for r in reversed(rows) if r[column] is not None), 0.0)
 
 
-def _evaluated(evaluator, trainable, rows_of) -> dict[str, float]:
+def _evaluated(data, per_example, rows_of) -> dict[str, float]:
     """Returns the columns that an evaluation fills."""
     return {
         f'{part}/{metric}': value
         for part, rows in rows_of.items()
-        for metric, value in evaluator(trainable, rows).items()
+        for metric, value in summary(data, rows, *per_example(rows)).items()
     }
 
 
-def _client_accuracies(
-    evaluator, setup, trainable, rows_of
-) -> dict[str, dict[str, float]]:
+def _client_accuracies(data, per_example, rows_of) -> dict[str, dict[str, float]]:
     """Returns each client's accuracy by its name, for seen and unseen ones."""
     found = {}
     for part, rows in rows_of.items():
-        correct = np.zeros(0, bool)
-        if len(rows):
-            _, correct = evaluator.per_example(trainable, rows)
-        clients, accuracies = evaluator.per_client(rows, correct)
-        names = (setup.data.client_ids[client] for client in clients)
+        _, correct = per_example(rows)
+        clients, accuracies = per_client(data, rows, correct)
+        names = (data.client_ids[client] for client in clients)
         found[part] = dict(zip(names, accuracies.tolist(), strict=True))
     return found

@@ -206,20 +206,16 @@ def _finetuned(
     model, head, spec = config.model, of_head.model, of_head.input_spec
     seen, unseen, standardise = of_head.seen, of_head.unseen, of_head.transform
     network = finetuning.traced(backbone)
+    in_training, frozen = None, None
+    if model.batch_norm in ('local', 'aggregate'):
+        in_training = finetuning.traced(backbone, training=True)
     if model.finetune == 'top':
-        frozen, network = finetuning.cut(
+        frozen, network, place = finetuning.cut(
             backbone, network, layer=model.cut_layer, top_layers=model.top_layers
         )
-        activations = features.extract(frozen, data, dtype=model.cache_dtype)
-        data = data.with_x(activations)
-        parameters = finetuning.whole(network)
-        trained = finetuning.finetuned(
-            network, parameters, head, standardise, network.input_spec
-        )
-        below = keras_file.Below(backbone, standardise, network, parameters)
-        return Setup(
-            data, seen, unseen, _same, trained, frozen, None, spec, below=below
-        )
+        data = data.with_x(features.extract(frozen, data, dtype=model.cache_dtype))
+        if in_training is not None:
+            _, in_training = in_training.split(place)
     if model.finetune == 'adapters':
         seed = config.training.seed
         parameters = finetuning.adapters(network, model.adapter_rank, seed)
@@ -227,14 +223,34 @@ def _finetuned(
         parameters = finetuning.bias_norm(network)
     else:
         parameters = finetuning.whole(network)
+    statistics = None if in_training is None else batch_norm.find(in_training)
     trained = finetuning.finetuned(
-        network, parameters, head, standardise, spec, backbone.preprocess
+        network,
+        parameters,
+        head,
+        standardise,
+        spec if frozen is None else network.input_spec,
+        backbone.preprocess if frozen is None else tf.identity,
+        statistics,
+        local=model.batch_norm == 'local',
+        unseen=model.unseen_statistics,
     )
+    from_images = _same if frozen is None else frozen
     first = of_head if model.finetune == 'head_then_all' else None
-    below = keras_file.Below(backbone, standardise, network, parameters)
+    below = keras_file.Below(backbone, standardise, network, parameters, statistics)
     augment = augmentation(config.training, data)
     return Setup(
-        data, seen, unseen, _same, trained, _same, None, spec, first, below, augment
+        data,
+        seen,
+        unseen,
+        _same,
+        trained,
+        from_images,
+        None,
+        spec,
+        first,
+        below,
+        augment,
     )
 
 
@@ -278,9 +294,10 @@ def _plain_model(config: Config, data: FederatedData) -> models.Model:
 
 def build_process(
     config: TrainingConfig, model: models.Model
-) -> tff.learning.templates.LearningProcess:
+) -> tff.templates.IterativeProcess:
     """Builds federated averaging (McMahan et al. 2017; with a server optimizer,
-    Reddi et al. 2021) as `tff.learning.algorithms.build_weighted_fed_avg`.
+    Reddi et al. 2021) as `tff.learning.algorithms.build_weighted_fed_avg`, or as
+    `algorithms` does for a model whose BatchNorm is trained.
     """
     client = optimizers.build(
         config.client_optimizer,
@@ -294,6 +311,10 @@ def build_process(
         momentum=config.server_momentum,
         epsilon=config.server_epsilon,
     )
-    return tff.learning.algorithms.build_weighted_fed_avg(
-        model.functional, client, server
-    )
+    if model.statistics is None:
+        return tff.learning.algorithms.build_weighted_fed_avg(
+            model.functional, client, server
+        )
+    if model.statistics.local:
+        return fed_bn.build(model, client, server)
+    return aggregated_batch_norm.build(model, client, server)
