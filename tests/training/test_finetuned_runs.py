@@ -7,12 +7,14 @@ import pytest
 import tensorflow as tf
 
 from tff_transfer import backbones, features, models, runtime
+from tff_transfer.algorithms import fed_bn
 from tff_transfer.data import synthetic_writers
 from tff_transfer.data.cohorts import training_cohort
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.training import checkpoints, evaluation, loop, stages
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
+from tff_transfer.training.setup import build_process
 
 
 @pytest.fixture
@@ -42,8 +44,16 @@ def config(**model):
         {'finetune': 'bias_norm'},
         {'finetune': 'adapters'},
         {'finetune': 'top', 'cut_layer': 'block_15_add'},
+        {'finetune': 'top', 'top_layers': 2, 'batch_norm': 'aggregate'},
+        {'finetune': 'adapters', 'batch_norm': 'aggregate'},
+        {
+            'finetune': 'all',
+            'batch_norm': 'group_norm',
+            'backbone': 'MobileNetV2_035',
+            'backbone_weights': 'random',
+        },
     ],
-    ids=lambda model: model['finetune'],
+    ids=lambda model: '-'.join(map(str, model.values())),
 )
 def test_a_run_leaves_its_trained_weights(model, data, tmp_path):
     result = loop.train(config(**model), tmp_path / 'run', data=data)
@@ -87,11 +97,65 @@ def test_a_run_leaves_its_trained_weights(model, data, tmp_path):
         ({'finetune': 'all', 'cache_dtype': 'uint8'}, '--finetune=all keeps no'),
         ({'finetune': 'bias_norm', 'cache_dtype': 'float16'}, 'keeps no features'),
         ({'finetune': 'adapters', 'cache_dtype': 'uint8'}, 'keeps no features'),
+        ({'batch_norm': 'local'}, 'trains none of the backbone'),
+        ({'model': 'cnn', 'batch_norm': 'group_norm'}, 'use --model=backbone'),
+        ({'unseen_statistics': 'pretrained'}, 'is for --batch_norm=local'),
     ],
 )
 def test_what_does_not_fit_is_said(model, part):
     with pytest.raises(UserError, match=part):
         Config(model=ModelConfig(**model)).check()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('unseen', ['own', 'pretrained'])
+def test_with_fed_bn_a_client_is_evaluated_with_its_own_layers(unseen, tmp_path):
+    data = synthetic_writers.generate(6, 8, seed=1, classes=10, test_fraction=0.25)
+    chosen = config(
+        finetune='top', top_layers=2, batch_norm='local', unseen_statistics=unseen
+    )
+    whole = loop.train(chosen, tmp_path / 'run', data=data)
+    (stage,) = stages.stages(chosen.training, whole.setup, None)
+    folder = tmp_path / 'run' / 'checkpoints'
+    _, state = checkpoints.load_newest(folder, stage.initialize())
+    shared = state['server'].weights.trainable
+    # Scales stay at home: fewer bytes travel than are trained.
+    assert whole.rows[-1]['bytes/up'] == 2 * sum(w.nbytes for w in shared)
+    model, setup = whole.setup.model, whole.setup
+    rows = loop.evaluated_rows(setup)
+
+    def logits(weights, mine):
+        inputs = tf.constant(setup.data.x[mine])
+        return tf.function(model.logits)(list(map(tf.constant, weights)), inputs)
+
+    holders = setup.data.client_of_row[rows['seen']]
+    number = next(
+        number
+        for number, client in enumerate(setup.seen)
+        if state['took_part'][number] and client in holders
+    )
+    mine = rows['seen'][holders == setup.seen[number]]
+    own = fed_bn.joined(model, shared, [array[number] for array in state['kept']])
+    _, correct = stage.per_example(state, mine)
+    right = np.argmax(logits(own, mine), axis=1) == setup.data.y[mine]
+    np.testing.assert_array_equal(correct, right)
+    # An unseen client has the mean of the scales and the statistics asked for.
+    mine = rows['unseen']
+    trained, _ = model.split(whole.weights)
+    _, statistics = model.functional.initial_weights
+    if unseen == 'own':
+        inputs = tf.constant(setup.data.x[setup.data.train_rows(setup.unseen[0])])
+        weights = list(map(tf.constant, whole.weights))
+        statistics = tf.function(model.measured)(weights, inputs)
+    loss, _ = stage.per_example(state, mine)
+    expected = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        setup.data.y[mine], logits([*trained, *statistics], mine)
+    )
+    np.testing.assert_allclose(loss, expected, rtol=1e-4, atol=1e-5)
+    # A run that was killed after its checkpoint goes on to the same end.
+    again = loop.train(chosen, tmp_path / 'run', data=data)
+    for ours, theirs in zip(whole.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.slow
@@ -212,7 +276,7 @@ def test_both_runtimes_train_a_backbone_alike(data):
     with runtime.use_compiled():
         setup = loop.prepare(chosen, data, backbone)
     training = dataclasses.replace(chosen.training, server_learning_rate=1.0)
-    process = loop.build_process(training, setup.model)
+    process = build_process(training, setup.model)
     found = {}
     for name in ('compiled', 'stock'):
         with getattr(runtime, f'use_{name}')():

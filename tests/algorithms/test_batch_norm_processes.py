@@ -1,0 +1,165 @@
+"""BatchNorm that is aggregated, and FedBN, against NumPy, Keras and stock TFF."""
+
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_transfer import backbones, batch_norm, finetuning, models, runtime
+from tff_transfer.algorithms import aggregated_batch_norm, fed_bn
+from tff_transfer.data.cohorts import Cohort
+from tff_transfer.features import Standardisation
+
+CLASSES, RATE = 3, 0.05
+DRAW = np.random.default_rng(0)
+X = DRAW.random((9, 4, 4, 3)).astype(np.float32)
+Y = DRAW.integers(0, CLASSES, 9).astype(np.int32)
+ALIKE = Standardisation(np.zeros(5, np.float32), np.ones(5, np.float32))
+
+
+def network():
+    """BatchNorm first, so that what it sees is known, and once more inside."""
+    images = tf.keras.Input((4, 4, 3))
+    x = tf.keras.layers.BatchNormalization(momentum=0.99)(images)
+    x = tf.keras.layers.Conv2D(5, 3, kernel_initializer='he_normal')(x)
+    x = tf.keras.layers.BatchNormalization(momentum=0.99)(x)
+    x = tf.keras.layers.GlobalAveragePooling2D()(tf.keras.layers.ReLU()(x))
+    return tf.keras.Model(images, x)
+
+
+def model(keras, **statistics):
+    backbone = backbones.load(keras)
+    return finetuning.finetuned(
+        (traced := finetuning.traced(backbone)),
+        finetuning.whole(traced),
+        models.mlp((5,), CLASSES),
+        ALIKE,
+        tf.TensorSpec([None, 4, 4, 3]),
+        statistics=batch_norm.find(finetuning.traced(backbone, training=True)),
+        **statistics,
+    )
+
+
+def cohort(splits, batch_size=3):
+    examples = collections.OrderedDict(x=X, y=Y)
+    return Cohort(examples, np.array(splits), batch_size)
+
+
+def optimizers():
+    sgd = tff.learning.optimizers.build_sgdm
+    return sgd(RATE), sgd(1.0)
+
+
+def central_step(keras, x, y):
+    """Returns a Keras network and head after one step with the batch's statistics."""
+    head = tf.keras.layers.Dense(CLASSES, kernel_initializer='zeros')
+    whole = tf.keras.Sequential([keras, head])
+    whole.build((None, 4, 4, 3))
+    loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with tf.GradientTape() as tape:
+        value = loss(y, whole(x, training=True))
+    variables = whole.trainable_variables
+    for variable, gradient in zip(
+        variables, tape.gradient(value, variables), strict=True
+    ):
+        variable.assign_sub(RATE * gradient)
+    return [v.numpy() for v in variables]
+
+
+def test_one_client_and_one_step_are_a_central_step():
+    keras = network()
+    process = aggregated_batch_norm.build(model(keras), *optimizers())
+    with runtime.use_compiled():
+        state = process.next(process.initialize(), cohort([0, 9], 9)).state
+    found = process.get_model_weights(state)
+    for ours, theirs in zip(found.trainable, central_step(keras, X, Y), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_the_server_moves_towards_the_statistics_of_all_examples():
+    process = aggregated_batch_norm.build(model(network()), *optimizers())
+    with runtime.use_compiled():
+        # Clients of six, none and three examples, in batches of three.
+        state = process.next(process.initialize(), cohort([0, 6, 6, 9])).state
+    first_mean, _, first_variance, _ = process.get_model_weights(state).non_trainable
+    kept = aggregated_batch_norm.MOMENTUM
+    np.testing.assert_allclose(
+        first_mean, (1 - kept) * X.mean(axis=(0, 1, 2)), rtol=1e-5
+    )
+    batches = X.reshape(3, -1, 3)  # Within a batch with Bessel's correction.
+    within = batches.var(axis=1, ddof=1).mean(axis=0)
+    between = batches.mean(axis=1).var(axis=0)
+    expected = kept + (1 - kept) * (within + between)
+    np.testing.assert_allclose(first_variance, expected, rtol=1e-5)
+
+
+def test_without_examples_the_statistics_stay():
+    process = aggregated_batch_norm.build(model(network()), *optimizers())
+    with runtime.use_compiled():
+        start = process.initialize()
+        state = process.next(start, cohort([0, 0])).state
+    before, after = map(process.get_model_weights, (start, state))
+    for old, new in zip(before.non_trainable, after.non_trainable, strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_what_fed_bn_keeps_differs_by_client_and_does_not_travel():
+    keras = network()
+    made = model(keras, local=True)
+    process = fed_bn.build(made, *optimizers())
+    with runtime.use_compiled():
+        start = process.initialize()
+        kept = [fed_bn.kept_initially(made)] * 3
+        state, _, kept = process.next(start, cohort([0, 5, 9, 9], 9), kept)
+    # Kernel and bias of the convolution and of the head; two scales and two shifts.
+    assert [w.shape for w in state.weights.trainable] == [
+        (3, 3, 3, 5),
+        (5,),
+        (5, CLASSES),
+        (CLASSES,),
+    ]
+    copies = []
+    for part in (slice(0, 5), slice(5, 9)):
+        copy = tf.keras.models.clone_model(keras)
+        copy.set_weights(keras.get_weights())
+        copies.append(central_step(copy, X[part], Y[part]))
+    for number, (mine, part) in enumerate(
+        zip(copies, (slice(0, 5), slice(5, 9)), strict=True)
+    ):
+        own = fed_bn.joined(made, state.weights.trainable, kept[number])
+        for place in made.statistics.scales:
+            np.testing.assert_allclose(own[place], mine[place], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            kept[number][4], X[part].mean(axis=(0, 1, 2)), rtol=1e-5
+        )
+    # The rest is the mean of both, by examples.
+    averaged = fed_bn.joined(made, state.weights.trainable, kept[0])
+    for place in set(range(len(copies[0]))) - made.statistics.scales:
+        expected = (5 * copies[0][place] + 4 * copies[1][place]) / 9
+        np.testing.assert_allclose(averaged[place], expected, rtol=1e-4, atol=1e-6)
+    # A client without examples has what it had.
+    for ours, theirs in zip(kept[2], fed_bn.kept_initially(made), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('local', [False, True])
+def test_stock_and_compiled_agree(local):
+    made = model(network(), local=local)
+    build = fed_bn.build if local else aggregated_batch_norm.build
+    process = build(made, *optimizers())
+    results = []
+    for use in (runtime.use_stock, runtime.use_compiled):
+        with use():
+            state = process.initialize()
+            kept = [fed_bn.kept_initially(made)] * 3
+            for _ in range(5):
+                more = (kept,) if local else ()
+                output = process.next(state, cohort([0, 5, 9, 9]), *more)
+                state = output[0]
+                kept = output[2] if local else kept
+        results.append(tf.nest.flatten((state, kept)))
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
