@@ -219,14 +219,14 @@ def test_one_client_trains_as_keras_does(finetune, monkeypatch):
     keras = small_network()
     start = keras.get_weights()
     monkeypatch.setattr(loop, 'load_backbone', lambda config: backbones.load(keras))
-    stages = finetune == 'head_then_all'
+    both = finetune == 'head_then_all'
     result = loop.train(
         Config(
             DataConfig(unseen_fraction=0.0),
             ModelConfig(
                 finetune=finetune,
                 hidden_units=(4,),
-                head_rounds=1 if stages else None,
+                head_rounds=1 if both else None,
                 cut_layer='first' if finetune == 'top' else None,
             ),
             TrainingConfig(
@@ -257,7 +257,7 @@ def test_one_client_trains_as_keras_does(finetune, monkeypatch):
         return head((keras(images, training=False) - mean) / deviation)
 
     for step in (1, 2):
-        below = [] if stages and step == 1 else trained
+        below = [] if both and step == 1 else trained
         sgd(forward, images, y, [*below, *head.trainable_variables], 0.1)
     expected = [v.numpy() for v in [*trained, *head.trainable_variables]]
     assert len(expected) == len(result.weights)
