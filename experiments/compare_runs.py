@@ -7,12 +7,11 @@ import json
 import pathlib
 
 from absl import flags
-from matplotlib.figure import Figure
 
 from experiments import command_line
 from tff_transfer import files
 from tff_transfer.errors import UserError
-from tff_transfer.training import records, report
+from tff_transfer.training import plots, records, report
 
 METRIC = flags.DEFINE_string('metric', 'unseen/accuracy', 'A column of metrics.csv.')
 OUTPUT = flags.DEFINE_string('output', None, 'The picture to write, png or svg.')
@@ -26,20 +25,6 @@ def differences(configs: list[dict]) -> list[str]:
     ]
     names = [n for n in flat[0] if any(c.get(n) != flat[0][n] for c in flat)]
     return [', '.join(f'{n}={c.get(n)}' for n in names) for c in flat]
-
-
-def draw(curves: dict[str, list[tuple[int, float]]], metric: str) -> Figure:
-    """Draws a metric by round, a curve a run."""
-    figure = Figure((7, 4), layout='constrained')
-    axes = figure.subplots()
-    for name, points in curves.items():
-        # What stands before the first round would flatten the rest.
-        points = [p for p in points if p[0] > 0] or points
-        axes.plot(*zip(*points, strict=True), marker='o', markersize=3, label=name)
-    axes.set(xlabel='round', ylabel=metric)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    return figure
 
 
 def main(run_dirs: list[str]) -> None:
@@ -65,7 +50,7 @@ def main(run_dirs: list[str]) -> None:
     print(report.text_table([head, *lines]))
     if OUTPUT.value:
         with files.replacing(OUTPUT.value) as new:
-            draw(curves, METRIC.value).savefig(new, dpi=110)
+            plots.compared(curves, METRIC.value).savefig(new, dpi=110)
         print(f'picture: {OUTPUT.value}')
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_transfer import randomness
-from tff_transfer.backbones import resnet
+from tff_transfer.backbones import resnet, saved_models
 from tff_transfer.errors import UserError, one_line
 
 # Those for which ImageNet weights were published, by Keras and on TF-Hub.
@@ -47,7 +47,9 @@ def build(
     Args:
       name: One of `families()`.
       image_size: Height and width.
-      weights: `'random'` or the path of a weights file without the top layers.
+      weights: `'random'`, the path of a weights file without the top layers, or the
+        folder of a SavedModel whose variables have the same names, such as TF-Hub's
+        modules.
       seed: The seed of random weights.
 
     Raises:
@@ -60,7 +62,7 @@ def build(
             " without the top layers, as the network's save_weights writes; give it"
             ' as weights'
         )
-    if weights != 'random' and not os.path.isfile(weights):
+    if weights != 'random' and not os.path.exists(weights):
         raise UserError(
             f'backbone {name}: there is no weights file {weights}; give random or the'
             ' path of a file'
@@ -85,6 +87,9 @@ def build(
     if weights == 'random':
         _draw_weights(network, seed)
         return network
+    if os.path.isdir(weights):
+        _copy_weights(network, name, weights)
+        return network
     try:
         network.load_weights(weights)
     except Exception as error:  # HDF5, TensorFlow and Keras each raise their own.
@@ -94,6 +99,21 @@ def build(
             ' layers'
         ) from error
     return network
+
+
+def _copy_weights(network: tf.keras.Model, name: str, folder: str) -> None:
+    """Gives a network the weights of a SavedModel's variables of the same names."""
+    module, _ = saved_models.read(folder, folder)
+    found = {variable.name: variable for variable in module.variables}
+    for weight in network.weights:
+        like = found.get(weight.name)
+        if like is None or like.shape != weight.shape:
+            there = f'of shape {like.shape}' if like is not None else 'absent'
+            raise UserError(
+                f'backbone {name}: the SavedModel {folder} is of another network:'
+                f' {weight.name}, of shape {weight.shape}, is {there} there'
+            )
+        weight.assign(like)
 
 
 def _draw_weights(network: tf.keras.Model, seed: int) -> None:

@@ -52,8 +52,8 @@ def load(
       value_range: What black and white become. By default what the backbone wants:
         the family's own `preprocess_input` for `tf.keras.applications`, and (0, 1),
         TF-Hub's convention, for all others.
-      weights: For networks by name only: `'random'`, or the path of a weights
-        file without the top layers.
+      weights: For networks by name only: `'random'`, the path of a weights file
+        without the top layers, or the folder of a SavedModel of the same network.
       seed: The seed of random weights.
 
     Returns:

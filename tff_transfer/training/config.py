@@ -71,8 +71,8 @@ class ModelConfig:
     )
     backbone_weights: str | None = option(
         None,
-        'For a network by name: random, or a file of its weights without the'
-        ' top layers.',
+        'For a network by name: random, a file of its weights without the top'
+        ' layers, or the folder of a SavedModel of the same network.',
     )
     image_size: int | None = option(
         None,

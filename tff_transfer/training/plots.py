@@ -88,3 +88,17 @@ def svg(figure: Figure) -> str:
     figure.savefig(buffer, format='svg', metadata={'Date': None})
     text = buffer.getvalue()
     return text[text.index('<svg') :]
+
+
+def compared(curves: dict[str, list[tuple[int, float]]], metric: str) -> Figure:
+    """Draws a metric by round, a curve a run."""
+    figure = Figure((7, 4), layout='constrained')
+    axes = figure.subplots()
+    for name, points in curves.items():
+        # What stands before the first round would flatten the rest.
+        points = [p for p in points if p[0] > 0] or points
+        axes.plot(*zip(*points, strict=True), marker='o', markersize=3, label=name)
+    axes.set(xlabel='round', ylabel=metric)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    return figure

@@ -97,6 +97,10 @@ class LocalBatchNormStage(Stage):
     average, and statistics by the configuration.
     """
 
+    def __init__(self, config, setup, rounds):
+        super().__init__(config, setup, rounds)
+        self._measure = tf.function(setup.model.measured, reduce_retracing=True)
+
     def initialize(self):
         """Returns the state at the start."""
         clients = len(self.setup.seen)
@@ -188,7 +192,7 @@ class LocalBatchNormStage(Stage):
             return [*trained, *pretrained]
         inputs = data.x[own.start : min(own.stop, own.start + _MEASURED_EXAMPLES)]
         inputs = tf.constant(self.setup.transform(inputs))
-        return [*trained, *model.measured(list(map(tf.constant, weights)), inputs)]
+        return [*trained, *self._measure(list(map(tf.constant, weights)), inputs)]
 
 
 def _with_head(trainable: Sequence, head: Sequence[np.ndarray]):
