@@ -47,6 +47,10 @@ def test_the_defaults_are_fit():
             Config(training=TrainingConfig(server_momentum=0.9)),
             '--server_momentum',
         ),
+        (
+            Config(training=TrainingConfig(runtime='stock', compute_dtype='bfloat16')),
+            '--compute_dtype',
+        ),
     ],
 )
 def test_unfit_values_are_one_line_with_the_flag(config, flag):

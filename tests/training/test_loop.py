@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 
+import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -54,8 +55,11 @@ def make_config(**training):
     )
 
 
-def numpy_round(weights, cohort, learning_rate):
-    """One round of federated averaging of softmax regression."""
+def numpy_round(weights, cohort, learning_rate, short=np.array):
+    """One round of federated averaging of softmax regression.
+
+    `short` rounds what products take and give.
+    """
     updates, sizes = [], []
     for i in range(len(cohort)):
         kernel, bias = (w.astype(np.float64) for w in weights)
@@ -63,12 +67,13 @@ def numpy_round(weights, cohort, learning_rate):
         for start in range(0, len(rows), cohort.batch_size):
             some = list(rows[start : start + cohort.batch_size])
             x, y = cohort.examples['x'][some], cohort.examples['y'][some]
-            logits = x @ kernel + bias
+            logits = short(short(x) @ short(kernel)) + bias
             p = np.exp(logits - logits.max(axis=1, keepdims=True))
             p /= p.sum(axis=1, keepdims=True)
             p[np.arange(len(y)), y] -= 1
-            kernel = kernel - learning_rate * x.T @ p / len(y)
-            bias = bias - learning_rate * p.mean(axis=0)
+            p /= len(y)
+            kernel = kernel - learning_rate * short(short(x).T @ short(p))
+            bias = bias - learning_rate * p.sum(axis=0)
         updates.append((kernel, bias))
         sizes.append(len(rows))
     return [
@@ -76,15 +81,21 @@ def numpy_round(weights, cohort, learning_rate):
     ]
 
 
-def test_rounds_are_federated_averaging(monkeypatch):
-    cohorts = []
+@pytest.fixture
+def cohorts(monkeypatch):
+    """The cohorts of the rounds that are run."""
+    made = []
     make = stages.training_cohort
 
     def spy(*arguments, **named):
-        cohorts.append(make(*arguments, **named))
-        return cohorts[-1]
+        made.append(make(*arguments, **named))
+        return made[-1]
 
     monkeypatch.setattr(stages, 'training_cohort', spy)
+    return made
+
+
+def test_rounds_are_federated_averaging(cohorts):
     result = loop.train(make_config(), data=make_data())
     weights = [np.zeros((SIZE, CLASSES)), np.zeros(CLASSES)]
     for cohort in cohorts:
@@ -92,6 +103,29 @@ def test_rounds_are_federated_averaging(monkeypatch):
     for found, expected in zip(result.network.get_weights(), weights, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
     assert len(cohorts) == 4
+
+
+def test_products_are_computed_in_the_dtype_of_the_configuration(cohorts):
+    result = loop.train(make_config(compute_dtype='bfloat16'), data=make_data())
+
+    def kernel(short):
+        weights = [np.zeros((SIZE, CLASSES)), np.zeros(CLASSES)]
+        for cohort in cohorts:
+            weights = numpy_round(weights, cohort, 0.1, short)
+        return weights[0]
+
+    short = kernel(lambda a: a.astype(ml_dtypes.bfloat16).astype(np.float64))
+    found = result.network.get_weights()[0]
+    lost = np.abs(short - kernel(np.array)).max()
+    assert lost > 1e-5
+    assert np.abs(found - short).max() < 0.2 * lost
+
+
+def test_a_dtype_that_does_not_suit_the_machine_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: [])
+    with pytest.raises(UserError, match='compute_dtype is float16'):
+        loop.train(make_config(compute_dtype='float16'), tmp_path, data=make_data())
+    assert not any(tmp_path.iterdir())
 
 
 def test_rows_hold_what_was_measured():

@@ -220,6 +220,12 @@ class TrainingConfig:
         "How rounds run: compiled, in this process; or stock, by TFF's own worker.",
         choices=('compiled', 'stock'),
     )
+    compute_dtype: str = option(
+        'float32',
+        'For --runtime=compiled: what matrix products and convolutions on the clients'
+        ' are computed in; weights stay in float32. float16 is for GPUs.',
+        choices=('float32', 'bfloat16', 'float16'),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -334,6 +340,11 @@ class Config:
                     ' --finetune=all, head_then_all, bias_norm or adapters, or'
                     ' --model=cnn'
                 )
+        if training.compute_dtype != 'float32' and training.runtime == 'stock':
+            raise UserError(
+                f'--compute_dtype={training.compute_dtype} is for --runtime=compiled;'
+                " TFF's own worker computes in float32"
+            )
         for side in ('client', 'server'):
             optimizer = getattr(training, f'{side}_optimizer')
             if getattr(training, f'{side}_momentum') and optimizer != 'sgd':

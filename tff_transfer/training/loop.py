@@ -96,9 +96,10 @@ def train(
     """
     config.check()
     with contextlib.ExitStack() as stack:
+        # First, so that a setting that does not suit the machine leaves nothing.
+        stack.enter_context(_use_runtime(config.training))
         if run_dir is not None:
             run_dir = stack.enter_context(run_directory.opened(run_dir, config))
-        stack.enter_context(getattr(runtime, f'use_{config.training.runtime}')())
         backbone = load_backbone(config)
         data = data or load_data(config.data)
         if run_dir is not None:
@@ -272,6 +273,14 @@ def stopped_early(config: TrainingConfig, rows: Sequence[Mapping]) -> bool:
         return False
     since_best = len(accuracies) - 1 - int(np.argmax(accuracies))
     return since_best >= config.early_stop_patience
+
+
+def _use_runtime(config: TrainingConfig) -> contextlib.AbstractContextManager:
+    """Makes the runtime of a configuration the default."""
+    if config.runtime == 'stock':
+        return runtime.use_stock()
+    short = None if config.compute_dtype == 'float32' else config.compute_dtype
+    return runtime.use_compiled(compute_dtype=short)
 
 
 def _train_metrics(metrics: Mapping) -> dict[str, float]:
