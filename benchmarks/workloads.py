@@ -10,6 +10,7 @@ from benchmarks.peers.runner import Work
 from tff_transfer import randomness
 
 CLASSES = 62
+IMAGE_CLASSES = 10
 FEATURES = 1280
 SEED = 0
 
@@ -95,10 +96,10 @@ def train_head(work: Work, rounds: int) -> list[np.ndarray]:
     return [kernel, bias]
 
 
-def _examples(rows: int, shape: tuple[int, ...], spread: float):
+def _examples(rows: int, shape: tuple[int, ...], spread: float, classes: int = CLASSES):
     draw = randomness.generator(SEED, 'benchmark examples', *shape)
-    y = draw.integers(0, CLASSES, rows).astype(np.int32)
-    centres = draw.normal(size=(CLASSES, *shape)).astype(np.float32)
+    y = draw.integers(0, classes, rows).astype(np.int32)
+    centres = draw.normal(size=(classes, *shape)).astype(np.float32)
     x = np.empty((rows, *shape), np.float32)
     # A piece at a time: the largest of these arrays are gigabytes.
     for start in range(0, rows, 10_000):
@@ -126,6 +127,14 @@ def mobilenet(sizes: Sequence[int], batch_size: int = 20) -> Work:
     return Work(
         'mobilenet', x, y, _splits(sizes), network.get_weights(), batch_size, 0.001
     )
+
+
+def images(sizes: Sequence[int], batch_size: int = 20) -> Work:
+    """Makes raw images, uint8 [rows, 28, 28, 1], for a backbone (`frozen`)."""
+    x, y = _examples(sum(sizes), (28, 28, 1), 40, IMAGE_CLASSES)
+    x = np.clip(x + 128, 0, 255).astype(np.uint8)
+    # A head starts at zero, and the backbone has its own weights.
+    return Work('backbone', x, y, _splits(sizes), [], batch_size, 0.01)
 
 
 WORKLOADS: dict[str, Callable[[], Work]] = {

@@ -24,8 +24,9 @@ class Work:
     """One workload: federated averaging by numbers of examples, in the given order.
 
     Attributes:
-      model: `'linear'`, `'cnn'` or `'mobilenet'`.
-      x: Inputs of all clients, float32 [rows, ...], aligned to 64 bytes.
+      model: `'linear'`, `'cnn'`, `'mobilenet'` or `'backbone'`.
+      x: Inputs of all clients, float32 (images for a backbone: uint8) [rows, ...],
+        aligned to 64 bytes.
       y: Labels, int32 [rows].
       row_splits: Client i has the rows from `row_splits[i]` to `row_splits[i + 1]`.
       weights: Initial weights, in Keras's order and layout.

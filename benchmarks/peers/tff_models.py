@@ -2,11 +2,15 @@
 
 import collections
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from benchmarks.peers.runner import Work
-from tff_transfer import models
+from tff_transfer import backbones, models
+from tff_transfer.backbones import applications
+from tff_transfer.data.cohorts import Cohort, choose_clients, training_cohort
+from tff_transfer.data.federated import FederatedData
 
 
 def mobilenet(classes: int, seed: int) -> tf.keras.Model:
@@ -53,3 +57,46 @@ def tff_model(work: Work):
         )
 
     return make_model
+
+
+def backbone(handle: str) -> backbones.Backbone:
+    """Loads a backbone; a network by name has random weights."""
+    weights = 'random' if handle in applications.families() else None
+    return backbones.load(handle, weights=weights)
+
+
+def population(work: Work, classes: int) -> FederatedData:
+    """Returns a workload's clients, with all their examples to train on."""
+    counts = np.diff(work.row_splits)
+    ids = tuple(map(str, range(work.clients)))
+    return FederatedData(
+        work.model, work.x, work.y, ids, counts, np.zeros_like(counts), classes
+    )
+
+
+def cohort(data: FederatedData, work: Work, number: int, clients: int) -> Cohort:
+    """Returns the clients of a round, drawn, and their examples, shuffled.
+
+    Args:
+      data: The population, with whatever inputs the model takes.
+      work: The workload.
+      number: The round, from 1.
+      clients: How many take part.
+    """
+    return training_cohort(
+        data,
+        choose_clients(len(data), clients, seed=0, round_number=number),
+        batch_size=work.batch_size,
+        epochs=1,
+        seed=0,
+        round_number=number,
+    )
+
+
+def fed_avg(model, work: Work) -> tff.learning.templates.LearningProcess:
+    """Returns federated averaging of what `tff.learning.algorithms` takes."""
+    return tff.learning.algorithms.build_weighted_fed_avg(
+        model,
+        tff.learning.optimizers.build_sgdm(work.learning_rate),
+        tff.learning.optimizers.build_sgdm(1.0),
+    )
