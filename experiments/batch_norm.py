@@ -29,14 +29,6 @@ from tff_transfer.training.config import BATCH_NORM, Config
 from tff_transfer.training.setup import load_backbone, load_data
 
 STOCK, STOCK_BATCHES = 'stock', 'stock, by batches'
-OUTPUT = flags.DEFINE_string('output', None, 'The picture to write, png or svg.')
-SHARDS = flags.DEFINE_integer(
-    'shards_per_client',
-    None,
-    'Deal the examples out again, sorted by label, so many shards a client: most'
-    ' clients then have so many labels.',
-    lower_bound=1,
-)
 
 
 def dealt_again(data: FederatedData, shards_per_client: int) -> FederatedData:
@@ -175,22 +167,30 @@ def main() -> None:
     config = options.from_flags(Config)
     config.check()
     data = load_data(config.data)
-    if SHARDS.value:
-        data = dealt_again(data, SHARDS.value)
+    if flags.FLAGS.shards_per_client:
+        data = dealt_again(data, flags.FLAGS.shards_per_client)
     curves = compare(config, data)
     rows = [['BatchNorm', 'unseen accuracy', 'highest']]
     for name, points in curves.items():
         accuracies = [accuracy for _, accuracy in points]
         rows.append([name, f'{accuracies[-1]:.1%}', f'{max(accuracies):.1%}'])
     print(report.text_table(rows))
-    if OUTPUT.value:
-        with files.replacing(OUTPUT.value) as new:
+    if output := flags.FLAGS.output:
+        with files.replacing(output) as new:
             figure = plots.compared(curves, 'accuracy on unseen clients')
             figure.savefig(new, dpi=110)
-        print(f'picture: {OUTPUT.value}')
+        print(f'picture: {output}')
 
 
 if __name__ == '__main__':
     options.define_flags(Config)
     flags.adopt_module_key_flags(options)
+    flags.DEFINE_string('output', None, 'The picture to write, png or svg.')
+    flags.DEFINE_integer(
+        'shards_per_client',
+        None,
+        'Deal the examples out again, sorted by label, so many shards a client: most'
+        ' clients then have so many labels.',
+        lower_bound=1,
+    )
     command_line.run(main)

@@ -1,0 +1,61 @@
+"""TFF issue 910 and the policies against it, on the real backbone and handwriting."""
+
+import pathlib
+
+import pytest
+
+from experiments import batch_norm, strategies
+from tff_transfer.training.config import (
+    FINETUNE,
+    Config,
+    DataConfig,
+    ModelConfig,
+    TrainingConfig,
+)
+from tff_transfer.training.setup import load_data
+
+SHARED = pathlib.Path(__file__).parents[3] / 'shared/data'
+
+
+@pytest.mark.slow
+def test_policies_close_the_gap_that_stock_training_leaves(tmp_path, monkeypatch):
+    if not SHARED.is_dir():
+        pytest.skip('the real data in ../shared/data are absent')
+    monkeypatch.setenv('TFF_TRANSFER_CACHE_DIR', str(tmp_path))
+    config = Config(
+        DataConfig(
+            dataset='by_client',
+            data_path=str(SHARED / 'handwriting_by_writer.npz'),
+            max_clients=60,
+        ),
+        ModelConfig(
+            backbone='MobileNetV2_035',
+            backbone_weights=str(SHARED / 'mobilenet_v2_035_feature_vector'),
+            image_size=48,
+        ),
+        TrainingConfig(
+            rounds=10,
+            clients_per_round=8,
+            evaluate_every=10,
+            client_learning_rate=0.01,
+            server_optimizer='sgd',
+            server_learning_rate=1.0,
+        ),
+    )
+    data = batch_norm.dealt_again(load_data(config.data), 4)
+    curves = batch_norm.compare(config, data, ('frozen', 'aggregate', 'local'))
+    last = {name: points[-1][1] for name, points in curves.items()}
+    stock = last[batch_norm.STOCK]
+    # It has learnt, as batches tell, but is evaluated with the statistics it came with.
+    assert last[batch_norm.STOCK_BATCHES] > stock + 0.2
+    for policy in ('frozen', 'aggregate', 'local'):
+        assert last[policy] > stock + 0.2, last
+
+
+def test_each_strategy_has_its_cells():
+    found = strategies.cells(list(FINETUNE))
+    assert {strategy for strategy, _, _ in found} == set(FINETUNE)
+    assert len(set(found)) == len(found)
+    assert strategies.cells(['head']) == [
+        ('head', start, 'frozen') for start in ('embedded', 'ImageNet', 'random')
+    ]
