@@ -43,7 +43,7 @@ def cells(only: list[str]) -> list[tuple[str, str, str]]:
         for finetune, start in itertools.product(FINETUNE, starts)
         if (finetune, start) != ('head_then_all', 'random')
     ]
-    found += itertools.product(('top', 'all'), starts, ('aggregate', 'local'))
+    found += itertools.product(['all'], starts, ('aggregate', 'local'))
     found += [('all', 'ImageNet', 'group_norm'), ('all', 'random', 'group_norm')]
     found.sort(key=lambda cell: FINETUNE.index(cell[0]))
     return [cell for cell in found if cell[0] in only]
