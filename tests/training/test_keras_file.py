@@ -71,14 +71,16 @@ def predicted(path, x, folder):
 
 
 def check_run(result, data, found):
+    """Returns how far each weight moved."""
     x = result.setup.transform(result.setup.data.x[:7])
     expected = result.setup.model.logits(list(map(tf.constant, result.weights)), x)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     assert np.ptp(expected) > 1e-2
-    initial = result.setup.model.functional.initial_weights[0]
+    initial = result.setup.model.initial_weights
     moved = [np.abs(a - b).max() for a, b in zip(initial, result.weights, strict=True)]
     # The second weight of adapters is B of the first, which starts at 0.
     assert max(moved[:2]) > 1e-5
+    return moved
 
 
 STRATEGIES = {
@@ -86,6 +88,7 @@ STRATEGIES = {
     'head with dropout': {'hidden_units': (7, 5), 'dropout': 0.5},
     'all': {'finetune': 'all'},
     'adapters': {'finetune': 'adapters', 'adapter_rank': 2},
+    'aggregated statistics': {'finetune': 'all', 'batch_norm': 'aggregate'},
     'top': {'finetune': 'top', 'cut_layer': 'first'},
     'ridge': {'head': 'ridge', 'ridge_penalty': 10.0},
 }
@@ -101,7 +104,9 @@ def test_a_keras_backbone_predicts_as_the_trained_model(
     monkeypatch.setattr(loop, 'load_backbone', lambda config: backbones.load(network))
     result = loop.train(config(**STRATEGIES[case]), tmp_path / 'run', data=data)
     path = tmp_path / 'run' / 'model.keras'
-    check_run(result, data, predicted(path, data.x[:7], tmp_path))
+    moved = check_run(result, data, predicted(path, data.x[:7], tmp_path))
+    if case == 'aggregated statistics':
+        assert min(moved[-2:]) > 1e-2  # The mean and the variance, which come last.
     for ours, old in zip(network.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, old)
 
