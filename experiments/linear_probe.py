@@ -25,17 +25,22 @@ UNSEEN_WRITERS = 40
 STRENGTH = 0.003  # of the regression, scikit-learn's C
 
 
-def load_network(backbone: str) -> Callable[[tf.Tensor], tf.Tensor]:
+def load_network(
+    backbone: str, architecture: str = pretraining.NETWORK
+) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns a function of float images [n, h, w, 3] in [0, 1].
 
     Args:
       backbone: A SavedModel in TF-Hub's feature-vector form, `embedded`, or
-        `random` for the embedded one's architecture with fresh weights.
+        `random` for fresh weights.
+      architecture: The network by name that has those.
     """
     if backbone == 'random':
         tf.keras.utils.set_random_seed(0)
-        network = pretraining.build_network()
-        return lambda x: network(2 * x - 1, training=False)
+        network = pretraining.build_network(architecture)
+        return lambda x: network(
+            pretraining.to_network(architecture, x), training=False
+        )
     path = embedded.PATH if backbone == 'embedded' else backbone
     if not tf.saved_model.contains_saved_model(str(path)):
         raise UserError(f'--backbone: {path} is no SavedModel; name its folder')

@@ -1,9 +1,11 @@
-"""Makes the embedded backbone again: MobileNetV2 0.35 on synthetic writers.
+"""Makes the embedded backbone again, or another network, on synthetic writers.
 
   python -m experiments.pretrain_backbone --seed=0 --output=runs/backbone
+  python -m experiments.pretrain_backbone --network=ResNet18 --output=runs/resnet
 
 writes a SavedModel in TF-Hub's feature-vector form and MODEL_CARD.md beside it. It
-goes on from its last checkpoint if it is started again.
+goes on from its last checkpoint if it is started again. Runs take the folder as
+--backbone, or as the --backbone_weights of the network by name.
 """
 
 import dataclasses
@@ -85,15 +87,20 @@ def held_out_accuracies(training: pretraining.Pretraining) -> dict[str, float]:
     return found
 
 
-def probe_accuracies(path: pathlib.Path, data: str, size: int) -> dict[str, float]:
+def probe_accuracies(
+    path: pathlib.Path, data: str, settings: pretraining.Settings
+) -> dict[str, float]:
     """Returns the linear probe's accuracies for the SavedModel and fresh weights."""
     pixels, labels, unseen = linear_probe.load_data(data)
     found = {}
     for backbone, name in ((path, 'this backbone'), ('random', 'fresh weights')):
-        network = linear_probe.load_network(str(backbone))
+        network = linear_probe.load_network(str(backbone), settings.network)
         for ink in ('white on dark', 'dark on white'):
             features = linear_probe.extract(
-                network, pixels, size, dark_on_white=ink == 'dark on white'
+                network,
+                pixels,
+                settings.image_size,
+                dark_on_white=ink == 'dark on white',
             )
             found[f'{name}, ink {ink}'] = linear_probe.probe(
                 features, labels, unseen, linear_probe.STRENGTH
@@ -108,6 +115,7 @@ def _table(head: str, figures: dict[str, float]) -> str:
 
 def model_card(
     settings: pretraining.Settings,
+    features: int,
     seconds: float,
     held_out: dict[str, float],
     probed: dict[str, float],
@@ -116,6 +124,7 @@ def model_card(
 
     Args:
       settings: What it was trained with.
+      features: How many the network gives.
       seconds: How long that took.
       held_out: Accuracies on synthetic writers of another seed.
       probed: The linear probe's accuracies on real handwriting, or nothing.
@@ -128,11 +137,11 @@ def model_card(
         for field in dataclasses.fields(settings)
     )
     parts = [
-        '# Model card: the embedded backbone',
-        'MobileNetV2 (Sandler et al. 2018) of width 0.35 as a feature extractor: float'
-        ' images [n, h, w, 3] in [0, 1], of any size from 32 pixels up, to features'
-        f" [n, {pretraining.FEATURES}]. A SavedModel in TF-Hub's feature-vector form,"
-        f' trained at {settings.image_size} x {settings.image_size} pixels.',
+        f'# Model card: {settings.network} of handwritten characters',
+        f'{settings.network} as a feature extractor: float images [n, h, w, 3] in'
+        f' [0, 1], of any size that it can take, to features [n, {features}]. A'
+        " SavedModel in TF-Hub's feature-vector form, trained at"
+        f' {settings.image_size} x {settings.image_size} pixels.',
         '## Training',
         f'Trained from fresh weights, by this project alone, on {pictures:,} pictures'
         ' of handwritten characters (digits, upper and lower case letters), each drawn'
@@ -186,7 +195,7 @@ def main():
     if settings.steps < 1:
         raise UserError('--examples: fewer than one batch')
     if settings.image_size < 32:
-        raise UserError('--image_size: MobileNetV2 needs at least 32 pixels')
+        raise UserError('--image_size: at least 32 pixels')
     if FLAGS.probe_data:
         linear_probe.load_data(FLAGS.probe_data)
     output = pathlib.Path(FLAGS.output)
@@ -194,13 +203,14 @@ def main():
     same = dataclasses.astuple(dataclasses.replace(settings, cycles=1))
     name = '_'.join(map(str, same))
     training, seconds = train(settings, output / 'checkpoints' / name)
-    model = output / pretraining.MODEL_NAME
-    pretraining.export(training.network, model)
+    model = output / f'{settings.network}_characters'
+    pretraining.export(training.network, settings.network, model)
     held_out = held_out_accuracies(training)
     probed = {}
     if FLAGS.probe_data:
-        probed = probe_accuracies(model, FLAGS.probe_data, settings.image_size)
-    card = model_card(settings, seconds, held_out, probed)
+        probed = probe_accuracies(model, FLAGS.probe_data, settings)
+    features = training.network.output_shape[-1]
+    card = model_card(settings, features, seconds, held_out, probed)
     files.write_text(output / 'MODEL_CARD.md', card)
     for what, accuracy in (held_out | probed).items():
         print(f'{what}: {accuracy:.2%}')
@@ -227,6 +237,12 @@ if __name__ == '__main__':
     flags.DEFINE_float('learning_rate', _defaults.learning_rate, 'The largest.')
     flags.DEFINE_float(
         'label_smoothing', _defaults.label_smoothing, 'In [0, 1).', 0.0, 1.0
+    )
+    flags.DEFINE_enum(
+        'network',
+        _defaults.network,
+        pretraining.networks(),
+        'The network by name.',
     )
     flags.DEFINE_string('output', 'runs/backbone', 'The folder for what is made.')
     flags.DEFINE_string(

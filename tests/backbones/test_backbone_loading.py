@@ -347,6 +347,69 @@ def test_keras_application_with_a_weights_file(tmp_path):
     assert 'does not fit' in message
 
 
+@needs_real
+def test_the_real_backbone_gives_its_weights_to_the_network_by_name():
+    by_name = backbones.load('MobileNetV2_035', weights=str(REAL))
+    images = np.random.default_rng(0).random((2, 96, 96, 3)).astype(np.float32)
+    expected = hub.KerasLayer(str(REAL))(images)
+    np.testing.assert_allclose(by_name(images), expected, atol=1e-4)
+    message = error('MobileNetV2_050', weights=str(REAL))
+    assert 'of another network' in message and 'of shape' in message
+
+
+@pytest.mark.slow
+def test_network_by_name_with_weights_of_a_saved_model(tmp_path):
+    network = applications.build('ResNet18', (32, 32), 'random', seed=3)
+    draw = np.random.default_rng(0)
+    for weight in network.weights:
+        if weight.shape.rank == 1:
+            weight.assign(draw.uniform(0.5, 1.5, weight.shape))
+    saved = str(tmp_path / 'saved')
+    tf.saved_model.save(network, saved)
+    backbone = backbones.load('ResNet18', weights=saved, image_size=32)
+    for found, expected in zip(
+        backbone.network.get_weights(), network.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    images = draw.random((2, 32, 32, 3)).astype(np.float32)
+    np.testing.assert_allclose(
+        backbone(images), network(images, training=False), rtol=1e-4, atol=1e-4
+    )
+    message = error('ResNet18GroupNorm', weights=saved, image_size=32)
+    assert 'stem_gn/gamma:0, of shape (64,), is absent there' in message
+    assert saved in message
+
+
+@pytest.mark.slow
+def test_weights_of_another_width_do_not_fit(tmp_path):
+    saved = str(tmp_path / 'saved')
+    network = applications.build('MobileNet_025', (32, 32), 'random', seed=0)
+    tf.saved_model.save(network, saved)
+    message = error('MobileNet_050', weights=saved, image_size=32)
+    assert 'conv1/kernel:0, of shape (3, 3, 3, 16), is of shape (3, 3, 3, 8)' in message
+    assert backbones.load('MobileNet_025', weights=saved, image_size=48)
+
+
+def test_layers_that_keras_numbers_are_told_by_their_order():
+    def network(sizes):
+        images = tf.keras.Input((8, 8, 3))
+        x = images
+        for size in sizes:
+            x = tf.keras.layers.Conv2D(size, 1)(x)
+        return tf.keras.Model(images, x)
+
+    # More than ten, since conv2d_10 comes before conv2d_9 in the alphabet.
+    source, target = network(range(1, 14)), network(range(1, 14))
+    assert source.weights[0].name != target.weights[0].name
+    draw = np.random.default_rng(0)
+    source.set_weights([draw.normal(size=w.shape) for w in source.get_weights()])
+    applications.copy_weights(reversed(source.weights), target)
+    for found, expected in zip(target.get_weights(), source.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match='absent'):
+        applications.copy_weights(source.weights[:-1], target)
+
+
 def test_keras_application_that_cannot_be():
     assert 'did you mean MobileNetV2' in error('MobilenetV2')
     assert 'needs weights' in error('ResNet50')

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tff_transfer import backbones
 from tff_transfer.backbones import pretraining
 from tff_transfer.data import synthetic_writers
 
@@ -63,8 +64,8 @@ def test_network_is_mobilenet_v2_of_width_035():
 
 @pytest.mark.slow
 def test_export_scales_inputs_for_the_network(tmp_path):
-    network = pretraining.build_network(32)
-    pretraining.export(network, tmp_path / 'model')
+    network = pretraining.build_network(image_size=32)
+    pretraining.export(network, pretraining.NETWORK, tmp_path / 'model')
     loaded = tf.saved_model.load(str(tmp_path / 'model'))
     images = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
     for training in (False, True):
@@ -75,3 +76,34 @@ def test_export_scales_inputs_for_the_network(tmp_path):
     assert len(loaded.trainable_variables) == 156
     served = loaded.signatures['serving_default'](inputs=tf.zeros((1, 40, 48, 3)))
     assert served['output_0'].shape == (1, 1280)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('name', 'family'),
+    [
+        ('ResNet18', None),
+        ('MobileNet_025', 'mobilenet'),  # [-1, 1]
+        ('ResNet50', 'resnet'),  # BGR less means
+        ('EfficientNetB0', 'efficientnet'),  # [0, 255]; a layer that Keras numbers
+    ],
+)
+def test_what_is_exported_is_a_backbone_and_weights_alike(name, family, tmp_path):
+    network = pretraining.build_network(name, 32)
+    images = np.random.default_rng(0).random((8, 32, 32, 3), np.float32)
+    taken = images
+    if family:
+        # A copy, which some of the functions change in place.
+        taken = getattr(tf.keras.applications, family).preprocess_input(255 * images)
+    for layer in network.layers:
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            layer.momentum = 0.0  # The statistics become those of the batch.
+    network(taken, training=True)
+    pretraining.export(network, name, tmp_path / 'model')
+    expected = network(taken, training=False).numpy()
+    close = 1e-3 * np.abs(expected).max()
+    assert np.ptp(expected, axis=0).max() > 3 * close  # images differ
+    whole = backbones.load(tmp_path / 'model', image_size=32)
+    by_name = backbones.load(name, weights=str(tmp_path / 'model'), image_size=32)
+    for backbone in (whole, by_name):
+        np.testing.assert_allclose(backbone(images), expected, atol=close)

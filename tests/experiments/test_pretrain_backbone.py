@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from experiments import pretrain_backbone
+from tff_transfer import backbones
 from tff_transfer.backbones import pretraining
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -34,6 +35,27 @@ def test_goes_on_from_a_checkpoint_as_if_never_stopped(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('name', ['ResNet18', 'ResNet18GroupNorm'])
+def test_another_network_is_trained(name, tmp_path):
+    settings = dataclasses.replace(TINY, network=name)
+    first = pretraining.Pretraining(settings).network.get_weights()
+    training, _ = pretrain_backbone.train(settings, tmp_path / 'checkpoints')
+    moved = [
+        np.abs(new - old).max()
+        for new, old in zip(training.network.get_weights(), first, strict=True)
+    ]
+    assert min(moved) > 0
+    pretraining.export(training.network, name, tmp_path / 'model')
+    x, _ = pretraining.writers_examples(1, 0, 1)
+    expected = training.network(pretraining.to_inputs(x[:4], 32), training=False)
+    whole = backbones.load(tmp_path / 'model', image_size=32)
+    by_name = backbones.load(name, weights=str(tmp_path / 'model'), image_size=32)
+    assert whole.feature_size == by_name.feature_size == 512
+    for backbone in (whole, by_name):
+        np.testing.assert_allclose(backbone(x[:4]), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
 def test_writes_a_model_and_its_card(tmp_path):
     data = tmp_path / 'real.npz'
     draw = np.random.default_rng(0)
@@ -55,7 +77,7 @@ def test_writes_a_model_and_its_card(tmp_path):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    model = tmp_path / 'out' / pretraining.MODEL_NAME
+    model = tmp_path / 'out' / f'{pretraining.NETWORK}_characters'
     loaded = tf.saved_model.load(str(model))
     assert loaded(tf.zeros((2, 40, 40, 3)), training=False).shape == (2, 1280)
     card = (tmp_path / 'out' / 'MODEL_CARD.md').read_text()
@@ -72,6 +94,8 @@ def test_writes_a_model_and_its_card(tmp_path):
         ('--image_size=20', '--image_size'),
         ('--probe_data=nowhere.npz', 'nowhere.npz'),
         ('--seed=-1', '--seed'),
+        ('--network=ResNet19', '--network'),
+        ('--network=InceptionV3', 'at least 75x75'),
     ],
 )
 @pytest.mark.slow

@@ -4,7 +4,10 @@ MobileNets come in several widths, in hundredths as TF-Hub names them:
 `MobileNetV2_035` is `tf.keras.applications.MobileNetV2` with `alpha=0.35`.
 """
 
+import collections
 import os
+import re
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +21,9 @@ WIDTHS = {
     'MobileNet': ('025', '050', '075', '100'),
     'MobileNetV2': ('035', '050', '075', '100', '130', '140'),
 }
+
+# A layer, the number that Keras may have given it, and the rest.
+_NAME = re.compile('([^/]*?)(?:_([0-9]+))?(/.*)?')
 
 
 def families() -> dict[str, str]:
@@ -37,6 +43,36 @@ def families() -> dict[str, str]:
         for width in widths
     }
     return {**of_keras, **of_widths, **dict.fromkeys(resnet.NORMALISATIONS, '')}
+
+
+def architecture(
+    name: str, image_size: tuple[int | None, int | None]
+) -> tf.keras.Model:
+    """Builds a network with Keras's own first weights.
+
+    Args:
+      name: One of `families()`.
+      image_size: Height and width, None for any.
+
+    Raises:
+      UserError: Images that are too small.
+    """
+    try:
+        if name in resnet.NORMALISATIONS:
+            return resnet.build(image_size, resnet.NORMALISATIONS[name])
+        family, _, width = name.partition('_')
+        return getattr(tf.keras.applications, family)(
+            include_top=False,
+            weights=None,
+            input_shape=(*image_size, 3),
+            pooling='avg',
+            **({'alpha': int(width) / 100} if width else {}),
+        )
+    except ValueError as error:
+        raise UserError(
+            f'backbone {name} cannot be built for images of {image_size}:'
+            f' {one_line(error)}'
+        ) from error
 
 
 def build(
@@ -67,28 +103,19 @@ def build(
             f'backbone {name}: there is no weights file {weights}; give random or the'
             ' path of a file'
         )
-    try:
-        if name in resnet.NORMALISATIONS:
-            network = resnet.build(image_size, resnet.NORMALISATIONS[name])
-        else:
-            family, _, width = name.partition('_')
-            network = getattr(tf.keras.applications, family)(
-                include_top=False,
-                weights=None,
-                input_shape=(*image_size, 3),
-                pooling='avg',
-                **({'alpha': int(width) / 100} if width else {}),
-            )
-    except ValueError as error:
-        raise UserError(
-            f'backbone {name} cannot be built for images of {image_size}:'
-            f' {one_line(error)}'
-        ) from error
+    network = architecture(name, image_size)
     if weights == 'random':
         _draw_weights(network, seed)
         return network
     if os.path.isdir(weights):
-        _copy_weights(network, name, weights)
+        module, _ = saved_models.read(weights, weights)
+        try:
+            copy_weights(module.variables, network)
+        except ValueError as error:
+            raise UserError(
+                f'backbone {name}: the SavedModel {weights} is of another network:'
+                f' {error} there'
+            ) from error
         return network
     try:
         network.load_weights(weights)
@@ -101,19 +128,38 @@ def build(
     return network
 
 
-def _copy_weights(network: tf.keras.Model, name: str, folder: str) -> None:
-    """Gives a network the weights of a SavedModel's variables of the same names."""
-    module, _ = saved_models.read(folder, folder)
-    found = {variable.name: variable for variable in module.variables}
-    for weight in network.weights:
-        like = found.get(weight.name)
+def copy_weights(variables: Iterable[tf.Variable], network: tf.keras.Model) -> None:
+    """Gives a network the values of variables of the same names.
+
+    Raises:
+      ValueError: A variable is absent or of another shape.
+    """
+    found = _by_name(variables)
+    for name, weight in _by_name(network.weights).items():
+        like = found.get(name)
         if like is None or like.shape != weight.shape:
             there = f'of shape {like.shape}' if like is not None else 'absent'
-            raise UserError(
-                f'backbone {name}: the SavedModel {folder} is of another network:'
-                f' {weight.name}, of shape {weight.shape}, is {there} there'
-            )
+            raise ValueError(f'{weight.name}, of shape {weight.shape}, is {there}')
         weight.assign(like)
+
+
+def _by_name(variables: Iterable[tf.Variable]) -> dict[tuple, tf.Variable]:
+    """Returns variables by name, with the ranks of layers' numbers for the numbers.
+
+    Keras numbers layers that have no name of their own through the whole process:
+    `conv2d_94/kernel` may be that of the first layer of the second InceptionV3.
+    """
+    split = [
+        (_NAME.fullmatch(variable.name).groups(), variable) for variable in variables
+    ]
+    numbers = collections.defaultdict(set)
+    for (layer, number, _), _ in split:
+        numbers[layer].add(int(number or -1))
+    ranks = {layer: sorted(found) for layer, found in numbers.items()}
+    return {
+        (layer, ranks[layer].index(int(number or -1)), rest): variable
+        for (layer, number, rest), variable in split
+    }
 
 
 def _draw_weights(network: tf.keras.Model, seed: int) -> None:

@@ -72,10 +72,16 @@ class Preprocessing:
         images = images * ((high - low) / white) + low
         if images.shape[-1] == 1 and self.channels == 3:
             images = tf.image.grayscale_to_rgb(images)
-        if self.family in _BGR_FAMILIES:
-            images = tf.reverse(images, [-1]) - _BGR_MEANS
-        elif self.family:
-            images = getattr(tf.keras.applications, self.family).preprocess_input(
-                images
-            )
-        return images
+        return of_family(images, self.family) if self.family else images
+
+
+def of_family(images: tf.Tensor, family: str) -> tf.Tensor:
+    """Returns what a family's `preprocess_input` makes of images in [0, 255].
+
+    Args:
+      images: float32 [batch, height, width, 3].
+      family: A module of `tf.keras.applications`.
+    """
+    if family in _BGR_FAMILIES:
+        return tf.reverse(images, [-1]) - _BGR_MEANS
+    return getattr(tf.keras.applications, family).preprocess_input(images)

@@ -1,4 +1,4 @@
-"""Training a MobileNetV2 from nothing on the characters of synthetic writers."""
+"""Training a network from nothing on the characters of synthetic writers."""
 
 import dataclasses
 import pathlib
@@ -8,11 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from tff_transfer import files, randomness
+from tff_transfer.backbones import applications, preprocessing
 from tff_transfer.data import strokes, synthetic_writers
 
-WIDTH = 0.35
-FEATURES = 1280
-MODEL_NAME = 'mobilenet_v2_035_characters'
+#: What the embedded backbone is.
+NETWORK = 'MobileNetV2_035'
 # Digits are drawn three times as often as letters: the commonest use.
 LABELS_OF_WRITER = np.concatenate([np.tile(np.arange(10), 3), np.arange(10, 62)])
 
@@ -30,6 +30,7 @@ class Settings:
       batch_size: Pictures of a step.
       learning_rate: The largest of the first cycle, for Adam; see `WarmRestarts`.
       label_smoothing: The share of the target spread over all characters.
+      network: One of `networks()`.
     """
 
     seed: int = 0
@@ -39,6 +40,7 @@ class Settings:
     batch_size: int = 64
     learning_rate: float = 3e-3
     label_smoothing: float = 0.0
+    network: str = NETWORK
 
     @property
     def cycle_steps(self) -> tuple[int, ...]:
@@ -85,23 +87,31 @@ class WarmRestarts(tf.keras.optimizers.schedules.LearningRateSchedule):
         return peak * tf.minimum(cosine, done / warm)
 
 
-def build_network(image_size: int | None = None) -> tf.keras.Model:
-    """Returns MobileNetV2 (Sandler et al. 2018), width 0.35, fresh weights.
+def networks() -> list[str]:
+    """Returns the names of networks whose weights serve every image size.
 
-    It maps float images [n, h, w, 3] in [-1, 1] to features [n, 1280].
+    A NASNet has other layers for other sizes.
     """
-    network = tf.keras.applications.MobileNetV2(
-        (image_size, image_size, 3),
-        alpha=WIDTH,
-        include_top=False,
-        weights=None,
-        pooling='avg',
-    )
+    return [name for name in applications.families() if not name.startswith('NASNet')]
+
+
+def build_network(name: str = NETWORK, image_size: int | None = None) -> tf.keras.Model:
+    """Returns a network by name, of fresh weights, for any image size if none is given.
+
+    It maps what `to_network` gives to features [n, d].
+    """
+    network = applications.architecture(name, (image_size, image_size))
     for layer in network.layers:
         if isinstance(layer, tf.keras.layers.BatchNormalization):
             # Keras's 0.999 would still remember the first weights at the end.
-            layer.momentum = 0.99
+            layer.momentum = min(layer.momentum, 0.99)
     return network
+
+
+def to_network(name: str, x: tf.Tensor) -> tf.Tensor:
+    """Returns what a network by name takes for images [n, h, w, 3] in [0, 1]."""
+    family = applications.families()[name]
+    return preprocessing.of_family(255 * x, family) if family else x
 
 
 def writers_examples(
@@ -164,9 +174,9 @@ class Pretraining(tf.Module):
         super().__init__()
         tf.keras.utils.set_random_seed(settings.seed)
         self.settings = settings
-        self.network = build_network(settings.image_size)
+        self.network = build_network(settings.network, settings.image_size)
         self.head = tf.keras.layers.Dense(len(strokes.CHARACTERS))
-        self.head.build((None, FEATURES))
+        self.head.build(self.network.output_shape)
         schedule = WarmRestarts(settings.learning_rate, settings.cycle_steps)
         self.optimizer = tf.keras.optimizers.Adam(schedule, epsilon=1e-5)
         self.optimizer.build(self.trained)
@@ -178,7 +188,8 @@ class Pretraining(tf.Module):
 
     def logits(self, x: tf.Tensor, training: bool) -> tf.Tensor:
         """Returns scores [n, 62] of images [n, h, w, 3] in [0, 1]."""
-        return self.head(self.network(2 * x - 1, training=training))
+        x = to_network(self.settings.network, x)
+        return self.head(self.network(x, training=training))
 
     @tf.function(reduce_retracing=True)
     def step(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -209,24 +220,26 @@ class Pretraining(tf.Module):
         return self.logits(1 - images if invert else images, training=False)
 
 
-def export(network: tf.keras.Model, path: str | pathlib.Path) -> None:
+def export(network: tf.keras.Model, name: str, path: str | pathlib.Path) -> None:
     """Writes a network as a SavedModel in TF-Hub's feature-vector form.
 
     What is loaded from it is callable: `loaded(images, training=False)` maps float
-    images [n, h, w, 3] in [0, 1], of any size from 32 up, to features [n, 1280].
+    images [n, h, w, 3] in [0, 1], of any size that the network can take, to features
+    [n, d].
     With `variables`, `trainable_variables` and `regularization_losses` it is what
     `hub.KerasLayer` takes, also with `trainable=True`.
 
     Args:
       network: As of `build_network`, for any image size.
+      name: The network's name.
       path: The folder to write, whole or not at all.
     """
-    any_size = build_network()
-    any_size.set_weights(network.get_weights())
+    any_size = build_network(name)
+    applications.copy_weights(network.weights, any_size)
 
     @tf.function
     def features(inputs, training=False):
-        return any_size(2 * inputs - 1, training=training)
+        return any_size(to_network(name, inputs), training=training)
 
     images = tf.TensorSpec((None, None, None, 3), tf.float32, name='inputs')
     serving = features.get_concrete_function(images, training=False)
