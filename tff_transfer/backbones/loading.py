@@ -53,7 +53,10 @@ def load(
         the family's own `preprocess_input` for `tf.keras.applications`, and (0, 1),
         TF-Hub's convention, for all others.
       weights: For networks by name only: `'random'`, the path of a weights file
-        without the top layers, or the folder of a SavedModel of the same network.
+        without the top layers, or the folder of a SavedModel of the same network. A
+        MobileNetV2, MobileNetV3 or EfficientNet pads images of another size than a
+        multiple of 32 otherwise than such a SavedModel made for any size does, so
+        features differ there.
       seed: The seed of random weights.
 
     Returns:

@@ -225,7 +225,9 @@ def export(network: tf.keras.Model, name: str, path: str | pathlib.Path) -> None
 
     What is loaded from it is callable: `loaded(images, training=False)` maps float
     images [n, h, w, 3] in [0, 1], of any size that the network can take, to features
-    [n, d].
+    [n, d]. Where Keras's padding hangs on the size (`imagenet_utils.correct_pad`), it
+    is that of multiples of 32, so other sizes are padded otherwise than by the network
+    that is built for them.
     With `variables`, `trainable_variables` and `regularization_losses` it is what
     `hub.KerasLayer` takes, also with `trainable=True`.
 
