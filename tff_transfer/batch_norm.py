@@ -130,7 +130,10 @@ def _momenta(
     shape = [side or 2 for side in network.input_spec.shape]
     draw = randomness.generator(0, 'batch norm probe')
     images = tf.constant(draw.random(shape), network.input_spec.dtype)
-    step = tf.function(network.inline_step, autograph=False)
+    specs = [tf.TensorSpec(w.value.shape, w.value.dtype) for w in network.weights]
+    step = tf.function(network.inline_step, autograph=False).get_concrete_function(
+        specs, tf.TensorSpec(shape, network.input_spec.dtype)
+    )
 
     def outcome(statistic):
         values = [tf.constant(weight.value) for weight in network.weights]
