@@ -1,5 +1,6 @@
 """TFF issue 910 and the policies against it, on the real backbone and handwriting."""
 
+import dataclasses
 import pathlib
 
 import pytest
@@ -35,23 +36,27 @@ def test_policies_close_the_gap_that_stock_training_leaves(tmp_path, monkeypatch
             image_size=64,
         ),
         TrainingConfig(
-            rounds=8,
+            rounds=12,
             clients_per_round=6,
-            evaluate_every=8,
-            client_learning_rate=0.01,
+            evaluate_every=12,
             server_optimizer='sgd',
             server_learning_rate=1.0,
         ),
     )
     data = load_data(config.data)
+
+    def at(rate):
+        training = dataclasses.replace(config.training, client_learning_rate=rate)
+        return dataclasses.replace(config, training=training)
+
     with runtime.use_compiled():
-        curves = batch_norm.train_stock(config, data, load_backbone(config))
-    (stock,), (by_batches,) = curves.values()
+        curves = batch_norm.train_stock(at(0.1), data, load_backbone(config))
+    ((_, stock),), ((_, by_batches),) = curves.values()
     # It has learnt, as batches tell, but is evaluated with the statistics it came with.
-    assert by_batches[1] > stock[1] + 0.3
-    for policy in ('frozen', 'aggregate', 'local'):
-        ((_, accuracy),) = batch_norm.train(config, data, policy)
-        assert accuracy > stock[1] + 0.3, policy
+    assert by_batches > stock + 0.3
+    for policy, rate in (('frozen', 0.003), ('aggregate', 0.01), ('local', 0.01)):
+        ((_, accuracy),) = batch_norm.train(at(rate), data, policy)
+        assert accuracy > stock + 0.3, policy
 
 
 def test_each_strategy_has_its_cells():
