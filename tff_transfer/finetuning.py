@@ -134,6 +134,17 @@ def traced(
     return functional.trace(backbone.network, size, training=training)
 
 
+def as_in_training(backbone: Backbone) -> Backbone:
+    """Returns a backbone whose BatchNorm uses each batch's statistics."""
+    network = traced(backbone, training=True)
+    values = [weight.value for weight in network.weights]
+    return dataclasses.replace(
+        backbone,
+        network=lambda images, training: network.inline(values, images),
+        fingerprint=f'{backbone.fingerprint} in training',
+    )
+
+
 def cut(
     backbone: Backbone,
     network: functional.FunctionalNetwork,

@@ -10,6 +10,8 @@ DATASETS = ('emnist', 'by_client', 'synthetic_writers', 'synthetic_alpha_beta')
 FINETUNE = ('head', 'top', 'all', 'head_then_all', 'bias_norm', 'adapters')
 MODELS = ('backbone', 'cnn', 'mlp')
 BATCH_NORM = ('frozen', 'local', 'aggregate', 'group_norm')
+# Those that train with the statistics of batches.
+BY_BATCHES = ('local', 'aggregate')
 HEADS = ('linear', 'cosine', 'prototype', 'ridge')
 
 
@@ -283,7 +285,7 @@ class Config:
                 f'--batch_norm={model.batch_norm} is for the layers of a backbone;'
                 ' use --model=backbone'
             )
-        if model.batch_norm in ('local', 'aggregate') and model.finetune == 'head':
+        if model.batch_norm in BY_BATCHES and model.finetune == 'head':
             raise UserError(
                 f'--batch_norm={model.batch_norm} is for layers that are trained, but'
                 ' --finetune=head trains none of the backbone; use another --finetune'

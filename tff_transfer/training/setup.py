@@ -20,7 +20,12 @@ from tff_transfer.data.augmentation import Augmentation
 from tff_transfer.data.federated import FederatedData, split_clients
 from tff_transfer.errors import UserError
 from tff_transfer.training import keras_file, optimizers
-from tff_transfer.training.config import Config, DataConfig, TrainingConfig
+from tff_transfer.training.config import (
+    BY_BATCHES,
+    Config,
+    DataConfig,
+    TrainingConfig,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +180,10 @@ def prepare(
         extracted = features.extract(backbone, data, dtype=config.model.cache_dtype)
         of_features = data.with_x(extracted)
     else:
-        of_features = features.of_sample(backbone, data, seen, config.training.seed)
+        # Random weights give features of quite another scale by batches.
+        by_batches = config.model.batch_norm in BY_BATCHES
+        sampled = finetuning.as_in_training(backbone) if by_batches else backbone
+        of_features = features.of_sample(sampled, data, seen, config.training.seed)
     standardise = features.standardisation(of_features, seen)
     if config.model.finetune != 'head':
         standardise = standardise.of_one_scale()
@@ -207,7 +215,7 @@ def _finetuned(
     seen, unseen, standardise = of_head.seen, of_head.unseen, of_head.transform
     network = finetuning.traced(backbone)
     in_training, frozen = None, None
-    if model.batch_norm in ('local', 'aggregate'):
+    if model.batch_norm in BY_BATCHES:
         in_training = finetuning.traced(backbone, training=True)
     if model.finetune == 'top':
         frozen, network, place = finetuning.cut(
