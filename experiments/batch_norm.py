@@ -43,11 +43,14 @@ def dealt_again(data: FederatedData, shards_per_client: int) -> FederatedData:
     )
 
 
-def build_keras(backbone: backbones.Backbone, classes: int) -> tf.keras.Model:
+def build_keras(
+    backbone: backbones.Backbone, weights: list[np.ndarray], classes: int
+) -> tf.keras.Model:
     """Builds a classifier as TFF's tutorials do: the network itself under a head.
 
     Args:
       backbone: A Keras network; the classifier gets a copy.
+      weights: The network's weights, which cannot be read in the graph of a model_fn.
       classes: Classes.
 
     Returns:
@@ -57,7 +60,7 @@ def build_keras(backbone: backbones.Backbone, classes: int) -> tf.keras.Model:
     images = tf.keras.Input((None, None, 1), dtype=tf.uint8)
     features = network(backbone.preprocess(images))
     logits = tf.keras.layers.Dense(classes, kernel_initializer='zeros')(features)
-    network.set_weights(backbone.network.get_weights())
+    network.set_weights(weights)
     return tf.keras.Model(images, logits)
 
 
@@ -81,14 +84,10 @@ def train_stock(
     )
     shape = [None, *data.x.shape[1:]]
     weights = backbone.network.get_weights()
-    config_of_network = backbone.network.get_config()
 
     def model_fn():
-        own = tf.keras.Model.from_config(config_of_network)
-        own.set_weights(weights)
-        copy = dataclasses.replace(backbone, network=own)
         return tff.learning.models.from_keras_model(
-            build_keras(copy, data.num_classes),
+            build_keras(backbone, weights, data.num_classes),
             loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             input_spec=collections.OrderedDict(
                 x=tf.TensorSpec(shape, tf.uint8), y=tf.TensorSpec([None], tf.int32)
@@ -101,7 +100,7 @@ def train_stock(
         sgd(training.client_learning_rate),
         sgd(training.server_learning_rate),
     )
-    evaluated = build_keras(backbone, data.num_classes)
+    evaluated = build_keras(backbone, weights, data.num_classes)
     holds = np.isin(data.client_of_row, unseen)
     x, y = data.x[holds], data.y[holds]
     order = np.random.default_rng(0).permutation(len(y))
