@@ -1,7 +1,5 @@
 """Federated averaging in which the statistics of BatchNorm are averaged too."""
 
-import collections
-
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
@@ -82,10 +80,7 @@ def _client_work(model: Model, optimizer, weights_type):
     )
     def next_fn(state, weights, client_data):
         result, metrics = tff.federated_map(client_update, (weights, client_data))
-        finalize = tff.learning.metrics.sum_then_finalize(
-            model.functional.finalize_metrics
-        )
-        measured = tff.federated_zip(collections.OrderedDict(train=finalize(metrics)))
+        measured = local_training.aggregated(model, metrics)
         return _MeasuredProcessOutput(state, result, measured)
 
     return tff.learning.templates.ClientWorkProcess(initialize, next_fn)

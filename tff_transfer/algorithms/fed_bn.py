@@ -131,13 +131,8 @@ def build(
         )
         aggregated = aggregator.next(state.aggregator, delta, weight)
         applied = finalizer.next(state.finalizer, state.weights, aggregated.result)
-        finalize = tff.learning.metrics.sum_then_finalize(
-            model.functional.finalize_metrics
-        )
         measured = collections.OrderedDict(
-            client_work=tff.federated_zip(
-                collections.OrderedDict(train=finalize(metrics))
-            ),
+            client_work=local_training.aggregated(model, metrics),
             aggregator=aggregated.measurements,
             finalizer=applied.measurements,
         )

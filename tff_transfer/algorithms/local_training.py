@@ -26,6 +26,12 @@ def data_type(model: Model) -> tff.SequenceType:
     return tff.SequenceType(batch)
 
 
+def aggregated(model: Model, metrics):
+    """Returns clients' unfinalized metrics as TFF reports those of training."""
+    finalize = tff.learning.metrics.sum_then_finalize(model.functional.finalize_metrics)
+    return tff.federated_zip(collections.OrderedDict(train=finalize(metrics)))
+
+
 def build(model: Model, optimizer: tff.learning.optimizers.Optimizer) -> Callable:
     """Builds one pass of training over a client's batches.
 
