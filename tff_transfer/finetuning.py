@@ -134,9 +134,10 @@ def traced(
     return functional.trace(backbone.network, size, training=training)
 
 
-def as_in_training(backbone: Backbone) -> Backbone:
-    """Returns a backbone whose BatchNorm uses each batch's statistics."""
-    network = traced(backbone, training=True)
+def as_in_training(
+    backbone: Backbone, network: functional.FunctionalNetwork
+) -> Backbone:
+    """Returns a backbone that does what its network, traced in training, does."""
     values = [weight.value for weight in network.weights]
     return dataclasses.replace(
         backbone,

@@ -7,7 +7,14 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import backbones, batch_norm, features, finetuning, models
+from tff_transfer import (
+    backbones,
+    batch_norm,
+    features,
+    finetuning,
+    functional,
+    models,
+)
 from tff_transfer.algorithms import aggregated_batch_norm, fed_bn
 from tff_transfer.backbones import group_norm
 from tff_transfer.data import (
@@ -176,13 +183,17 @@ def prepare(
         )
     if config.training.export_keras:
         keras_file.check(backbone, model.network, spec)
+    in_training = None
+    if config.model.batch_norm in BY_BATCHES:
+        in_training = finetuning.traced(backbone, training=True)
     if config.model.finetune in ('head', 'head_then_all'):
         extracted = features.extract(backbone, data, dtype=config.model.cache_dtype)
         of_features = data.with_x(extracted)
     else:
-        # Random weights give features of quite another scale by batches.
-        by_batches = config.model.batch_norm in BY_BATCHES
-        sampled = finetuning.as_in_training(backbone) if by_batches else backbone
+        sampled = backbone
+        if in_training is not None:
+            # Random weights give features of quite another scale by batches.
+            sampled = finetuning.as_in_training(backbone, in_training)
         of_features = features.of_sample(sampled, data, seen, config.training.seed)
     standardise = features.standardisation(of_features, seen)
     if config.model.finetune != 'head':
@@ -204,19 +215,25 @@ def prepare(
     )
     if config.model.finetune == 'head':
         return of_head
-    return _finetuned(config, data, backbone, of_head)
+    return _finetuned(config, data, backbone, of_head, in_training)
 
 
 def _finetuned(
-    config: Config, data: FederatedData, backbone: backbones.Backbone, of_head: Setup
+    config: Config,
+    data: FederatedData,
+    backbone: backbones.Backbone,
+    of_head: Setup,
+    in_training: functional.FunctionalNetwork | None,
 ) -> Setup:
-    """Returns the setup of a head with some of its backbone trained too."""
+    """Returns the setup of a head with some of its backbone trained too.
+
+    `in_training` is the backbone's network with the statistics of batches, where these
+    are trained.
+    """
     model, head, spec = config.model, of_head.model, of_head.input_spec
     seen, unseen, standardise = of_head.seen, of_head.unseen, of_head.transform
     network = finetuning.traced(backbone)
-    in_training, frozen = None, None
-    if model.batch_norm in BY_BATCHES:
-        in_training = finetuning.traced(backbone, training=True)
+    frozen = None
     if model.finetune == 'top':
         frozen, network, place = finetuning.cut(
             backbone, network, layer=model.cut_layer, top_layers=model.top_layers
