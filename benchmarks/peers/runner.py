@@ -12,7 +12,6 @@ import importlib.metadata
 import json
 import os
 import pathlib
-import resource
 import time
 from collections.abc import Callable
 
@@ -152,13 +151,19 @@ def main(
     if not is_main():
         return
     np.savez(options.result + '.npz', *result.weights)
-    usage = resource.getrusage(resource.RUSAGE_SELF)
     record = {
         'seconds': result.seconds,
         'settings': result.settings,
         'versions': {p: importlib.metadata.version(p) for p in packages},
         'load_before': load_before,
-        'peak_resident_bytes': usage.ru_maxrss * 1024,
+        'peak_resident_bytes': _peak_resident_bytes(),
     }
     with open(options.result + '.json', 'w', encoding='utf-8') as file:
         json.dump(record, file, indent=1)
+
+
+def _peak_resident_bytes() -> int:
+    # Not getrusage's, which is the starting process's where that held more.
+    with open('/proc/self/status', encoding='ascii') as file:
+        peak = next(line for line in file if line.startswith('VmHWM:'))
+    return int(peak.split()[1]) * 1024
