@@ -26,7 +26,7 @@ from tff_transfer.data.cohorts import choose_clients, training_cohort
 from tff_transfer.data.federated import FederatedData, split_clients
 from tff_transfer.training import loop, options, plots, report
 from tff_transfer.training.config import BATCH_NORM, Config
-from tff_transfer.training.setup import load_backbone, load_data
+from tff_transfer.training.sources import load_backbone, load_data
 
 STOCK, STOCK_BATCHES = 'stock', 'stock, by batches'
 

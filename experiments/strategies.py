@@ -19,7 +19,7 @@ from experiments import command_line
 from tff_transfer import files
 from tff_transfer.training import loop, options, records, report
 from tff_transfer.training.config import FINETUNE, Config
-from tff_transfer.training.setup import load_data
+from tff_transfer.training.sources import load_data
 
 # Client learning rates where the backbone is trained: the server then takes the mean
 # of the clients' weights. A head alone is trained as by default, with FedAdam.

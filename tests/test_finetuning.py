@@ -9,8 +9,8 @@ from tff_transfer import backbones, finetuning, functional, models, runtime
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.errors import UserError
 from tff_transfer.features import Standardisation
+from tff_transfer.training import process as processes
 from tff_transfer.training.config import TrainingConfig
-from tff_transfer.training.setup import build_process
 
 CLASSES, RATE = 3, 0.05
 DRAW = np.random.default_rng(0)
@@ -46,7 +46,7 @@ def head():
 def finetuned(keras, choose, head=head):
     spec = tf.TensorSpec([None, 6, 6, 3], tf.uint8)
     backbone = backbones.load(keras)
-    traced = finetuning.traced(backbone)
+    traced = backbone.functional
     return finetuning.finetuned(
         traced, choose(traced), head(), STANDARDISE, spec, backbone.preprocess
     )
@@ -57,7 +57,7 @@ def federated_step(model):
     config = TrainingConfig(
         client_learning_rate=RATE, server_optimizer='sgd', server_learning_rate=1.0
     )
-    process = build_process(config, model)
+    process = processes.build(config, model)
     cohort = Cohort({'x': X, 'y': Y}, np.array([0, len(X)]), len(X))
     with runtime.use_compiled():
         state = process.next(process.initialize(), cohort).state
@@ -165,7 +165,7 @@ def test_small_layers_have_no_adapters():
 
 def test_only_what_is_trained_travels():
     model = finetuned(network(), finetuning.bias_norm)
-    process = build_process(TrainingConfig(), model)
+    process = processes.build(TrainingConfig(), model)
     weights = process.get_model_weights.type_signature.result
     shapes = [tuple(t.shape) for t in tff.structure.flatten(weights.trainable)]
     # Convolution's bias, gamma, beta; bias; bias; then the head's kernels and biases.
@@ -198,28 +198,26 @@ def test_statistics_are_never_trained():
 
 def test_a_cut_is_named_or_counted():
     backbone = backbones.load(network())
-    traced = finetuning.traced(backbone)
     first, conv, dense = (backbone.network.layers[i].name for i in (1, 4, 6))
-    frozen, top, _ = finetuning.cut(backbone, traced, layer=first)
+    frozen, top, _ = finetuning.cut(backbone, layer=first)
     assert frozen.feature_shape == (6, 6, 4)
     assert len(top.weights) == 4 + 2 + 2  # BatchNorm, convolution, dense
     names = [w.name for w in top.weights if w.value.ndim > 1]
     assert names == [f'{conv}/kernel:0', f'{dense}/kernel:0']
     for count, shape in ((1, (6,)), (2, (6, 6, 4))):
-        frozen, top, _ = finetuning.cut(backbone, traced, top_layers=count)
+        frozen, top, _ = finetuning.cut(backbone, top_layers=count)
         assert frozen.feature_shape == shape
         assert sum(w.value.ndim > 1 for w in top.weights) == count
     assert frozen.fingerprint != backbone.fingerprint
     with pytest.raises(UserError, match=f'it can after .*{conv}'):
-        finetuning.cut(backbone, traced, layer='nowhere')
+        finetuning.cut(backbone, layer='nowhere')
     with pytest.raises(UserError, match='fewer than 9 layers'):
-        finetuning.cut(backbone, traced, top_layers=9)
+        finetuning.cut(backbone, top_layers=9)
 
 
 def test_the_top_trains_on_activations_as_on_images():
     backbone = backbones.load(network())
-    traced = finetuning.traced(backbone)
-    frozen, top, _ = finetuning.cut(backbone, traced, top_layers=2)
+    frozen, top, _ = finetuning.cut(backbone, top_layers=2)
     activations = frozen(X).numpy()
     on_activations = finetuning.finetuned(
         top, finetuning.whole(top), head(), STANDARDISE, top.input_spec
@@ -231,7 +229,7 @@ def test_the_top_trains_on_activations_as_on_images():
     )
     weights = []
     for model, x in ((on_activations, activations), (on_images, X)):
-        process = build_process(TrainingConfig(client_learning_rate=RATE), model)
+        process = processes.build(TrainingConfig(client_learning_rate=RATE), model)
         clients = Cohort({'x': x, 'y': Y}, np.array([0, 3, len(X)]), 2)
         with runtime.use_compiled():
             state = process.initialize()

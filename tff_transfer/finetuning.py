@@ -113,42 +113,23 @@ def _is_adapted(weight: functional.Weight, rank: int) -> bool:
     )
 
 
-def traced(
-    backbone: Backbone, *, training: bool = False
-) -> functional.FunctionalNetwork:
-    """Returns a backbone's network, to choose from what is trained of it.
+def in_training(backbone: Backbone) -> functional.FunctionalNetwork:
+    """Returns a backbone's network with the statistics of batches in BatchNorm.
 
-    As in evaluation BatchNorm uses the moving statistics that the backbone comes
-    with, and they stay as they are: clients see few examples of few classes, whose
-    own statistics would be another network's (TFF's issue 910).
-
-    Args:
-      backbone: The backbone; what it holds is where training starts.
-      training: Whether BatchNorm uses each batch's statistics instead, for
-        `batch_norm.find`.
+    As in evaluation (`Backbone.functional`) BatchNorm uses the moving statistics that
+    the backbone comes with, and they stay as they are: clients see few examples of few
+    classes, whose own statistics would be another network's (TFF's issue 910).
 
     Raises:
-      UserError: It is no network whose weights can be trained.
+      UserError: It is no network whose statistics can be trained.
     """
-    size = tf.TensorSpec([None, *backbone.image_size, backbone.preprocess.channels])
-    return functional.trace(backbone.network, size, training=training)
-
-
-def as_in_training(
-    backbone: Backbone, network: functional.FunctionalNetwork
-) -> Backbone:
-    """Returns a backbone that does what its network, traced in training, does."""
-    values = [weight.value for weight in network.weights]
-    return dataclasses.replace(
-        backbone,
-        network=lambda images, training: network.inline(values, images),
-        fingerprint=f'{backbone.fingerprint} in training',
+    return functional.trace(
+        backbone.network, backbone.functional.input_spec, training=True
     )
 
 
 def cut(
     backbone: Backbone,
-    network: functional.FunctionalNetwork,
     *,
     layer: str | None = None,
     top_layers: int | None = None,
@@ -157,7 +138,6 @@ def cut(
 
     Args:
       backbone: The backbone.
-      network: Its network.
       layer: The last layer below the cut, by its name.
       top_layers: Instead: how many convolution and dense layers stand above the cut,
         at least: a residual block is not cut.
@@ -170,6 +150,7 @@ def cut(
       UserError: The network cannot be cut there; the message has the names of layers
         where it can.
     """
+    network = backbone.functional
     cuts = network.cuts()
     if layer is not None:
         found = [name for name in cuts if layer in name.split('/')]
@@ -191,14 +172,7 @@ def cut(
                 ' any place where it can be cut; ask for fewer'
             )
     below, top = network.split(place)
-    values = [w.value for w in below.weights]
-    frozen = dataclasses.replace(
-        backbone,
-        network=lambda images, training: below.inline(values, images),
-        feature_shape=tuple(below.output_spec.shape[1:]),
-        fingerprint=f'{backbone.fingerprint} up to {place}',
-    )
-    return frozen, top, place
+    return dataclasses.replace(backbone, functional=below), top, place
 
 
 def _kernels(network: functional.FunctionalNetwork, place: str) -> int:

@@ -6,6 +6,7 @@ constants or composed of others, and no process needs to know what it was made o
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -71,6 +72,19 @@ class FunctionalNetwork:
         """The nodes that draw random numbers from a hidden generator."""
         return graph_defs.stateful_nodes(self._graph)
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, of the operations and the weights' values.
+
+        Names are left out, since Keras counts its layers up within a process.
+        """
+        digest = hashlib.sha256()
+        network_graphs.digest(digest, self._graph)
+        for weight in self.weights:
+            digest.update(f'{weight.value.dtype.str} {weight.value.shape}'.encode())
+            digest.update(np.ascontiguousarray(weight.value).data)
+        return digest.hexdigest()
+
     def __call__(self, values: Sequence[tf.Tensor], inputs) -> tf.Tensor:
         """Calls the network with weights, as a function of its own.
 
@@ -91,6 +105,13 @@ class FunctionalNetwork:
         that are imported.
         """
         return self._imported(values, inputs, [])[0]
+
+    def inline_frozen(self, inputs) -> tf.Tensor:
+        """Does the same with its own weights, which are constants there.
+
+        So TensorFlow computes beforehand what depends on weights alone.
+        """
+        return self.inline([tf.constant(w.value) for w in self.weights], inputs)
 
     def inline_step(
         self, values: Sequence[tf.Tensor], inputs
@@ -223,6 +244,19 @@ def trace(
     traced = tf.function(
         lambda x: network(x, training=training), autograph=False
     ).get_concrete_function(inputs)
+    return of_traced(traced, network, inputs)
+
+
+def of_traced(
+    traced: tf.types.experimental.ConcreteFunction, network, inputs
+) -> FunctionalNetwork:
+    """Does the rest of `trace`, of which it has the arguments.
+
+    Args:
+      traced: A function of the inputs alone that calls the network.
+      network: As there.
+      inputs: As there.
+    """
     output = traced.outputs[0]
     end = output.op.name
     own = traced.inputs[: len(traced.inputs) - len(traced.captured_inputs)]

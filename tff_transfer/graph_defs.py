@@ -183,16 +183,13 @@ def inline_calls(graph: GraphDef, wanted: Callable[[object], bool]) -> None:
       wanted: Whether a function's body is to stand in the graph, by its FunctionDef.
     """
     library = {f.signature.name: f for f in graph.library.function}
-    while True:
-        calls = [
-            node
-            for node in graph.node
-            if node.op in _CALLS and wanted(library[node.attr['f'].func.name])
-        ]
-        if not calls:
-            return
-        for call in calls:
-            _inline(graph, call, library[call.attr['f'].func.name])
+
+    def is_wanted(node) -> bool:
+        return node.op in _CALLS and wanted(library[node.attr['f'].func.name])
+
+    # One at a time: what a call takes changes when another one is replaced.
+    while (call := next(filter(is_wanted, graph.node), None)) is not None:
+        _inline(graph, call, library[call.attr['f'].func.name])
 
 
 def _inline(graph: GraphDef, call, function) -> None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import functional, heads, randomness
+from tff_transfer import functional, heads, metrics, randomness
 from tff_transfer.errors import UserError
 
 
@@ -279,31 +279,6 @@ def from_keras(network: tf.keras.Model) -> Model:
     return Model(functional_model(initial, predict, x), network, takes_keys)
 
 
-class _MeanLoss(tf.keras.metrics.Mean):
-    """Keras's `SparseCategoricalCrossentropy` from logits, for integer labels.
-
-    Keras makes labels floating-point numbers first. So the loss that is trained was
-    computed a second time for the metric, a tenth of a small step's time; TensorFlow
-    sees that these two are the same.
-    """
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        """Takes in labels [batch] and logits [batch, classes]."""
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-            tf.cast(y_true, tf.int64), y_pred
-        )
-        return super().update_state(losses, sample_weight)
-
-
-class _Accuracy(tf.keras.metrics.Mean):
-    """Keras's `SparseCategoricalAccuracy`, for integer labels."""
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        """Takes in labels [batch] and logits [batch, classes]."""
-        right = tf.equal(tf.cast(y_true, tf.int64), tf.argmax(y_pred, -1))
-        return super().update_state(right, sample_weight)
-
-
 def functional_model(
     initial: Sequence[np.ndarray],
     predict: Callable,
@@ -323,18 +298,10 @@ def functional_model(
       The model, with sparse categorical cross-entropy as its loss, the metrics `loss`
       and `accuracy`, and labels int32 [batch].
     """
-    cross_entropy = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    metrics = tff.learning.metrics.create_functional_metric_fns(
-        lambda: collections.OrderedDict(
-            loss=_MeanLoss('loss'), accuracy=_Accuracy('accuracy')
-        )
-    )
     return tff.learning.models.FunctionalModel(
         initial_weights=(tuple(initial), tuple(statistics)),
         predict_on_batch_fn=predict,
-        loss_fn=lambda output, label, sample_weight=None: cross_entropy(
-            label, output, sample_weight
-        ),
-        metrics_fns=metrics,
+        loss_fn=metrics.cross_entropy,
+        metrics_fns=(metrics.initialize, metrics.update, metrics.finalize),
         input_spec=collections.OrderedDict(x=x, y=tf.TensorSpec([None], tf.int32)),
     )

@@ -8,6 +8,11 @@ import tensorflow as tf
 from tff_transfer import graph_defs
 from tff_transfer.errors import UserError
 
+# What differs between two loadings of one network, or between two machines.
+_INCIDENTAL_ATTRIBUTES = frozenset(
+    ['shared_name', 'container', 'config', 'config_proto', 'executor_type']
+)
+
 
 def placeholder(number: int) -> str:
     """Returns the name of the node that stands for a network's weight."""
@@ -167,3 +172,45 @@ def replace_reads(graph, variables: dict, order: Sequence[int]) -> list[tf.Varia
         node.attr['dtype'].type = found.dtype.as_datatype_enum
         node.attr['shape'].shape.CopyFrom(found.shape.as_proto())
     return read
+
+
+def digest(hashed, graph) -> None:
+    """Adds a graph's operations, their wiring and their constants, without names.
+
+    Args:
+      hashed: Takes the bytes, as `hashlib.sha256()` does.
+      graph: The graph.
+    """
+    functions = {f.signature.name: f for f in graph.library.function}
+    _digest_nodes(hashed, graph.node, [], functions)
+
+
+def _digest_nodes(hashed, nodes, arguments, functions) -> None:
+    names = [*arguments, *(node.name for node in nodes)]
+    place = {name: str(number) for number, name in enumerate(names)}
+
+    def wire(source: str) -> bytes:
+        name, *output = source.lstrip('^').split(':')
+        return ':'.join([place[name], *output]).encode()
+
+    def call(name: str) -> None:
+        function = functions[name]
+        inside = [argument.name for argument in function.signature.input_arg]
+        _digest_nodes(hashed, function.node_def, inside, functions)
+
+    for node in nodes:
+        hashed.update(b'call' if node.op in functions else node.op.encode())
+        for source in node.input:
+            hashed.update(wire(source))
+        for key in sorted(node.attr):
+            if key.startswith('_') or key in _INCIDENTAL_ATTRIBUTES:
+                continue
+            value = node.attr[key]
+            called = [value.func] if value.HasField('func') else value.list.func
+            for function in called:
+                call(function.name)
+            if not called:
+                hashed.update(key.encode())
+                hashed.update(value.SerializeToString(deterministic=True))
+        if node.op in functions:
+            call(node.op)

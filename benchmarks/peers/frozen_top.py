@@ -26,8 +26,8 @@ def train(work: runner.Work, options) -> runner.Result:
     """Trains; activations are extracted before, and how long it took is recorded."""
     data = tff_models.population(work, CLASSES)
     backbone = tff_models.backbone(options.backbone)
-    network = finetuning.traced(backbone)
-    frozen, top, _ = finetuning.cut(backbone, network, top_layers=options.top_layers)
+    network = backbone.functional
+    frozen, top, _ = finetuning.cut(backbone, top_layers=options.top_layers)
     size = backbone.feature_size
     unchanged = features.Standardisation(
         np.zeros(size, np.float32), np.ones(size, np.float32)
@@ -88,13 +88,12 @@ def forward_operations(
     Returns:
       Those below the cut, and those above it with the linear head.
     """
-    network = finetuning.traced(backbone)
-    frozen, top, _ = finetuning.cut(backbone, network, top_layers=top_layers)
+    frozen, top, _ = finetuning.cut(backbone, top_layers=top_layers)
     head = make_head(backbone).network
     values = [weight.value for weight in top.weights]
     return (
         _operations(
-            lambda x: frozen.network(frozen.preprocess(x), training=False),
+            lambda x: frozen.functional.inline_frozen(frozen.preprocess(x)),
             tf.TensorSpec([1, *shape], tf.uint8),
         ),
         _operations(

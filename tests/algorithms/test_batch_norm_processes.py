@@ -32,12 +32,12 @@ def network():
 def model(keras, **statistics):
     backbone = backbones.load(keras)
     return finetuning.finetuned(
-        (traced := finetuning.traced(backbone)),
+        (traced := backbone.functional),
         finetuning.whole(traced),
         models.mlp((5,), CLASSES),
         ALIKE,
         tf.TensorSpec([None, 4, 4, 3]),
-        statistics=batch_norm.find(finetuning.traced(backbone, training=True)),
+        statistics=batch_norm.find(finetuning.in_training(backbone)),
         **statistics,
     )
 

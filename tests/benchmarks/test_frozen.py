@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from benchmarks import frozen, speed, workloads
 from benchmarks.peers import frozen_head, frozen_top, tff_models
-from tff_transfer import finetuning
 
 SIZE, FEATURES = 12, 5
 
@@ -79,7 +78,7 @@ def test_top_is_the_same_on_activations(handle):
         for inputs in ('activations', 'images')
     )
     assert [w.shape for w in whole.weights] == [(1, 1, 4, 5), (5, 10), (10,)]
-    network = finetuning.traced(tff_models.backbone(handle))
+    network = tff_models.backbone(handle).functional
     (start,) = (w.value for w in network.weights if w.value.shape == (1, 1, 4, 5))
     assert np.abs(whole.weights[0] - start).max() > 1e-2
     assert speed.difference(cached.weights, whole.weights) < 1e-5

@@ -14,7 +14,7 @@ from tff_transfer.training.config import (
     ModelConfig,
     TrainingConfig,
 )
-from tff_transfer.training.setup import load_backbone, load_data
+from tff_transfer.training.sources import load_backbone, load_data
 
 SHARED = pathlib.Path(__file__).parents[3] / 'shared/data'
 

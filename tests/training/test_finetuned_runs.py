@@ -13,8 +13,8 @@ from tff_transfer.data.cohorts import training_cohort
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.training import checkpoints, evaluation, loop, stages
+from tff_transfer.training import process as processes
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
-from tff_transfer.training.setup import build_process
 
 
 @pytest.fixture
@@ -91,6 +91,7 @@ def test_a_run_leaves_its_trained_weights(model, data, tmp_path):
         ({'finetune': 'all', 'top_layers': 2}, 'are for --finetune=top'),
         ({'finetune': 'head_then_all'}, 'need each other'),
         ({'finetune': 'head_then_all', 'head_rounds': 150}, 'leaves none'),
+        ({'head_learning_rate': 0.1}, 'is for --finetune=head_then_all'),
         ({'finetune': 'adapters', 'adapter_rank': 0}, '--adapter_rank'),
         ({'finetune': 'top', 'top_layers': 1, 'head': 'ridge'}, '--head=ridge'),
         ({'finetune': 'all', 'head': 'prototype'}, '--head=prototype is computed'),
@@ -115,7 +116,7 @@ def test_with_fed_bn_a_client_is_evaluated_with_its_own_layers(unseen, tmp_path)
         finetune='top', top_layers=2, batch_norm='local', unseen_statistics=unseen
     )
     whole = loop.train(chosen, tmp_path / 'run', data=data)
-    (stage,) = stages.stages(chosen.training, whole.setup, None)
+    (stage,) = stages.stages(chosen, whole.setup)
     folder = tmp_path / 'run' / 'checkpoints'
     _, state = checkpoints.load_newest(folder, stage.initialize())
     shared = state['server'].weights.trainable
@@ -169,7 +170,7 @@ def test_the_head_first_and_all_then(data, tmp_path):
     assert together == 2 * 4 * sum(w.size for w in whole.weights) > 10 * head
     # The third round starts from the second's head, of the same accuracy.
     rows = loop.evaluated_rows(whole.setup)['unseen']
-    run = stages.stages(chosen.training, whole.setup, 2)
+    run = stages.stages(chosen, whole.setup)
     done, state = checkpoints.load_newest(
         tmp_path / 'run' / 'checkpoints', run[0].initialize(), range(1, 3)
     )
@@ -227,6 +228,7 @@ def test_one_client_trains_as_keras_does(finetune, monkeypatch):
                 finetune=finetune,
                 hidden_units=(4,),
                 head_rounds=1 if both else None,
+                head_learning_rate=0.3 if both else None,
                 cut_layer='first' if finetune == 'top' else None,
             ),
             TrainingConfig(
@@ -257,8 +259,8 @@ def test_one_client_trains_as_keras_does(finetune, monkeypatch):
         return head((keras(images, training=False) - mean) / deviation)
 
     for step in (1, 2):
-        below = [] if both and step == 1 else trained
-        sgd(forward, images, y, [*below, *head.trainable_variables], 0.1)
+        below, rate = ([], 0.3) if both and step == 1 else (trained, 0.1)
+        sgd(forward, images, y, [*below, *head.trainable_variables], rate)
     expected = [v.numpy() for v in [*trained, *head.trainable_variables]]
     assert len(expected) == len(result.weights)
     for ours, theirs in zip(result.weights, expected, strict=True):
@@ -276,7 +278,7 @@ def test_both_runtimes_train_a_backbone_alike(data):
     with runtime.use_compiled():
         setup = loop.prepare(chosen, data, backbone)
     training = dataclasses.replace(chosen.training, server_learning_rate=1.0)
-    process = build_process(training, setup.model)
+    process = processes.build(training, setup.model)
     found = {}
     for name in ('compiled', 'stock'):
         with getattr(runtime, f'use_{name}')():

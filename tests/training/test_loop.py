@@ -154,7 +154,7 @@ def test_rows_hold_what_was_measured():
 
 def test_unseen_clients_never_train():
     result = loop.train(make_config(), data=make_data())
-    (stage,) = stages.stages(make_config().training, result.setup, None)
+    (stage,) = stages.stages(make_config(), result.setup)
     for round_number in range(1, 30):
         cohort = stage.cohort(round_number)
         unseen = np.isin(result.setup.data.client_of_row, result.setup.unseen)

@@ -4,7 +4,8 @@ import dataclasses
 
 import tensorflow as tf
 
-from tff_transfer.backbones.backbone import Backbone, fingerprint
+from tff_transfer import functional
+from tff_transfer.backbones.backbone import Backbone
 from tff_transfer.errors import UserError
 
 # As Wu & He 2018, "Group normalization", and Hsieh et al. 2020, "The non-IID data
@@ -66,15 +67,12 @@ def replaced(backbone: Backbone) -> Backbone:
     for old, new in pairs:
         kept = len(new.weights)  # BatchNorm's statistics come last.
         new.set_weights(old.get_weights()[:kept])
-    traced = tf.function(
-        lambda images: made(images, training=False), autograph=False
-    ).get_concrete_function(
-        tf.TensorSpec([None, *backbone.image_size, backbone.preprocess.channels])
-    )
     return dataclasses.replace(
         backbone,
         network=made,
-        fingerprint=fingerprint(traced, backbone.preprocess),
+        functional=functional.trace(
+            made, backbone.functional.input_spec, training=False
+        ),
     )
 
 

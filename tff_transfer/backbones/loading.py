@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from tff_transfer import functional
 from tff_transfer.backbones import applications, download, saved_models
-from tff_transfer.backbones.backbone import Backbone, fingerprint
+from tff_transfer.backbones.backbone import Backbone
 from tff_transfer.backbones.preprocessing import Preprocessing
 from tff_transfer.errors import UserError, one_line
 
@@ -222,23 +223,25 @@ def _backbone(
         name=name,
         handle=handle,
         network=network,
+        functional=functional.of_traced(traced, network, _taken(preprocess)),
         preprocess=preprocess,
-        feature_shape=(int(features.shape[1]),),
-        fingerprint=fingerprint(traced, preprocess),
     )
 
 
 def _trace(name: str, network, preprocess: Preprocessing):
-    images = tf.TensorSpec([None, *preprocess.image_size, preprocess.channels])
     function = tf.function(lambda x: network(x, training=False), autograph=False)
     try:
-        return function.get_concrete_function(images)
+        return function.get_concrete_function(_taken(preprocess))
     except Exception as error:  # A foreign network may raise anything.
         raise UserError(
             f'backbone {name} cannot be called with images of'
             f' {preprocess.image_size[0]} x {preprocess.image_size[1]} pixels'
             f' ({one_line(error)}); give another image size or another backbone'
         ) from error
+
+
+def _taken(preprocess: Preprocessing) -> tf.TensorSpec:
+    return tf.TensorSpec([None, *preprocess.image_size, preprocess.channels])
 
 
 def _is_vector(output) -> bool:

@@ -1,12 +1,17 @@
 """Networks from SavedModels: folders, archives, TF-Hub's modules of both formats."""
 
+import contextlib
 import os
 import pathlib
 import tarfile
+import tempfile
+from collections.abc import Iterator
 
 import tensorflow as tf
 import tensorflow_hub as hub
+from tensorflow.core.protobuf import saved_model_pb2
 
+from tff_transfer import graph_defs
 from tff_transfer.errors import UserError, one_line
 
 
@@ -81,7 +86,8 @@ def read(handle: str, path: str | os.PathLike[str]):
             f'backbone {handle} is no SavedModel: {path} has no saved_model.pb; {mend}'
         )
     try:
-        module = hub.load(os.fspath(path))
+        with _of_what_is_called(pathlib.Path(path)) as thin:
+            module = hub.load(str(thin))
     except Exception as error:  # What TensorFlow raises depends on what is broken.
         raise UserError(
             f'backbone {handle} is broken ({one_line(error)}); {mend}'
@@ -113,6 +119,39 @@ def read(handle: str, path: str | os.PathLike[str]):
         f'backbone {handle} takes {described(taken)}, not float32 images'
         ' [batch, height, width, channels]; give a feature extractor for images'
     )
+
+
+@contextlib.contextmanager
+def _of_what_is_called(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives a folder of the same SavedModel without functions that nobody calls.
+
+    TensorFlow's loader makes a graph of each, which takes most of its time; those that
+    save and restore variables are more than half of a network's nodes.
+    """
+    file = path / 'saved_model.pb'
+    model = saved_model_pb2.SavedModel()
+    if file.is_file():
+        model.ParseFromString(file.read_bytes())
+    if not model.meta_graphs or not model.meta_graphs[0].HasField('object_graph_def'):
+        yield path  # TF-Hub's older format, or text.
+        return
+    graph = model.meta_graphs[0].graph_def
+    called = {
+        *model.meta_graphs[0].object_graph_def.concrete_functions,
+        *(each.gradient_func for each in graph.library.registered_gradients),
+    }
+    library = graph.library.function
+    nodes = [n for f in library if f.signature.name in called for n in f.node_def]
+    called |= set(graph_defs.reachable_functions(graph, nodes))
+    for function in [f for f in library if f.signature.name not in called]:
+        library.remove(function)
+    with tempfile.TemporaryDirectory() as folder:
+        thin = pathlib.Path(folder)
+        for part in path.iterdir():
+            if part.name != file.name:
+                (thin / part.name).symlink_to(part.resolve())
+        (thin / file.name).write_bytes(model.SerializeToString())
+        yield thin
 
 
 def described(specs) -> str:

@@ -1,7 +1,13 @@
 """How a TFF computation runs: compiled in this process, or by TFF's own worker."""
 
+import gc
+
 from tff_transfer.runtime import deep_protos  # noqa: F401
 from tff_transfer.runtime.compiled import use_compiled
 from tff_transfer.runtime.stock import use_stock
+
+# What TensorFlow and TFF hold once they are imported stays. Looking for garbage among
+# that takes a third of the time that building a process does.
+gc.freeze()
 
 __all__ = ['use_compiled', 'use_stock']

@@ -23,7 +23,6 @@ class Classifier(tf.Module):
 
     def __init__(self, setup: Setup, weights: Sequence[np.ndarray]):
         super().__init__()
-        self.tracked = setup.tracked
         self.weights = [tf.Variable(weight) for weight in weights]
         self._setup = setup
         self.__call__ = tf.function(self._classify, input_signature=[setup.input_spec])

@@ -23,12 +23,8 @@ from tff_transfer.training.evaluation import (
     trained_network,
 )
 from tff_transfer.training.records import Records
-from tff_transfer.training.setup import (
-    Setup,
-    load_backbone,
-    load_data,
-    prepare,
-)
+from tff_transfer.training.setup import Setup, prepare
+from tff_transfer.training.sources import load_backbone, load_data
 from tff_transfer.training.stages import Stage, stages
 
 PARTS = ('seen', 'unseen')
@@ -140,7 +136,7 @@ def _resumed(run: Sequence[Stage], run_dir: pathlib.Path | None):
 
 
 def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result:
-    run = stages(config.training, setup, config.model.head_rounds)
+    run = stages(config, setup)
     config = config.training
     stage, done, state = _resumed(run, run_dir)
     records = Records(run_dir, COLUMNS, up_to_round=done if done else -1)

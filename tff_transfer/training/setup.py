@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_federated as tff
 
 from tff_transfer import (
     backbones,
@@ -15,24 +14,12 @@ from tff_transfer import (
     functional,
     models,
 )
-from tff_transfer.algorithms import aggregated_batch_norm, fed_bn
-from tff_transfer.backbones import group_norm
-from tff_transfer.data import (
-    by_client,
-    emnist,
-    synthetic_alpha_beta,
-    synthetic_writers,
-)
 from tff_transfer.data.augmentation import Augmentation
 from tff_transfer.data.federated import FederatedData, split_clients
 from tff_transfer.errors import UserError
-from tff_transfer.training import keras_file, optimizers
-from tff_transfer.training.config import (
-    BY_BATCHES,
-    Config,
-    DataConfig,
-    TrainingConfig,
-)
+from tff_transfer.training import keras_file
+from tff_transfer.training.combinations import BY_BATCHES
+from tff_transfer.training.config import Config, TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +34,6 @@ class Setup:
       model: The model that is trained.
       from_images: Makes the model's inputs, float32 [batch, ...], of raw inputs as
         the data's source has them, in TensorFlow: what `model/` is exported with.
-      tracked: TensorFlow objects that `from_images` uses.
       input_spec: One batch of raw inputs.
       first: What is trained in the first rounds instead, if anything: the head, whose
         weights this one then starts from.
@@ -62,62 +48,10 @@ class Setup:
     transform: Callable[[np.ndarray], np.ndarray]
     model: models.Model
     from_images: Callable[[tf.Tensor], tf.Tensor]
-    tracked: object
     input_spec: tf.TensorSpec
     first: 'Setup | None' = None
     below: keras_file.Below | None = None
     augment: Augmentation | None = None
-
-
-def load_data(config: DataConfig) -> FederatedData:
-    """Loads the clients that a configuration names.
-
-    Raises:
-      UserError: If the source cannot be reached or read.
-    """
-    splits = {'test_fraction': config.test_fraction, 'split_seed': config.split_seed}
-    if config.dataset == 'emnist':
-        data = emnist.load(only_digits=config.only_digits, path=config.data_path)
-    elif config.dataset == 'by_client':
-        data = by_client.load(config.data_path, **splits)
-    elif config.dataset == 'synthetic_writers':
-        data = synthetic_writers.generate(
-            config.num_writers,
-            config.examples_per_writer,
-            seed=config.data_seed,
-            classes=10 if config.only_digits else 62,
-            test_fraction=config.test_fraction,
-        )
-    else:
-        data = synthetic_alpha_beta.generate(
-            config.alpha,
-            config.beta,
-            num_clients=config.num_writers,
-            seed=config.data_seed,
-            **splits,
-        )
-    if config.max_clients is not None:
-        data = data.select(range(min(config.max_clients, len(data))))
-    return data
-
-
-def load_backbone(config: Config) -> backbones.Backbone | None:
-    """Loads the backbone that a configuration names, if it names one.
-
-    Raises:
-      UserError: If it cannot be had.
-    """
-    if config.model.model != 'backbone':
-        return None
-    backbone = backbones.load(
-        config.model.backbone,
-        image_size=config.model.image_size,
-        weights=config.model.backbone_weights,
-        seed=config.training.seed,
-    )
-    if config.model.batch_norm == 'group_norm':
-        return group_norm.replaced(backbone)
-    return backbone
 
 
 def prepare(
@@ -161,9 +95,15 @@ def prepare(
         if head is not None:
             raise UserError('a head of your own needs --model=backbone to stand on')
         model = _plain_model(config, data)
-        augment = augmentation(config.training, data)
         return Setup(
-            data, seen, unseen, _same, model, _same, None, spec, augment=augment
+            data,
+            seen,
+            unseen,
+            _same,
+            model,
+            _same,
+            spec,
+            augment=_augmentation(config.training, data),
         )
     if head is not None and config.model.head != 'linear':
         raise UserError(
@@ -185,7 +125,7 @@ def prepare(
         keras_file.check(backbone, model.network, spec)
     in_training = None
     if config.model.batch_norm in BY_BATCHES:
-        in_training = finetuning.traced(backbone, training=True)
+        in_training = finetuning.in_training(backbone)
     if config.model.finetune in ('head', 'head_then_all'):
         extracted = features.extract(backbone, data, dtype=config.model.cache_dtype)
         of_features = data.with_x(extracted)
@@ -193,7 +133,7 @@ def prepare(
         sampled = backbone
         if in_training is not None:
             # Random weights give features of quite another scale by batches.
-            sampled = finetuning.as_in_training(backbone, in_training)
+            sampled = dataclasses.replace(backbone, functional=in_training)
         of_features = features.of_sample(sampled, data, seen, config.training.seed)
     standardise = features.standardisation(of_features, seen)
     if config.model.finetune != 'head':
@@ -209,7 +149,6 @@ def prepare(
         standardise,
         model,
         from_images,
-        backbone.network,
         spec,
         below=keras_file.Below(backbone, standardise),
     )
@@ -232,11 +171,11 @@ def _finetuned(
     """
     model, head, spec = config.model, of_head.model, of_head.input_spec
     seen, unseen, standardise = of_head.seen, of_head.unseen, of_head.transform
-    network = finetuning.traced(backbone)
+    network = backbone.functional
     frozen = None
     if model.finetune == 'top':
         frozen, network, place = finetuning.cut(
-            backbone, network, layer=model.cut_layer, top_layers=model.top_layers
+            backbone, layer=model.cut_layer, top_layers=model.top_layers
         )
         data = data.with_x(features.extract(frozen, data, dtype=model.cache_dtype))
         if in_training is not None:
@@ -263,7 +202,7 @@ def _finetuned(
     from_images = _same if frozen is None else frozen
     first = of_head if model.finetune == 'head_then_all' else None
     below = keras_file.Below(backbone, standardise, network, parameters, statistics)
-    augment = augmentation(config.training, data)
+    augment = _augmentation(config.training, data)
     return Setup(
         data,
         seen,
@@ -271,7 +210,6 @@ def _finetuned(
         _same,
         trained,
         from_images,
-        None,
         spec,
         first,
         below,
@@ -279,7 +217,7 @@ def _finetuned(
     )
 
 
-def augmentation(config: TrainingConfig, data: FederatedData) -> Augmentation | None:
+def _augmentation(config: TrainingConfig, data: FederatedData) -> Augmentation | None:
     """Returns what a configuration does to training images, if it does anything.
 
     Raises:
@@ -315,31 +253,3 @@ def _plain_model(config: Config, data: FederatedData) -> models.Model:
     if config.model.model == 'cnn':
         return models.cnn(shape, classes, **arguments)
     return models.mlp(shape, classes, config.model.hidden_units, **arguments)
-
-
-def build_process(
-    config: TrainingConfig, model: models.Model
-) -> tff.templates.IterativeProcess:
-    """Builds federated averaging (McMahan et al. 2017; with a server optimizer,
-    Reddi et al. 2021) as `tff.learning.algorithms.build_weighted_fed_avg`, or as
-    `algorithms` does for a model whose BatchNorm is trained.
-    """
-    client = optimizers.build(
-        config.client_optimizer,
-        config.client_learning_rate,
-        momentum=config.client_momentum,
-        epsilon=config.client_epsilon,
-    )
-    server = optimizers.build(
-        config.server_optimizer,
-        config.server_learning_rate,
-        momentum=config.server_momentum,
-        epsilon=config.server_epsilon,
-    )
-    if model.statistics is None:
-        return tff.learning.algorithms.build_weighted_fed_avg(
-            model.functional, client, server
-        )
-    if model.statistics.local:
-        return fed_bn.build(model, client, server)
-    return aggregated_batch_norm.build(model, client, server)

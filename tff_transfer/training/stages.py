@@ -1,6 +1,7 @@
 """Rounds in which the same weights are trained: their process, state and evaluation."""
 
 import collections
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,9 +11,10 @@ import tensorflow as tf
 from tff_transfer import batch_norm
 from tff_transfer.algorithms import fed_bn
 from tff_transfer.data.cohorts import Cohort, choose_clients, training_cohort
-from tff_transfer.training.config import TrainingConfig
+from tff_transfer.training import process
+from tff_transfer.training.config import Config, TrainingConfig
 from tff_transfer.training.evaluation import Evaluator
-from tff_transfer.training.setup import Setup, build_process
+from tff_transfer.training.setup import Setup
 
 # A client's statistics are measured on so many of its examples at most.
 _MEASURED_EXAMPLES = 256
@@ -29,7 +31,7 @@ class Stage:
     def __init__(self, config: TrainingConfig, setup: Setup, rounds: range):
         self.setup, self.rounds = setup, rounds
         self._config = config
-        self._process = build_process(config, setup.model)
+        self._process = process.build(config, setup.model)
         self._evaluator = Evaluator(setup.model, setup.data, setup.transform)
 
     def initialize(self) -> Any:
@@ -200,21 +202,22 @@ def _with_head(trainable: Sequence, head: Sequence[np.ndarray]):
     return type(trainable)([*trainable[: -len(head)], *head])
 
 
-def stages(
-    config: TrainingConfig, setup: Setup, head_rounds: int | None
-) -> list[Stage]:
+def stages(config: Config, setup: Setup) -> list[Stage]:
     """Returns the stages of a run.
 
     Args:
       config: How it is trained.
       setup: What is trained.
-      head_rounds: How many rounds train `setup.first`, if that is anything.
     """
-    found, middle = [], 0
+    found, training = [], config.training
+    rounds = range(1, training.rounds + 1)
     if setup.first is not None:
-        middle = head_rounds
-        found.append(Stage(config, setup.first, range(1, middle + 1)))
+        rate = config.model.head_learning_rate or training.client_learning_rate
+        of_head = dataclasses.replace(training, client_learning_rate=rate)
+        count = config.model.head_rounds
+        found.append(Stage(of_head, setup.first, rounds[:count]))
+        rounds = rounds[count:]
     statistics = setup.model.statistics
     local = statistics is not None and statistics.local
     kind = LocalBatchNormStage if local else Stage
-    return [*found, kind(config, setup, range(middle + 1, config.rounds + 1))]
+    return [*found, kind(training, setup, rounds)]
