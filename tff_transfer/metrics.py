@@ -56,7 +56,8 @@ def update(
     labels, logits = tf.cast(labels, tf.int64), batch_output.predictions
     of_examples = {
         'loss': tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits),
-        'accuracy': tf.cast(labels == tf.argmax(logits, -1), tf.float32),
+        # Not ==, which compares objects, not values, in TFF's graphs.
+        'accuracy': tf.cast(tf.equal(labels, tf.argmax(logits, -1)), tf.float32),
     }
     count = tf.cast(tf.size(labels), tf.float32)
     return collections.OrderedDict(

@@ -105,6 +105,21 @@ def test_rounds_are_federated_averaging(cohorts):
     assert len(cohorts) == 4
 
 
+def test_train_metrics_are_of_the_weights_that_a_batch_meets(cohorts):
+    result = loop.train(make_config(rounds=2, batch_size=1000), data=make_data())
+    weights = [np.zeros((SIZE, CLASSES)), np.zeros(CLASSES)]
+    for row, cohort in zip(result.rows[1:], cohorts, strict=True):
+        x, y = cohort.examples['x'], cohort.examples['y']
+        logits = x @ weights[0] + weights[1]
+        of_label = logits[np.arange(len(y)), y]
+        losses = np.log(np.exp(logits).sum(axis=1)) - of_label
+        right = np.mean(logits.argmax(axis=1) == y)
+        assert row['train/loss'] == pytest.approx(losses.mean(), rel=1e-5)
+        assert row['train/accuracy'] == pytest.approx(right, rel=1e-6)
+        assert right > 0
+        weights = numpy_round(weights, cohort, 0.1)
+
+
 def test_products_are_computed_in_the_dtype_of_the_configuration(cohorts):
     result = loop.train(make_config(compute_dtype='bfloat16'), data=make_data())
 
