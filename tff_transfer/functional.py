@@ -104,35 +104,42 @@ class FunctionalNetwork:
         weights. A gradient tape must be outside of it: it does not see operations
         that are imported.
         """
-        return self._imported(values, inputs, [])[0]
+        return self._of_values(values, inputs, [])[0]
 
     def inline_frozen(self, inputs) -> tf.Tensor:
         """Does the same with its own weights, which are constants there.
 
         So TensorFlow computes beforehand what depends on weights alone.
         """
-        return self.inline([tf.constant(w.value) for w in self.weights], inputs)
+        graph = tf.compat.v1.GraphDef()
+        graph.CopyFrom(self._graph)
+        values = (weight.value for weight in self.weights)
+        network_graphs.set_constants(
+            graph, dict(zip(self._places, values, strict=True))
+        )
+        return self._imported(graph, self._inputs, inputs, [])[0]
 
     def inline_step(
         self, values: Sequence[tf.Tensor], inputs
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """As `inline`, with what the network assigns to the weights in `moved`."""
         moves = [self._moves[self._places[number]] for number in self.moved]
-        output, *moved = self._imported(values, inputs, moves)
+        output, *moved = self._of_values(values, inputs, moves)
         return output, moved
 
-    def _imported(self, values, inputs, moves: Sequence[str]) -> list[tf.Tensor]:
+    def _of_values(self, values, inputs, moves: Sequence[str]) -> list[tf.Tensor]:
         names = [*self._inputs, *self._places]
         tensors = [*tf.nest.flatten(inputs), *values]
+        return self._imported(self._graph, names, tensors, moves)
+
+    def _imported(self, graph, names, tensors, moves) -> list[tf.Tensor]:
         # An import takes tensors of this very graph: identity captures others.
         feeds = {
             f'{name}:0': tf.identity(tensor)
-            for name, tensor in zip(names, tensors, strict=True)
+            for name, tensor in zip(names, tf.nest.flatten(tensors), strict=True)
         }
         wanted = [f'{self._output}:0', *map(_tensor_name, moves)]
-        found = tf.graph_util.import_graph_def(
-            self._graph, feeds, wanted, name='network'
-        )
+        found = tf.graph_util.import_graph_def(graph, feeds, wanted, name='network')
         found[0].set_shape(self.output_spec.shape)
         return found
 
@@ -287,8 +294,12 @@ def of_traced(
             )
     is_trainable = _trainable(network)
     places = [network_graphs.placeholder(number) for number in range(len(read))]
+    users = {place: set() for place in places}
+    for node in graph.node:
+        for source in users.keys() & node.input:
+            users[source].add(node.op)
     weights = {
-        place: Weight(v.name, v.numpy(), is_trainable(v), _users(graph, place))
+        place: Weight(v.name, v.numpy(), is_trainable(v), frozenset(users[place]))
         for place, v in zip(places, read, strict=True)
     }
     moved = {
@@ -306,7 +317,3 @@ def _trainable(network) -> Callable[[tf.Variable], bool]:
         chosen = {id(v) for v in network.trainable_variables}
         return lambda variable: id(variable) in chosen
     return lambda variable: variable.trainable
-
-
-def _users(graph, name: str) -> frozenset[str]:
-    return frozenset(node.op for node in graph.node if name in node.input)

@@ -125,8 +125,8 @@ def read(handle: str, path: str | os.PathLike[str]):
 def _of_what_is_called(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Gives a folder of the same SavedModel without functions that nobody calls.
 
-    TensorFlow's loader makes a graph of each, which takes most of its time; those that
-    save and restore variables are more than half of a network's nodes.
+    TensorFlow's loader makes a graph of each, which takes most of its time: those that
+    save and restore variables, and signatures of what can be called without.
     """
     file = path / 'saved_model.pb'
     model = saved_model_pb2.SavedModel()
@@ -135,9 +135,13 @@ def _of_what_is_called(path: pathlib.Path) -> Iterator[pathlib.Path]:
     if not model.meta_graphs or not model.meta_graphs[0].HasField('object_graph_def'):
         yield path  # TF-Hub's older format, or text.
         return
-    graph = model.meta_graphs[0].graph_def
+    graph, objects = (
+        model.meta_graphs[0].graph_def,
+        model.meta_graphs[0].object_graph_def,
+    )
+    _drop_signatures(objects)
     called = {
-        *model.meta_graphs[0].object_graph_def.concrete_functions,
+        *objects.concrete_functions,
         *(each.gradient_func for each in graph.library.registered_gradients),
     }
     library = graph.library.function
@@ -152,6 +156,23 @@ def _of_what_is_called(path: pathlib.Path) -> Iterator[pathlib.Path]:
                 (thin / part.name).symlink_to(part.resolve())
         (thin / file.name).write_bytes(model.SerializeToString())
         yield thin
+
+
+def _drop_signatures(objects) -> None:
+    """Makes empty objects of signatures, in place, where the whole can be called."""
+    parts = {child.local_name: child.node_id for child in objects.nodes[0].children}
+    if not {'__call__', 'signatures'} <= parts.keys():
+        return
+    signatures = objects.nodes[parts['signatures']]
+    dropped = [signatures, *(objects.nodes[c.node_id] for c in signatures.children)]
+    names = {node.bare_concrete_function.concrete_function_name for node in dropped}
+    for node in dropped:
+        node.user_object.identifier = '_generic_user_object'
+    for node in objects.nodes:
+        names -= set(node.function.concrete_functions)
+        names.discard(node.bare_concrete_function.concrete_function_name)
+    for name in names:
+        objects.concrete_functions.pop(name, None)
 
 
 def described(specs) -> str:
