@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import graph_defs
+from tff_transfer import graph_defs, graph_functions
 from tff_transfer.errors import UserError
 
 # What differs between two loadings of one network, or between two machines.
@@ -39,7 +39,7 @@ def inline(graph) -> None:
     SavedModels that take `training` as a tensor branch on it.
     """
     while True:
-        graph_defs.inline_calls(graph, lambda function: True)
+        graph_functions.inline_calls(graph, lambda function: True)
         nodes = {node.name: node for node in graph.node}
         known = [
             (node, condition)

@@ -5,13 +5,13 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import graph_defs, runtime
+from tff_transfer import graph_defs, graph_functions, runtime
 
 
 def ops_of(graph) -> set[str]:
     """Returns what a graph's results depend on, its functions included."""
     graph_defs.prune(graph, [n.name for n in graph.node if n.op == 'Identity'][-1:])
-    used = graph_defs.reachable_functions(graph).values()
+    used = graph_functions.reachable_functions(graph).values()
     return {n.op for nodes in (graph.node, *(f.node_def for f in used)) for n in nodes}
 
 
@@ -27,7 +27,7 @@ def test_finite_checks(bad, nested, axis):
     spec = tf.TensorSpec([None, 3], tf.float32)
     graph = function.get_concrete_function(spec).graph.as_graph_def()
     graph_defs.sum_finite_checks(graph)
-    graph_defs.isolate_functions(graph)
+    graph_functions.isolate_functions(graph)
     assert {'Sub', 'Sum'} <= ops_of(graph)
     (name,) = (n.name for n in graph.node if n.op == 'Placeholder')
     result = [n.name for n in graph.node if n.op == 'Identity'][-1]

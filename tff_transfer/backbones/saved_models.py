@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_hub as hub
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tff_transfer import graph_defs
+from tff_transfer import graph_functions
 from tff_transfer.errors import UserError, one_line
 
 
@@ -146,7 +146,7 @@ def _of_what_is_called(path: pathlib.Path) -> Iterator[pathlib.Path]:
     }
     library = graph.library.function
     nodes = [n for f in library if f.signature.name in called for n in f.node_def]
-    called |= set(graph_defs.reachable_functions(graph, nodes))
+    called |= set(graph_functions.reachable_functions(graph, nodes))
     for function in [f for f in library if f.signature.name not in called]:
         library.remove(function)
     with tempfile.TemporaryDirectory() as folder:

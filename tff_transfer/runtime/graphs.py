@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import graph_defs
+from tff_transfer import graph_defs, graph_functions
 from tff_transfer.runtime import bit_packing, iterators, layouts, mixed_precision
 from tff_transfer.runtime.sequences import (
     ArraySequence,
@@ -59,7 +59,7 @@ class Graph:
         if compute_dtype is not None:
             mixed_precision.shorten_products(graph, tf.as_dtype(compute_dtype))
         graph_defs.sum_finite_checks(graph)
-        graph_defs.isolate_functions(graph)
+        graph_functions.isolate_functions(graph)
         leaf_types = layouts.leaf_types(type_signature.parameter)
         elements = {
             graph_defs.node_of(name): leaf.element
@@ -69,10 +69,10 @@ class Graph:
         if elements:
             loops = {
                 name
-                for name, function in graph_defs.reachable_functions(graph).items()
+                for name, function in graph_functions.reachable_functions(graph).items()
                 if any(n.op in _LOOPS for n in _all_nodes(graph, function))
             }
-            graph_defs.inline_calls(graph, lambda f: f.signature.name in loops)
+            graph_functions.inline_calls(graph, lambda f: f.signature.name in loops)
             graph_defs.skip_identities(graph)
             graph_defs.prune(graph, targets)
         graph_defs.own_resources(graph, initialize)
@@ -154,14 +154,14 @@ class Graph:
             sequence = sequences.get(graph_defs.node_of(dataset))
             if sequence is None:
                 if not made:
-                    graph_defs.hide(node)
+                    graph_functions.hide(node)
                 continue
             if made:
                 function, stateful = self._iterators.start, True
                 fed = [sequence.first, sequence.last, *sequence.arrays]
             else:
                 name = node.attr['f'].func.name
-                stateful = graph_defs.is_stateful(source, name)
+                stateful = graph_functions.is_stateful(source, name)
                 function = _reduce_loop(node, sequence, stateful, self._debug)
                 fed = function.captured_inputs
             function.add_to_graph(outer)
@@ -170,7 +170,9 @@ class Graph:
             for number, tensor in enumerate(fed):
                 feeds[f'{node.name}/sequence_{number}:0'] = tensor
                 values.append(f'{node.name}/sequence_{number}:0')
-            call = graph_defs.call(node.name, function, [*values, *control], stateful)
+            call = graph_functions.call(
+                node.name, function, [*values, *control], stateful
+            )
             node.CopyFrom(call)
         for name, tensor in feeds.items():
             placeholder = graph.node.add()
@@ -258,5 +260,5 @@ def _bindings(binding) -> list[str]:
 
 
 def _all_nodes(graph, function):
-    used = graph_defs.reachable_functions(graph, function.node_def)
+    used = graph_functions.reachable_functions(graph, function.node_def)
     return [n for f in [function, *used.values()] for n in f.node_def]

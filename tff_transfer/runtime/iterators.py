@@ -9,7 +9,7 @@ as an optional: so nothing but these three kinds of node changes.
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import graph_defs
+from tff_transfer import graph_defs, graph_functions
 from tff_transfer.runtime import layouts
 from tff_transfer.runtime.sequences import as_nest, element_at
 
@@ -58,7 +58,7 @@ class Iterators:
                     node.input[i] = renamed.get(tensor, tensor)
             for name, tensor in list(function.ret.items()):
                 function.ret[name] = renamed.get(tensor, tensor)
-        graph_defs.isolate_functions(self.graph)
+        graph_functions.isolate_functions(self.graph)
 
     def _replace(self, nodes) -> dict[str, str]:
         """Replaces nodes in place; returns the new names of functions' tensors."""
@@ -73,7 +73,7 @@ class Iterators:
                 node.CopyFrom(new)
             elif node.op == 'IteratorGetNextAsOptional':
                 inputs = list(node.input)
-                node.CopyFrom(graph_defs.call(node.name, self._advance, inputs))
+                node.CopyFrom(graph_functions.call(node.name, self._advance, inputs))
                 renamed[f'{node.name}:optional:0'] = f'{node.name}:output:0'
         return renamed
 
@@ -85,7 +85,7 @@ def element_type_of(graph, sequences: dict[str, tff.Type]) -> tff.Type | None:
       graph: The graph, with its calls inlined.
       sequences: The element types of its sequence parameters by node.
     """
-    used = graph_defs.reachable_functions(graph).values()
+    used = graph_functions.reachable_functions(graph).values()
     nodes = [*graph.node, *(n for f in used for n in f.node_def)]
     if any(node.op in _UNKNOWN for node in nodes):
         return None
