@@ -15,6 +15,9 @@ import tensorflow as tf
 from tff_transfer import graph_defs, network_graphs
 from tff_transfer.errors import UserError
 
+# Numbers of a weight that is a constant where it is frozen, at most.
+_SMALL = 2**15
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Weight:
@@ -107,17 +110,21 @@ class FunctionalNetwork:
         return self._of_values(values, inputs, [])[0]
 
     def inline_frozen(self, inputs) -> tf.Tensor:
-        """Does the same with its own weights, which are constants there.
+        """Does the same with its own weights.
 
-        So TensorFlow computes beforehand what depends on weights alone.
+        Small ones are constants in the graph: TensorFlow computes beforehand what
+        depends on them alone. For large ones that takes seconds and saves nothing.
         """
+        small, large = {}, {}
+        for place, weight in zip(self._places, self.weights, strict=True):
+            (small if weight.value.size <= _SMALL else large)[place] = weight.value
         graph = tf.compat.v1.GraphDef()
         graph.CopyFrom(self._graph)
-        values = (weight.value for weight in self.weights)
-        network_graphs.set_constants(
-            graph, dict(zip(self._places, values, strict=True))
-        )
-        return self._imported(graph, self._inputs, inputs, [])[0]
+        network_graphs.set_constants(graph, small)
+        with tf.init_scope():
+            captured = [tf.constant(value) for value in large.values()]
+        names = [*self._inputs, *large]
+        return self._imported(graph, names, [inputs, *captured], [])[0]
 
     def inline_step(
         self, values: Sequence[tf.Tensor], inputs
