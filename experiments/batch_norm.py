@@ -6,6 +6,10 @@ Fine-tunes all of a MobileNetV2 on the same clients in every way, and prints a t
       --backbone=MobileNetV2_035 --backbone_weights=mobilenet_v2_035_feature_vector \\
       --shards_per_client=2 --output=batch_norm.png
 
+Each is trained with the client learning rate that suits it (`rates.py`), or all with
+that of `--client_learning_rate`; the server should take the mean of the clients'
+weights: `--server_optimizer=sgd --server_learning_rate=1`.
+
 `stock` is the construction of TFF's tutorials: `tff.learning.models.from_keras_model`
 around backbone and head. It trains with the statistics of each batch and evaluates with
 those that the backbone came with.
@@ -19,7 +23,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 from absl import flags
 
-from experiments import command_line
+from experiments import command_line, rates
 from tff_transfer import backbones, files, progress, runtime
 from tff_transfer.data import partition
 from tff_transfer.data.cohorts import choose_clients, training_cohort
@@ -138,6 +142,16 @@ def train_stock(
     return points
 
 
+def at_rate(config: Config, policy: str) -> Config:
+    """Returns a configuration with the client learning rate that suits a policy.
+
+    TFF's construction normalises as `aggregate` does in training.
+    """
+    rate = rates.rate('all', policy)
+    training = dataclasses.replace(config.training, client_learning_rate=rate)
+    return dataclasses.replace(config, training=training)
+
+
 def train(config: Config, data: FederatedData, policy: str) -> list[tuple[int, float]]:
     """Trains with one policy.
 
@@ -162,10 +176,12 @@ def main() -> None:
     data = load_data(config.data)
     if flags.FLAGS.shards_per_client:
         data = dealt_again(data, flags.FLAGS.shards_per_client)
+    given = flags.FLAGS['client_learning_rate'].present
+    chosen = {p: config if given else at_rate(config, p) for p in BATCH_NORM}
     with runtime.use_compiled():
-        curves = train_stock(config, data, load_backbone(config))
+        curves = train_stock(chosen['aggregate'], data, load_backbone(config))
     for policy in BATCH_NORM:
-        curves[policy] = train(config, data, policy)
+        curves[policy] = train(chosen[policy], data, policy)
         print(f'{policy}: {curves[policy][-1][1]:.1%}', flush=True)
     rows = [['BatchNorm', 'unseen accuracy', 'highest']]
     for name, points in curves.items():

@@ -15,16 +15,12 @@ import statistics
 
 from absl import flags
 
-from experiments import command_line
+from experiments import command_line, rates
 from tff_transfer import files
 from tff_transfer.training import loop, options, records, report
 from tff_transfer.training.config import FINETUNE, Config
 from tff_transfer.training.sources import load_data
 
-# Client learning rates where the backbone is trained: the server then takes the mean
-# of the clients' weights. A head alone is trained as by default, with FedAdam.
-RATES = {'top': 0.003, 'all': 0.003, 'head_then_all': 0.003, 'adapters': 0.003}
-RATES['bias_norm'] = RATE_WITHOUT_STATISTICS = 0.01
 COLUMNS = (
     'finetune',
     'start',
@@ -58,6 +54,7 @@ def configured(
         'ImageNet': ('MobileNetV2_035', pretrained),
         'random': ('MobileNetV2_035', 'random'),
     }[start]
+    two_stages = finetune == 'head_then_all'
     model = dataclasses.replace(
         config.model,
         backbone=name,
@@ -65,16 +62,16 @@ def configured(
         finetune=finetune,
         batch_norm=policy,
         top_layers=6 if finetune == 'top' else None,
-        head_rounds=config.training.rounds // 2
-        if finetune == 'head_then_all'
-        else None,
+        head_rounds=config.training.rounds // 2 if two_stages else None,
+        head_learning_rate=rates.HEAD_FIRST if two_stages else None,
     )
     training = config.training
-    if finetune != 'head':
-        frozen = policy == 'frozen'
+    if finetune != 'head':  # Alone it is trained as by default, with FedAdam.
         training = dataclasses.replace(
             training,
-            client_learning_rate=RATES[finetune] if frozen else RATE_WITHOUT_STATISTICS,
+            client_learning_rate=rates.rate(
+                finetune, policy, pretrained=start != 'random'
+            ),
             server_optimizer='sgd',
             server_learning_rate=1.0,
         )
