@@ -7,12 +7,10 @@ server that takes the mean of their weights (docs/finetuning.md has what was tri
 FROZEN = {
     'top': 0.003,
     'all': 0.003,
-    'head_then_all': 0.001,
+    'head_then_all': 0.003,
     'bias_norm': 0.01,
     'adapters': 0.003,
 }
-# Of the head alone, in the first rounds of head_then_all.
-HEAD_FIRST = 0.03
 # Normalised by each batch, activations stay in bounds.
 BY_BATCHES = {'pretrained': 0.1, 'random': 0.3}
 GROUP_NORM = 0.01

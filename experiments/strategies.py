@@ -54,7 +54,6 @@ def configured(
         'ImageNet': ('MobileNetV2_035', pretrained),
         'random': ('MobileNetV2_035', 'random'),
     }[start]
-    two_stages = finetune == 'head_then_all'
     model = dataclasses.replace(
         config.model,
         backbone=name,
@@ -62,8 +61,9 @@ def configured(
         finetune=finetune,
         batch_norm=policy,
         top_layers=6 if finetune == 'top' else None,
-        head_rounds=config.training.rounds // 2 if two_stages else None,
-        head_learning_rate=rates.HEAD_FIRST if two_stages else None,
+        head_rounds=config.training.rounds // 2
+        if finetune == 'head_then_all'
+        else None,
     )
     training = config.training
     if finetune != 'head':  # Alone it is trained as by default, with FedAdam.

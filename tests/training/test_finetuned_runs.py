@@ -91,7 +91,6 @@ def test_a_run_leaves_its_trained_weights(model, data, tmp_path):
         ({'finetune': 'all', 'top_layers': 2}, 'are for --finetune=top'),
         ({'finetune': 'head_then_all'}, 'need each other'),
         ({'finetune': 'head_then_all', 'head_rounds': 150}, 'leaves none'),
-        ({'head_learning_rate': 0.1}, 'is for --finetune=head_then_all'),
         ({'finetune': 'adapters', 'adapter_rank': 0}, '--adapter_rank'),
         ({'finetune': 'top', 'top_layers': 1, 'head': 'ridge'}, '--head=ridge'),
         ({'finetune': 'all', 'head': 'prototype'}, '--head=prototype is computed'),
@@ -228,7 +227,6 @@ def test_one_client_trains_as_keras_does(finetune, monkeypatch):
                 finetune=finetune,
                 hidden_units=(4,),
                 head_rounds=1 if both else None,
-                head_learning_rate=0.3 if both else None,
                 cut_layer='first' if finetune == 'top' else None,
             ),
             TrainingConfig(
@@ -259,8 +257,8 @@ def test_one_client_trains_as_keras_does(finetune, monkeypatch):
         return head((keras(images, training=False) - mean) / deviation)
 
     for step in (1, 2):
-        below, rate = ([], 0.3) if both and step == 1 else (trained, 0.1)
-        sgd(forward, images, y, [*below, *head.trainable_variables], rate)
+        below = [] if both and step == 1 else trained
+        sgd(forward, images, y, [*below, *head.trainable_variables], 0.1)
     expected = [v.numpy() for v in [*trained, *head.trainable_variables]]
     assert len(expected) == len(result.weights)
     for ours, theirs in zip(result.weights, expected, strict=True):

@@ -36,8 +36,6 @@ def check(config) -> None:
         )
     if (model.finetune == 'head_then_all') != (model.head_rounds is not None):
         raise UserError('--finetune=head_then_all and --head_rounds need each other')
-    if model.head_learning_rate and model.finetune != 'head_then_all':
-        raise UserError('--head_learning_rate is for --finetune=head_then_all')
     if model.head_rounds is not None and model.head_rounds >= training.rounds:
         raise UserError(
             f'--head_rounds={model.head_rounds} leaves none of'

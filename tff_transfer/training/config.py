@@ -99,12 +99,6 @@ class ModelConfig:
         'For --finetune=head_then_all: how many rounds train the head alone.',
         at_least=1,
     )
-    head_learning_rate: float | None = option(
-        None,
-        'For --finetune=head_then_all: the learning rate on the clients in these'
-        ' rounds; --client_learning_rate if not given.',
-        above=0,
-    )
     cut_layer: str | None = option(
         None,
         'For --finetune=top: the last layer below the cut, by its name; a wrong one'

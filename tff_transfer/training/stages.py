@@ -1,7 +1,6 @@
 """Rounds in which the same weights are trained: their process, state and evaluation."""
 
 import collections
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -212,10 +211,8 @@ def stages(config: Config, setup: Setup) -> list[Stage]:
     found, training = [], config.training
     rounds = range(1, training.rounds + 1)
     if setup.first is not None:
-        rate = config.model.head_learning_rate or training.client_learning_rate
-        of_head = dataclasses.replace(training, client_learning_rate=rate)
         count = config.model.head_rounds
-        found.append(Stage(of_head, setup.first, rounds[:count]))
+        found.append(Stage(training, setup.first, rounds[:count]))
         rounds = rounds[count:]
     statistics = setup.model.statistics
     local = statistics is not None and statistics.local
