@@ -100,7 +100,11 @@ def test_offline_is_one_line_with_the_ways_out(tmp_path, refused, monkeypatch):
 
 
 def test_a_server_that_says_nothing_is_given_up(tmp_path, refused, monkeypatch):
-    monkeypatch.setattr(urllib.request, 'urlopen', lambda *a, **k: time.sleep(30))
+    def slow(*arguments, **named):
+        time.sleep(30)
+        raise OSError('too late')
+
+    monkeypatch.setattr(urllib.request, 'urlopen', slow)
     monkeypatch.setattr(emnist, '_PROBE_SECONDS', 0.1)
     start = time.monotonic()
     with refused(tmp_path, 'no answer'):
