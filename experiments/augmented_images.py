@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from experiments import command_line
 from tff_transfer import files, randomness
 from tff_transfer.errors import UserError
-from tff_transfer.training import options, setup
+from tff_transfer.training import options, setup, sources
 from tff_transfer.training.config import Config
 
 options.define_flags(Config)
@@ -37,7 +37,7 @@ def draw(images: np.ndarray, variants: list[np.ndarray]) -> Figure:
 def main() -> None:
     """Writes the picture."""
     config = options.from_flags(Config)
-    data = setup.load_data(config.data)
+    data = sources.load_data(config.data)
     augment = setup.augmentation(config.training, data)
     if augment is None:
         raise UserError('no augmentation is asked for; give --augment_shift, say')

@@ -169,6 +169,28 @@ def save_signature(path, name='serving_default', dtype=tf.float32, **functions):
     return path
 
 
+def test_signatures_of_what_can_be_called_are_not_needed(tmp_path):
+    inputs = tf.keras.Input((None, None, 3))
+    # Its call captures mean and deviation, which are tensors and no variables.
+    normalise = tf.keras.layers.Normalization(mean=[1, 2, 3], variance=[4, 1, 9])
+    network = tf.keras.Model(inputs, normalise(inputs))
+
+    @tf.function
+    def call(images, training=False):
+        return vector(network(images, training=training))
+
+    spec = tf.TensorSpec([None, 8, 8, 3])
+    served = call.get_concrete_function(spec, training=False)
+    call.get_concrete_function(spec, training=True)
+    module = tf.train.Checkpoint(variables=network.variables)
+    module.__call__ = call
+    tf.saved_model.save(module, str(tmp_path / 'm'), {'serving_default': served})
+    images = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
+    expected = ((images - [1, 2, 3]) / [2, 1, 3]).mean((1, 2))
+    backbone = backbones.load(tmp_path / 'm')
+    np.testing.assert_allclose(backbone(images), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize('name', ['serving_default', 'default', 'my_own'])
 def test_signature_with_one_vector_among_outputs(tmp_path, name):
     path = save_signature(tmp_path / 'm', name, maps=tf.identity, vectors=vector)

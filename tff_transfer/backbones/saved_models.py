@@ -142,6 +142,7 @@ def _of_what_is_called(path: pathlib.Path) -> Iterator[pathlib.Path]:
     _drop_signatures(objects)
     called = {
         *objects.concrete_functions,
+        *(node.captured_tensor.concrete_function for node in objects.nodes),
         *(each.gradient_func for each in graph.library.registered_gradients),
     }
     library = graph.library.function

@@ -103,7 +103,7 @@ def prepare(
             model,
             _same,
             spec,
-            augment=_augmentation(config.training, data),
+            augment=augmentation(config.training, data),
         )
     if head is not None and config.model.head != 'linear':
         raise UserError(
@@ -202,7 +202,7 @@ def _finetuned(
     from_images = _same if frozen is None else frozen
     first = of_head if model.finetune == 'head_then_all' else None
     below = keras_file.Below(backbone, standardise, network, parameters, statistics)
-    augment = _augmentation(config.training, data)
+    augment = augmentation(config.training, data)
     return Setup(
         data,
         seen,
@@ -217,7 +217,7 @@ def _finetuned(
     )
 
 
-def _augmentation(config: TrainingConfig, data: FederatedData) -> Augmentation | None:
+def augmentation(config: TrainingConfig, data: FederatedData) -> Augmentation | None:
     """Returns what a configuration does to training images, if it does anything.
 
     Raises:
