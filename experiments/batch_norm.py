@@ -6,9 +6,9 @@ Fine-tunes all of a MobileNetV2 on the same clients in every way, and prints a t
       --backbone=MobileNetV2_035 --backbone_weights=mobilenet_v2_035_feature_vector \\
       --shards_per_client=2 --output=batch_norm.png
 
-Each is trained with the client learning rate that suits it (`rates.py`), or all with
-that of `--client_learning_rate`; the server should take the mean of the clients'
-weights: `--server_optimizer=sgd --server_learning_rate=1`.
+Each is trained with the client learning rate that suits it (`learning_rates.py`), or
+all with that of `--client_learning_rate`; the server should take the mean of the
+clients' weights: `--server_optimizer=sgd --server_learning_rate=1`.
 
 `stock` is the construction of TFF's tutorials: `tff.learning.models.from_keras_model`
 around backbone and head. It trains with the statistics of each batch and evaluates with
@@ -23,7 +23,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 from absl import flags
 
-from experiments import command_line, rates
+from experiments import command_line, learning_rates
 from tff_transfer import backbones, files, progress, runtime
 from tff_transfer.data import partition
 from tff_transfer.data.cohorts import choose_clients, training_cohort
@@ -147,7 +147,7 @@ def at_rate(config: Config, policy: str) -> Config:
 
     TFF's construction normalises as `aggregate` does in training.
     """
-    rate = rates.rate('all', policy)
+    rate = learning_rates.rate('all', policy)
     training = dataclasses.replace(config.training, client_learning_rate=rate)
     return dataclasses.replace(config, training=training)
 

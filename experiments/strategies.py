@@ -15,7 +15,7 @@ import statistics
 
 from absl import flags
 
-from experiments import command_line, rates
+from experiments import command_line, learning_rates
 from tff_transfer import files
 from tff_transfer.training import loop, options, records, report
 from tff_transfer.training.config import FINETUNE, Config
@@ -69,7 +69,7 @@ def configured(
     if finetune != 'head':  # Alone it is trained as by default, with FedAdam.
         training = dataclasses.replace(
             training,
-            client_learning_rate=rates.rate(
+            client_learning_rate=learning_rates.rate(
                 finetune, policy, pretrained=start != 'random'
             ),
             server_optimizer='sgd',

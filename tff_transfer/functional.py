@@ -107,7 +107,8 @@ class FunctionalNetwork:
         weights. A gradient tape must be outside of it: it does not see operations
         that are imported.
         """
-        return self._of_values(values, inputs, [])[0]
+        names = [*self._inputs, *self._places]
+        return self._imported(self._graph, names, [inputs, *values], [])[0]
 
     def inline_frozen(self, inputs) -> tf.Tensor:
         """Does the same with its own weights.
@@ -131,13 +132,9 @@ class FunctionalNetwork:
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """As `inline`, with what the network assigns to the weights in `moved`."""
         moves = [self._moves[self._places[number]] for number in self.moved]
-        output, *moved = self._of_values(values, inputs, moves)
-        return output, moved
-
-    def _of_values(self, values, inputs, moves: Sequence[str]) -> list[tf.Tensor]:
         names = [*self._inputs, *self._places]
-        tensors = [*tf.nest.flatten(inputs), *values]
-        return self._imported(self._graph, names, tensors, moves)
+        output, *moved = self._imported(self._graph, names, [inputs, *values], moves)
+        return output, moved
 
     def _imported(self, graph, names, tensors, moves) -> list[tf.Tensor]:
         # An import takes tensors of this very graph: identity captures others.

@@ -114,6 +114,25 @@ def test_broadcast_map_and_results_at_clients():
     assert at_server == 20
 
 
+def test_clients_whose_values_are_all_equal():
+    equal = tff.FederatedType(np.float32, tff.CLIENTS, all_equal=True)
+    product = tff.tensorflow.computation(lambda a, b: a * b, [np.float32, np.float32])
+
+    @tff.federated_computation(equal)
+    def same(value):
+        return value
+
+    @tff.federated_computation(equal, tff.FederatedType(np.float32, tff.CLIENTS))
+    def scaled_sum(scale, values):
+        return tff.federated_sum(
+            tff.federated_map(product, tff.federated_zip((scale, values)))
+        )
+
+    with runtime.use_compiled():
+        assert same(3.0) == 3.0
+        assert scaled_sum(3.0, [1.0, 2.0]) == 9.0
+
+
 def test_values_and_eval_at_both_placements():
     three = tff.tensorflow.computation(lambda: np.int32(3))
 

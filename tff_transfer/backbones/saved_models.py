@@ -135,10 +135,8 @@ def _of_what_is_called(path: pathlib.Path) -> Iterator[pathlib.Path]:
     if not model.meta_graphs or not model.meta_graphs[0].HasField('object_graph_def'):
         yield path  # TF-Hub's older format, or text.
         return
-    graph, objects = (
-        model.meta_graphs[0].graph_def,
-        model.meta_graphs[0].object_graph_def,
-    )
+    meta_graph = model.meta_graphs[0]
+    graph, objects = meta_graph.graph_def, meta_graph.object_graph_def
     _drop_signatures(objects)
     called = {
         *objects.concrete_functions,

@@ -1,4 +1,4 @@
-"""From a configuration to what a run needs: data, inputs, a model and a process."""
+"""From a configuration, clients and a backbone to inputs and a model."""
 
 import dataclasses
 from collections.abc import Callable

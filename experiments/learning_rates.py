@@ -16,7 +16,7 @@ BY_BATCHES = {'pretrained': 0.1, 'random': 0.3}
 GROUP_NORM = 0.01
 
 
-def rate(finetune: str, policy: str = 'frozen', *, pretrained: bool = True) -> float:
+def rate(finetune: str, policy: str, *, pretrained: bool = True) -> float:
     """Returns the rate for a strategy, a BatchNorm policy and a start."""
     if policy == 'frozen':
         return FROZEN[finetune]
