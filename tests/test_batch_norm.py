@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_transfer import batch_norm, functional
+from tff_transfer import batch_norm, tracing
 from tff_transfer.errors import UserError
 
 DRAW = np.random.default_rng(0)
@@ -28,7 +28,7 @@ def network(*, momentum=0.9, fused=True):
 
 def find(made, size=(4, 4, 2)):
     spec = tf.TensorSpec([None, *size])
-    return batch_norm.find(functional.trace(made, spec, training=True))
+    return batch_norm.find(tracing.trace(made, spec, training=True))
 
 
 @pytest.mark.parametrize('fused', [True, False])

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import backbones, finetuning, functional, models, runtime
+from tff_transfer import backbones, finetuning, models, runtime, tracing
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.errors import UserError
 from tff_transfer.features import Standardisation
@@ -192,7 +192,7 @@ def test_a_head_with_dropout_gets_its_keys():
 
 
 def test_statistics_are_never_trained():
-    traced = functional.trace(network(), tf.TensorSpec([None, 6, 6, 3]), training=False)
+    traced = tracing.trace(network(), tf.TensorSpec([None, 6, 6, 3]), training=False)
     assert len(finetuning.whole(traced).initial) == len(traced.weights) - 2
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_transfer import backbones, functional
+from tff_transfer import backbones, tracing
 from tff_transfer.errors import UserError
 
 REAL = pathlib.Path(__file__).parents[2] / 'shared/data/mobilenet_v2_035_feature_vector'
@@ -46,7 +46,7 @@ def load(name):
 
 def traced(backbone, training=False):
     spec = tf.TensorSpec([None, *backbone.image_size, 3])
-    return functional.trace(backbone.network, spec, training=training)
+    return tracing.trace(backbone.network, spec, training=training)
 
 
 def images(backbone):
@@ -122,7 +122,7 @@ def test_other_weights_give_what_the_network_gives_with_them():
 def test_frozen_layers_of_a_keras_model_stay_frozen():
     network = small_cnn()
     network.get_layer('first').trainable = False
-    weights = functional.trace(
+    weights = tracing.trace(
         network, tf.TensorSpec([None, 8, 8, 3]), training=False
     ).weights
     assert [w.trainable for w in weights if w.name.startswith('first')] == [False] * 2
@@ -144,7 +144,7 @@ class Branching(tf.Module):
 
 @pytest.mark.parametrize(('training', 'expected'), [(True, 3.0), (False, 6.0)])
 def test_branches_on_training_are_taken(training, expected):
-    network = functional.trace(Branching(), tf.TensorSpec([None, 1]), training=training)
+    network = tracing.trace(Branching(), tf.TensorSpec([None, 1]), training=training)
     values = [tf.constant(w.value) for w in network.weights]
     assert len(values) == (0 if training else 1)
     assert tf.function(network)(values, tf.constant([[3.0]])).numpy() == expected
@@ -165,7 +165,7 @@ class Looks(tf.Module):
 
 def test_a_table_is_refused():
     with pytest.raises(UserError, match='cannot be trained'):
-        functional.trace(Looks(), tf.TensorSpec([None], tf.int32), training=False)
+        tracing.trace(Looks(), tf.TensorSpec([None], tf.int32), training=False)
 
 
 def test_cuts_are_where_all_passes():
@@ -177,7 +177,7 @@ def test_cuts_are_where_all_passes():
     x = tf.keras.layers.GlobalAveragePooling2D(name='pool')(x)
     network = tf.keras.Model(images, x, name='net')
     spec = tf.TensorSpec([None, 8, 8, 3])
-    cuts = functional.trace(network, spec, training=False).cuts()
+    cuts = tracing.trace(network, spec, training=False).cuts()
     assert [cut.split('/')[-2] for cut in cuts] == ['before', 'sum', 'pool']
 
 

@@ -7,13 +7,12 @@ constants or composed of others, and no process needs to know what it was made o
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from tff_transfer import graph_defs, network_graphs
-from tff_transfer.errors import UserError
 
 # Numbers of a weight that is a constant where it is frozen, at most.
 _SMALL = 2**15
@@ -38,7 +37,7 @@ class Weight:
 
 
 class FunctionalNetwork:
-    """A network without variables, made by `trace`.
+    """A network without variables, made by `tracing`.
 
     Attributes:
       weights: The weights that its graph reads, each one once, in the order of the
@@ -230,94 +229,3 @@ class FunctionalNetwork:
 
 def _tensor_name(tensor: str) -> str:
     return tensor if ':' in tensor else f'{tensor}:0'
-
-
-def trace(
-    network: Callable[..., tf.Tensor], inputs, *, training: bool
-) -> FunctionalNetwork:
-    """Traces a network as it is.
-
-    What it does besides its output is left out; but where it assigns a variable, as
-    BatchNorm does in training, `FunctionalNetwork.inline_step` gives the value.
-
-    Args:
-      network: A Keras model or layer, a `tf.Module` or a loaded SavedModel that gives
-        one tensor.
-      inputs: `tf.TensorSpec`s in the structure that it takes.
-      training: What it is given as `training`.
-
-    Returns:
-      The same as a function of its weights.
-
-    Raises:
-      UserError: It uses a variable in another way than by reading it, or a table.
-    """
-    traced = tf.function(
-        lambda x: network(x, training=training), autograph=False
-    ).get_concrete_function(inputs)
-    return of_traced(traced, network, inputs)
-
-
-def of_traced(
-    traced: tf.types.experimental.ConcreteFunction, network, inputs
-) -> FunctionalNetwork:
-    """Does the rest of `trace`, of which it has the arguments.
-
-    Args:
-      traced: A function of the inputs alone that calls the network.
-      network: As there.
-      inputs: As there.
-    """
-    output = traced.outputs[0]
-    end = output.op.name
-    own = traced.inputs[: len(traced.inputs) - len(traced.captured_inputs)]
-    names = [tensor.op.name for tensor in own]
-    graph = traced.graph.as_graph_def()
-    known = [*getattr(network, 'variables', ()), *traced.graph.variables]
-    by_handle = {id(v.handle): v for v in reversed(known)}
-    variables, constants = {}, {}
-    for external, internal in traced.graph.captures:
-        if id(external) in by_handle:
-            variables[internal.op.name] = by_handle[id(external)]
-        elif external.dtype != tf.resource:
-            constants[internal.op.name] = external.numpy()
-    network_graphs.set_constants(graph, constants)
-    network_graphs.inline(graph)
-    moves = network_graphs.moves(graph, variables)
-    wanted = [output.name, *names, *moves.values()]
-    network_graphs.drop_side_effects(graph, wanted)
-    graph_defs.detach(graph)
-    read = network_graphs.replace_reads(graph, variables, [id(v) for v in known])
-    graph_defs.prune(graph, wanted)
-    resource = tf.resource.as_datatype_enum
-    for node in graph.node:
-        if 'dtype' in node.attr and node.attr['dtype'].type == resource:
-            raise UserError(
-                f'the network {getattr(network, "name", network)} cannot be trained:'
-                f' {node.name} is no variable that is only read; train a head on it'
-            )
-    is_trainable = _trainable(network)
-    places = [network_graphs.placeholder(number) for number in range(len(read))]
-    users = {place: set() for place in places}
-    for node in graph.node:
-        for source in users.keys() & node.input:
-            users[source].add(node.op)
-    weights = {
-        place: Weight(v.name, v.numpy(), is_trainable(v), frozenset(users[place]))
-        for place, v in zip(places, read, strict=True)
-    }
-    moved = {
-        place: moves[id(v)]
-        for place, v in zip(places, read, strict=True)
-        if id(v) in moves
-    }
-    spec = tf.TensorSpec(output.shape, output.dtype)
-    return FunctionalNetwork(graph, names, weights, inputs, end, spec, moved)
-
-
-def _trainable(network) -> Callable[[tf.Variable], bool]:
-    """Returns what tells whether a variable is to be trained."""
-    if isinstance(network, tf.keras.Model):  # Its layers may be frozen one by one.
-        chosen = {id(v) for v in network.trainable_variables}
-        return lambda variable: id(variable) in chosen
-    return lambda variable: variable.trainable

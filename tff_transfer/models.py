@@ -9,7 +9,7 @@ import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import functional, heads, metrics, randomness
+from tff_transfer import heads, metrics, randomness, tracing
 from tff_transfer.errors import UserError
 
 
@@ -259,9 +259,7 @@ def from_keras(network: tf.keras.Model) -> Model:
     if takes_keys:
         key = tf.TensorSpec([None, 2], tf.int32)
         x = collections.OrderedDict(inputs=x, key=key)
-    modes = {
-        mode: functional.trace(network, x, training=mode) for mode in (False, True)
-    }
+    modes = {mode: tracing.trace(network, x, training=mode) for mode in (False, True)}
     weights = modes[True].weights
 
     @tf.function(autograph=False)

@@ -14,11 +14,6 @@ _INCIDENTAL_ATTRIBUTES = frozenset(
 )
 
 
-def placeholder(number: int) -> str:
-    """Returns the name of the node that stands for a network's weight."""
-    return f'functional/weight_{number}'
-
-
 def cut_off(graph, cut: str, spec: tf.TensorSpec):
     """Returns a graph in which a node is an input instead."""
     made = tf.compat.v1.GraphDef()
@@ -85,7 +80,7 @@ _ASSIGNMENTS = {
 }
 
 
-def moves(graph, variables: dict) -> dict[int, str]:
+def moves(graph, variables: dict) -> dict:
     """Adds, in place, what the graph's assignments give variables.
 
     Args:
@@ -93,7 +88,7 @@ def moves(graph, variables: dict) -> dict[int, str]:
       variables: Variables by the names of the nodes that give their handles.
 
     Returns:
-      By a variable's identity, the tensor that is its value afterwards.
+      By variable, the tensor that is its value afterwards.
 
     Raises:
       UserError: A variable is assigned more than once.
@@ -106,14 +101,14 @@ def moves(graph, variables: dict) -> dict[int, str]:
         moved = variables.get(_source(nodes, node.input[0]).name)
         if moved is None:
             continue
-        if id(moved) in made:
+        if moved in made:
             raise UserError(
                 f'the network moves {moved.name} more than once in a step, as a layer'
                 ' that is used twice does; its BatchNorm can only stay frozen'
             )
-        made[id(moved)] = node.input[1]
+        made[moved] = node.input[1]
         if (operation := _ASSIGNMENTS[node.op]) is not None:
-            dtype = moved.dtype.as_datatype_enum
+            dtype = tf.as_dtype(moved.value.dtype).as_datatype_enum
             before = graph.node.add(
                 name=f'{node.name}/before', op='ReadVariableOp', input=node.input[:1]
             )
@@ -124,7 +119,7 @@ def moves(graph, variables: dict) -> dict[int, str]:
                 input=[before.name, node.input[1]],
             )
             after.attr['T'].type = dtype
-            made[id(moved)] = after.name
+            made[moved] = after.name
     return made
 
 
@@ -139,39 +134,37 @@ def set_constants(graph, values: dict[str, np.ndarray]) -> None:
             node.attr['dtype'].type = made.dtype
 
 
-def replace_reads(graph, variables: dict, order: Sequence[int]) -> list[tf.Variable]:
+def replace_reads(graph, variables: dict) -> dict:
     """Makes placeholders of what reads variables, in place.
 
     Args:
       graph: The graph.
       variables: Variables by the names of the nodes that give their handles.
-      order: The identities of variables, in the order wanted.
 
     Returns:
-      The variables that are read; the number of each is that of its placeholder.
+      The variables that are read by the names of their placeholders, in the order of
+      `variables`.
     """
     nodes = {node.name: node for node in graph.node}
-
     reads = {
         node.name: found
         for node in graph.node
         if node.op == 'ReadVariableOp'
         and (found := variables.get(_source(nodes, node.input[0]).name)) is not None
     }
-    read = sorted(
-        {id(v): v for v in reads.values()}.values(), key=lambda v: order.index(id(v))
-    )
-    number_of = {id(v): number for number, v in enumerate(read)}
+    used = set(reads.values())
+    read = [v for v in variables.values() if v in used]
+    places = {v: f'functional/weight_{number}' for number, v in enumerate(read)}
     for node in graph.node:
-        for place, source in enumerate(node.input):
+        for number, source in enumerate(node.input):
             found = reads.get(graph_defs.node_of(source))
             if found is not None:
-                node.input[place] = placeholder(number_of[id(found)])
-    for number, found in enumerate(read):
-        node = graph.node.add(name=placeholder(number), op='Placeholder')
-        node.attr['dtype'].type = found.dtype.as_datatype_enum
-        node.attr['shape'].shape.CopyFrom(found.shape.as_proto())
-    return read
+                node.input[number] = places[found]
+    for found, place in places.items():
+        node = graph.node.add(name=place, op='Placeholder')
+        node.attr['dtype'].type = tf.as_dtype(found.value.dtype).as_datatype_enum
+        node.attr['shape'].shape.CopyFrom(tf.TensorShape(found.value.shape).as_proto())
+    return {place: found for found, place in places.items()}
 
 
 def digest(hashed, graph) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from tff_transfer import functional
+from tff_transfer import tracing
 from tff_transfer.backbones.backbone import Backbone
 from tff_transfer.errors import UserError
 
@@ -70,9 +70,7 @@ def replaced(backbone: Backbone) -> Backbone:
     return dataclasses.replace(
         backbone,
         network=made,
-        functional=functional.trace(
-            made, backbone.functional.input_spec, training=False
-        ),
+        functional=tracing.trace(made, backbone.functional.input_spec, training=False),
     )
 
 

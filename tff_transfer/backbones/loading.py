@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import functional
+from tff_transfer import tracing
 from tff_transfer.backbones import applications, download, saved_models
 from tff_transfer.backbones.backbone import Backbone
 from tff_transfer.backbones.preprocessing import Preprocessing
@@ -223,7 +223,7 @@ def _backbone(
         name=name,
         handle=handle,
         network=network,
-        functional=functional.of_traced(traced, network, _taken(preprocess)),
+        functional=tracing.of_traced(traced, network, _taken(preprocess)),
         preprocess=preprocess,
     )
 
