@@ -60,7 +60,7 @@ def build_keras(
     Returns:
       A network from raw grey images, uint8 [batch, height, width, 1], to logits.
     """
-    network = tf.keras.models.clone_model(backbone.network)
+    network = tf.keras.models.clone_model(backbone.keras_model)
     images = tf.keras.Input((None, None, 1), dtype=tf.uint8)
     features = network(backbone.preprocess(images))
     logits = tf.keras.layers.Dense(classes, kernel_initializer='zeros')(features)
@@ -87,7 +87,7 @@ def train_stock(
         len(data), config.data.unseen_fraction, config.data.split_seed
     )
     shape = [None, *data.x.shape[1:]]
-    weights = backbone.network.get_weights()
+    weights = backbone.keras_model.get_weights()
 
     def model_fn():
         return tff.learning.models.from_keras_model(

@@ -198,7 +198,7 @@ def test_statistics_are_never_trained():
 
 def test_a_cut_is_named_or_counted():
     backbone = backbones.load(network())
-    first, conv, dense = (backbone.network.layers[i].name for i in (1, 4, 6))
+    first, conv, dense = (backbone.keras_model.layers[i].name for i in (1, 4, 6))
     frozen, top, _ = finetuning.cut(backbone, layer=first)
     assert frozen.feature_shape == (6, 6, 4)
     assert len(top.weights) == 4 + 2 + 2  # BatchNorm, convolution, dense
@@ -224,7 +224,7 @@ def test_the_top_trains_on_activations_as_on_images():
     )
     names = {w.name for w in top.weights}
     on_images = finetuned(
-        backbone.network,
+        backbone.keras_model,
         lambda net: finetuning.chosen(net, lambda w: w.name in names),
     )
     weights = []

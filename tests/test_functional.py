@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_hub as hub
 
 from tff_transfer import backbones, tracing
 from tff_transfer.errors import UserError
@@ -44,9 +45,12 @@ def load(name):
     return backbones.load(name, image_size=32, weights=weights)
 
 
-def traced(backbone, training=False):
-    spec = tf.TensorSpec([None, *backbone.image_size, 3])
-    return tracing.trace(backbone.network, spec, training=training)
+def own_network(backbone):
+    if backbone.keras_model is not None:
+        return backbone.keras_model
+    embedded = backbone.handle == 'embedded'
+    path = backbones.embedded.PATH if embedded else backbone.handle
+    return hub.KerasLayer(str(path), trainable=True)
 
 
 def images(backbone):
@@ -61,7 +65,7 @@ LARGE = ('embedded', 'real', 'MobileNetV2')
 )
 def test_outputs_and_gradients_are_the_networks_own(name):
     backbone = load(name)
-    network, x = traced(backbone), images(backbone)
+    network, x = backbone.functional, images(backbone)
 
     @tf.function
     def ours(values):
@@ -73,14 +77,15 @@ def test_outputs_and_gradients_are_the_networks_own(name):
 
     values = [tf.constant(w.value) for w in network.weights]
     output, gradients = ours(values)
-    variables = {v.name: v for v in backbone.network.variables}
+    original = own_network(backbone)
+    variables = {v.name: v for v in original.variables}
     wanted = [variables[w.name] for w in network.weights if w.trainable]
 
     @tf.function
     def theirs():
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(wanted)
-            output = backbone.network(x, training=False)
+            output = original(x, training=False)
             loss = tf.reduce_sum(output**2)
         return output, tape.gradient(loss, wanted)
 
@@ -93,7 +98,7 @@ def test_outputs_and_gradients_are_the_networks_own(name):
 
 
 def test_weights_are_named_and_told_apart():
-    network = traced(load('small'))
+    network = load('small').functional
     assert [(w.name.split('/')[-1], w.trainable) for w in network.weights] == [
         ('kernel:0', True),
         ('bias:0', True),
@@ -112,11 +117,12 @@ def test_weights_are_named_and_told_apart():
 
 def test_other_weights_give_what_the_network_gives_with_them():
     backbone = load('small')
-    network, x = traced(backbone), images(backbone)
+    network, x = backbone.functional, images(backbone)
     values = [w.value * 1.5 for w in network.weights]
     found = tf.function(network)([tf.constant(v) for v in values], x)
-    backbone.network.set_weights(values)
-    np.testing.assert_allclose(found, backbone.network(x), rtol=1e-4, atol=1e-5)
+    backbone.keras_model.set_weights(values)
+    expected = backbone.keras_model(x)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_frozen_layers_of_a_keras_model_stay_frozen():
@@ -184,8 +190,8 @@ def test_cuts_are_where_all_passes():
 @pytest.mark.parametrize('name', ['small', 'embedded'])
 def test_the_parts_make_the_whole(name):
     backbone = load(name)
-    network, x = traced(backbone), images(backbone)
-    expected = backbone.network(x, training=False)
+    network, x = backbone.functional, images(backbone)
+    expected = own_network(backbone)(x, training=False)
     cuts = network.cuts()
     for cut in cuts[:: max(1, len(cuts) // 4)]:
         below, top = network.split(cut)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import functional, models, randomness, tracing
+from tff_transfer import functional, models, randomness
 from tff_transfer.backbones import Backbone
 from tff_transfer.batch_norm import BatchNorm
 from tff_transfer.errors import UserError
@@ -123,9 +123,7 @@ def in_training(backbone: Backbone) -> functional.FunctionalNetwork:
     Raises:
       UserError: It is no network whose statistics can be trained.
     """
-    return tracing.trace(
-        backbone.network, backbone.functional.input_spec, training=True
-    )
+    return backbone.trace(training=True)
 
 
 def cut(

@@ -160,15 +160,15 @@ def _set_inputs(node, inputs: list[str]) -> None:
 
 
 def call(name: str, function, inputs: list[str], stateful: bool = True):
-    """Returns the node that calls a concrete function.
+    """Returns the node that calls a function.
 
     Args:
       name: The node's name.
-      function: The function.
+      function: The `FunctionDef`.
       inputs: The function's inputs, then control inputs.
       stateful: Whether the function has side effects.
     """
-    signature = function.function_def.signature
+    signature = function.signature
     node = tf.compat.v1.NodeDef(name=name, input=inputs)
     node.op = 'StatefulPartitionedCall' if stateful else 'PartitionedCall'
     node.attr['Tin'].list.type.extend(a.type for a in signature.input_arg)

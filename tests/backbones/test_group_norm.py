@@ -46,7 +46,7 @@ def test_each_image_is_normalised_by_groups_with_the_same_scales():
     # The first one is as it was.
     assert any(
         isinstance(part, tf.keras.layers.BatchNormalization)
-        for part in backbone.network.submodules
+        for part in backbone.keras_model.submodules
     )
 
 

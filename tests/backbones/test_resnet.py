@@ -63,13 +63,13 @@ def test_as_a_backbone_by_name(tmp_path):
     assert first.fingerprint == again.fingerprint != other.fingerprint
     features = first(IMAGES).numpy()
     assert features.shape == (3, 512) and np.isfinite(features).all()
-    expected = first.network(first.preprocess(IMAGES), training=False)
+    expected = first.keras_model(first.preprocess(IMAGES), training=False)
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
-    first.network.save_weights(str(tmp_path / 'w.h5'))
+    first.keras_model.save_weights(str(tmp_path / 'w.h5'))
     loaded = backbones.load('ResNet18', weights=str(tmp_path / 'w.h5'), image_size=32)
     np.testing.assert_array_equal(loaded(IMAGES), features)
     saved = tmp_path / 'saved'
-    tf.saved_model.save(first.network, str(saved))
+    tf.saved_model.save(first.keras_model, str(saved))
     np.testing.assert_allclose(
         backbones.load(saved, image_size=32)(IMAGES), features, rtol=1e-5, atol=1e-6
     )

@@ -7,7 +7,7 @@ MobileNets come in several widths, in hundredths as TF-Hub names them:
 import collections
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -108,9 +108,9 @@ def build(
         _draw_weights(network, seed)
         return network
     if os.path.isdir(weights):
-        module, _ = saved_models.read(weights, weights)
+        values = saved_models.read_variables(weights, weights)
         try:
-            copy_weights(module.variables, network)
+            copy_weights(values, network)
         except ValueError as error:
             raise UserError(
                 f'backbone {name}: the SavedModel {weights} is of another network:'
@@ -128,37 +128,36 @@ def build(
     return network
 
 
-def copy_weights(variables: Iterable[tf.Variable], network: tf.keras.Model) -> None:
-    """Gives a network the values of variables of the same names.
+def copy_weights(values: Mapping[str, np.ndarray], network: tf.keras.Model) -> None:
+    """Gives a network the values of variables by their names.
 
     Raises:
       ValueError: A variable is absent or of another shape.
     """
-    found = _by_name(variables)
-    for name, weight in _by_name(network.weights).items():
-        like = found.get(name)
+    found = _by_order(values)
+    own = {weight.name: weight for weight in network.weights}
+    for place, weight in _by_order(own).items():
+        like = found.get(place)
         if like is None or like.shape != weight.shape:
             there = f'of shape {like.shape}' if like is not None else 'absent'
             raise ValueError(f'{weight.name}, of shape {weight.shape}, is {there}')
         weight.assign(like)
 
 
-def _by_name(variables: Iterable[tf.Variable]) -> dict[tuple, tf.Variable]:
-    """Returns variables by name, with the ranks of layers' numbers for the numbers.
+def _by_order(by_name: Mapping[str, object]) -> dict[tuple, object]:
+    """Returns the same, in names the ranks of layers' numbers instead of the numbers.
 
     Keras numbers layers that have no name of their own through the whole process:
     `conv2d_94/kernel` may be that of the first layer of the second InceptionV3.
     """
-    split = [
-        (_NAME.fullmatch(variable.name).groups(), variable) for variable in variables
-    ]
+    split = [(_NAME.fullmatch(name).groups(), each) for name, each in by_name.items()]
     numbers = collections.defaultdict(set)
     for (layer, number, _), _ in split:
         numbers[layer].add(int(number or -1))
     ranks = {layer: sorted(found) for layer, found in numbers.items()}
     return {
-        (layer, ranks[layer].index(int(number or -1)), rest): variable
-        for (layer, number, rest), variable in split
+        (layer, ranks[layer].index(int(number or -1)), rest): each
+        for (layer, number, rest), each in split
     }
 
 

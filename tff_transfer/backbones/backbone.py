@@ -18,19 +18,20 @@ class Backbone:
     Attributes:
       name: A short name for reports.
       handle: What it was loaded from.
-      network: What was loaded: a Keras layer or a `tf.Module` that maps what
-        `preprocess` gives, float32 [batch, *image_size, channels], to a feature
-        vector, and takes `training` as a keyword.
-      functional: The same as it was loaded, in evaluation, as a function of its
-        weights; or a part of it, to activations inside.
-      preprocess: Maps raw images to what `network` takes.
+      preprocess: Maps raw images to what the network takes.
+      trace: Returns the network, as it was loaded, as a function of its weights that
+        maps what `preprocess` gives, float32 [batch, *image_size, channels], to a
+        feature vector; in training or, with `training=False`, in evaluation.
+      functional: The same in evaluation; or a part of it, to activations inside.
+      keras_model: What it was loaded from, where that is a Keras model.
     """
 
     name: str
     handle: str
-    network: Callable[..., tf.Tensor]
-    functional: FunctionalNetwork
     preprocess: Preprocessing
+    trace: Callable[..., FunctionalNetwork]
+    functional: FunctionalNetwork
+    keras_model: tf.keras.Model | None
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -1,6 +1,7 @@
 """Group normalization instead of BatchNorm."""
 
 import dataclasses
+import functools
 
 import tensorflow as tf
 
@@ -34,8 +35,8 @@ def replaced(backbone: Backbone) -> Backbone:
     Raises:
       UserError: It is no Keras network of layers, or has no BatchNorm.
     """
-    network = backbone.network
-    if not isinstance(network, tf.keras.Model):
+    network = backbone.keras_model
+    if network is None:
         raise UserError(
             f'the backbone {backbone.name} is a SavedModel, whose layers cannot be'
             ' replaced; use a network by name or a Keras model, or another --batch_norm'
@@ -67,10 +68,9 @@ def replaced(backbone: Backbone) -> Backbone:
     for old, new in pairs:
         kept = len(new.weights)  # BatchNorm's statistics come last.
         new.set_weights(old.get_weights()[:kept])
+    trace = functools.partial(tracing.trace, made, backbone.functional.input_spec)
     return dataclasses.replace(
-        backbone,
-        network=made,
-        functional=tracing.trace(made, backbone.functional.input_spec, training=False),
+        backbone, trace=trace, functional=trace(training=False), keras_model=made
     )
 
 

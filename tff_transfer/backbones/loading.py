@@ -1,6 +1,7 @@
 """From a handle to a backbone."""
 
 import difflib
+import functools
 import os
 import pathlib
 import re
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_transfer import tracing
-from tff_transfer.backbones import applications, download, saved_models
+from tff_transfer.backbones import applications, download, saved_functions, saved_models
 from tff_transfer.backbones.backbone import Backbone
 from tff_transfer.backbones.preprocessing import Preprocessing
 from tff_transfer.errors import UserError, one_line
@@ -208,6 +209,9 @@ def _backbone(
             f' {image_size[0]} x {image_size[1]}; leave the image size out'
         )
     preprocess = Preprocessing(sides, value_range or (0.0, 1.0), channels, family)
+    if isinstance(network, saved_functions.SavedFunctions):
+        trace = functools.partial(network.trace, _taken(preprocess))
+        return Backbone(name, handle, preprocess, trace, trace(training=False), None)
     traced = _trace(name, network, preprocess)
     if isinstance(traced.structured_outputs, dict):
         network = _Output(network, _vector_key(name, traced.structured_outputs))
@@ -220,11 +224,12 @@ def _backbone(
             ' end the model with global pooling'
         )
     return Backbone(
-        name=name,
-        handle=handle,
-        network=network,
-        functional=tracing.of_traced(traced, network, _taken(preprocess)),
-        preprocess=preprocess,
+        name,
+        handle,
+        preprocess,
+        functools.partial(tracing.trace, network, _taken(preprocess)),
+        tracing.of_traced(traced, network, _taken(preprocess)),
+        network if isinstance(network, tf.keras.Model) else None,
     )
 
 

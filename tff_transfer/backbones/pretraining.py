@@ -237,7 +237,8 @@ def export(network: tf.keras.Model, name: str, path: str | pathlib.Path) -> None
       path: The folder to write, whole or not at all.
     """
     any_size = build_network(name)
-    applications.copy_weights(network.weights, any_size)
+    values = {weight.name: weight.numpy() for weight in network.weights}
+    applications.copy_weights(values, any_size)
 
     @tf.function
     def features(inputs, training=False):

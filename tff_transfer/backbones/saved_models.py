@@ -7,11 +7,13 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_hub as hub
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tff_transfer import graph_functions
+from tff_transfer.backbones import saved_functions
 from tff_transfer.errors import UserError, one_line
 
 
@@ -67,8 +69,8 @@ def read(handle: str, path: str | os.PathLike[str]):
       path: Where its folder is.
 
     Returns:
-      A trackable that is called with images and `training`, and the `tf.TensorSpec`
-      of the images.
+      `SavedFunctions` or, where those cannot be read, a trackable that is called with
+      images and `training`; and the `tf.TensorSpec` of the images.
 
     Raises:
       UserError: It is no SavedModel, is broken, or takes no images.
@@ -86,6 +88,9 @@ def read(handle: str, path: str | os.PathLike[str]):
             f'backbone {handle} is no SavedModel: {path} has no saved_model.pb; {mend}'
         )
     try:
+        saved = saved_functions.read(pathlib.Path(path))
+        if saved is not None:
+            return saved, saved.images
         with _of_what_is_called(pathlib.Path(path)) as thin:
             module = hub.load(str(thin))
     except Exception as error:  # What TensorFlow raises depends on what is broken.
@@ -119,6 +124,14 @@ def read(handle: str, path: str | os.PathLike[str]):
         f'backbone {handle} takes {described(taken)}, not float32 images'
         ' [batch, height, width, channels]; give a feature extractor for images'
     )
+
+
+def read_variables(handle: str, path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Returns the variables of a SavedModel by name; as `read` otherwise."""
+    network, _ = read(handle, path)
+    if isinstance(network, saved_functions.SavedFunctions):
+        return {v.name: v.value for v in network.variables}
+    return {v.name: v.numpy() for v in network.variables}
 
 
 @contextlib.contextmanager

@@ -171,7 +171,7 @@ class Graph:
                 feeds[f'{node.name}/sequence_{number}:0'] = tensor
                 values.append(f'{node.name}/sequence_{number}:0')
             call = graph_functions.call(
-                node.name, function, [*values, *control], stateful
+                node.name, function.function_def, [*values, *control], stateful
             )
             node.CopyFrom(call)
         for name, tensor in feeds.items():

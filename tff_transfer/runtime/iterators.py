@@ -73,7 +73,8 @@ class Iterators:
                 node.CopyFrom(new)
             elif node.op == 'IteratorGetNextAsOptional':
                 inputs = list(node.input)
-                node.CopyFrom(graph_functions.call(node.name, self._advance, inputs))
+                advance = self._advance.function_def
+                node.CopyFrom(graph_functions.call(node.name, advance, inputs))
                 renamed[f'{node.name}:optional:0'] = f'{node.name}:output:0'
         return renamed
 

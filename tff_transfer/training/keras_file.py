@@ -67,13 +67,14 @@ class Below:
 
 def _copy(backbone: Backbone) -> tuple[tf.keras.Model, dict[str, np.ndarray]]:
     """Returns an equal Keras network, and the backbone's weights by name."""
-    weights = {v.name: v.numpy() for v in backbone.network.variables}
     if backbone.handle == 'embedded':  # A SavedModel, but of a network known here.
         images = tf.keras.Input((*backbone.image_size, 3))
         in_range = tf.keras.layers.Rescaling(2, -1)(images)
         features = pretraining.build_network()(in_range)
+        weights = {w.name: w.value for w in backbone.functional.weights}
         return tf.keras.Model(images, features, name='embedded'), weights
-    return tf.keras.models.clone_model(backbone.network), weights
+    weights = {v.name: v.numpy() for v in backbone.keras_model.variables}
+    return tf.keras.models.clone_model(backbone.keras_model), weights
 
 
 def check(backbone: Backbone, head: tf.keras.Model, spec: tf.TensorSpec) -> None:
@@ -87,9 +88,7 @@ def check(backbone: Backbone, head: tf.keras.Model, spec: tf.TensorSpec) -> None
     Raises:
       UserError: A `.keras` file cannot hold them.
     """
-    if not isinstance(backbone.network, tf.keras.Model) and (
-        backbone.handle != 'embedded'
-    ):
+    if backbone.keras_model is None and backbone.handle != 'embedded':
         raise UserError(
             f'--export_keras: the backbone {backbone.name} is a SavedModel, which a'
             ' .keras file cannot hold; leave --export_keras out (model/ holds it), or'

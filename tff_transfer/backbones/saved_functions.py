@@ -1,0 +1,250 @@
+"""The network that a SavedModel's call is, read from its files.
+
+TensorFlow's loader makes Python objects of all functions and variables, which takes
+several times as long as the one graph and the arrays that are needed. What is read
+here are modules in the form of TF-Hub's feature vectors, as most are.
+"""
+
+import dataclasses
+import pathlib
+
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2, trackable_object_graph_pb2
+from tensorflow.python.saved_model import nested_structure_coder
+
+from tff_transfer import graph_functions, tracing
+from tff_transfer.functional import FunctionalNetwork
+
+_TRAINING = tf.TensorSpec([], tf.bool)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Function:
+    """A function that a module's call was traced to.
+
+    Attributes:
+      name: Its name in the library.
+      arguments: Specs of the images and, where it takes that as a tensor, `training`;
+        in its order.
+      training: The values of `training` that it is meant for.
+      output: What it gives, float32 [batch, size].
+      bound: The numbers of the objects whose handles it takes after its arguments.
+    """
+
+    name: str
+    arguments: tuple[tf.TensorSpec, ...]
+    training: tuple[bool, ...]
+    output: tf.TensorSpec
+    bound: tuple[int, ...]
+
+    @property
+    def images(self) -> tf.TensorSpec:
+        """The images among the arguments, whatever their name."""
+        (images,) = [spec for spec in self.arguments if not _is_training(spec)]
+        return tf.TensorSpec(images.shape, images.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedFunctions:
+    """A module's call, in evaluation and in training."""
+
+    _functions: dict[bool, _Function]
+    _variables: dict[int, tracing.Variable]
+    _library: object
+
+    @property
+    def images(self) -> tf.TensorSpec:
+        """What it takes, float32 [batch, height, width, channels]."""
+        return self._functions[False].images
+
+    @property
+    def variables(self) -> tuple[tracing.Variable, ...]:
+        """The variables that it uses."""
+        return tuple(self._variables.values())
+
+    def trace(self, images: tf.TensorSpec, *, training: bool) -> FunctionalNetwork:
+        """Returns it as a function of its weights, as `tracing.trace` does.
+
+        Args:
+          images: What it is to take, of shapes that `self.images` allows.
+          training: Which of the two.
+
+        Raises:
+          UserError: As `tracing.trace` does.
+        """
+        function = self._functions[training]
+        graph = tf.compat.v1.GraphDef()
+        graph.library.CopyFrom(self._library)
+        for spec in function.arguments:
+            if _is_training(spec):
+                node = graph.node.add(name='training', op='Const')
+                node.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(training))
+            else:
+                node = graph.node.add(name='images', op='Placeholder')
+                node.attr['shape'].shape.CopyFrom(images.shape.as_proto())
+            node.attr['dtype'].type = spec.dtype.as_datatype_enum
+        handles = {number: f'handle_{number}' for number in function.bound}
+        for name in handles.values():
+            node = graph.node.add(name=name, op='Placeholder')
+            node.attr['dtype'].type = tf.resource.as_datatype_enum
+        bodies = {f.signature.name: f for f in self._library.function}
+        inputs = [node.name for node in graph.node]
+        graph.node.append(graph_functions.call('call', bodies[function.name], inputs))
+        output = graph.node.add(name='features', op='Identity', input=['call'])
+        output.attr['T'].type = tf.float32.as_datatype_enum
+        graph_functions.isolate_functions(graph)
+        shape = tf.TensorShape([images.shape[0], *function.output.shape[1:]])
+        return tracing.of_graph(
+            'of the SavedModel',
+            graph,
+            ['images'],
+            images,
+            output.name,
+            tf.TensorSpec(shape, tf.float32),
+            {handles[number]: self._variables[number] for number in sorted(handles)},
+        )
+
+
+def read(path: pathlib.Path) -> SavedFunctions | None:
+    """Reads a SavedModel.
+
+    Args:
+      path: Its folder.
+
+    Returns:
+      Its call; None where that is not from images to feature vectors, or needs more
+      than variables, so that TensorFlow's loader must be asked.
+
+    Raises:
+      Exception: Whatever TensorFlow raises where files are broken.
+    """
+    file = path / 'saved_model.pb'
+    if not file.is_file():
+        return None
+    model = saved_model_pb2.SavedModel()
+    model.ParseFromString(file.read_bytes())
+    if len(model.meta_graphs) != 1:
+        return None
+    objects = model.meta_graphs[0].object_graph_def
+    functions = _functions(objects)
+    if functions is None:
+        return None
+    library = _library(
+        model.meta_graphs[0].graph_def.library, {f.name for f in functions.values()}
+    )
+    bound = {number for f in functions.values() for number in f.bound}
+    if library is None or any(
+        objects.nodes[number].WhichOneof('kind') != 'variable' for number in bound
+    ):
+        return None
+    return SavedFunctions(functions, _variables(path, objects, bound), library)
+
+
+def _functions(objects) -> dict[bool, _Function] | None:
+    """Returns the functions of a module's call by `training`."""
+    if not objects.nodes:
+        return None
+    children = {child.local_name: child.node_id for child in objects.nodes[0].children}
+    if '__call__' not in children:
+        return None
+    call = objects.nodes[children['__call__']].function
+    functions = [
+        _function(name, objects.concrete_functions[name], call)
+        for name in call.concrete_functions
+    ]
+    if None in functions or len({f.images for f in functions}) != 1:
+        return None
+    # Keras saves equal ones under two names of the images.
+    found = {value: f for f in functions for value in f.training}
+    return found if len(found) == 2 else None
+
+
+def _function(name: str, saved, call) -> _Function | None:
+    decode = nested_structure_coder.decode_proto
+    positional, named = decode(saved.canonicalized_input_signature)
+    names = decode(call.function_spec.fullargspec).args
+    if call.function_spec.is_method:
+        names = names[1:]
+    arguments = dict(zip(names, positional, strict=False)) | named
+    training = arguments.get('training')
+    others = [v for key, v in arguments.items() if key != 'training']
+    output = decode(saved.output_signature)
+    specs = tuple(
+        each
+        for each in tf.nest.flatten((positional, named))
+        if isinstance(each, tf.TensorSpec)
+    )
+    images = [spec for spec in specs if not _is_training(spec)]
+    if (
+        len(images) != 1
+        or images[0].dtype != tf.float32
+        or images[0].shape.rank != 4
+        or any(not (other is images[0] or other is None) for other in others)
+        or not isinstance(output, tf.TensorSpec)
+        or output.dtype != tf.float32
+        or output.shape.rank != 2
+        or output.shape[1] is None
+    ):
+        return None
+    if isinstance(training, bool):
+        meant = (training,)
+    elif 'training' not in arguments or _is_training(training):
+        meant = (False, True)
+    else:
+        return None
+    return _Function(name, specs, meant, output, tuple(saved.bound_inputs))
+
+
+def _is_training(spec) -> bool:
+    """Returns whether it is the spec of a truth value."""
+    return (
+        isinstance(spec, tf.TensorSpec)
+        and spec.dtype == tf.bool
+        and spec.shape.rank == 0
+    )
+
+
+def _library(library, names: set[str]):
+    """Returns the functions of these names and all that they use.
+
+    None where one has a gradient of its own, which the loader would register, or is
+    called as an operation.
+    """
+    graph = tf.compat.v1.GraphDef(library=library)
+    calls = [tf.compat.v1.NodeDef(op=name) for name in names]
+    used = graph_functions.reachable_functions(graph, calls)
+    nodes = [node for function in used.values() for node in function.node_def]
+    if any(n.op in used or '_gradient_op_type' in n.attr for n in nodes):
+        return None
+    del graph.library.function[:]
+    graph.library.function.extend(used.values())
+    return graph.library
+
+
+def _variables(path: pathlib.Path, objects, numbers) -> dict[int, tracing.Variable]:
+    """Returns variables with their values by the numbers of their objects."""
+    reader = tf.train.load_checkpoint(str(path / 'variables' / 'variables'))
+    saved = trackable_object_graph_pb2.TrackableObjectGraph()
+    saved.ParseFromString(reader.get_tensor('_CHECKPOINTABLE_OBJECT_GRAPH'))
+    # The same objects have other numbers there: they are known by the way to them.
+    place, todo = {0: 0}, [0]
+    while todo:
+        number = todo.pop()
+        there = saved.nodes[place[number]].children
+        ways = {child.local_name: child.node_id for child in there}
+        for child in objects.nodes[number].children:
+            if child.local_name in ways and child.node_id not in place:
+                place[child.node_id] = ways[child.local_name]
+                todo.append(child.node_id)
+    variables = {}
+    for number in numbers:
+        variable = objects.nodes[number].variable
+        (key,) = [
+            attribute.checkpoint_key
+            for attribute in saved.nodes[place[number]].attributes
+            if attribute.name == 'VARIABLE_VALUE'
+        ]
+        variables[number] = tracing.Variable(
+            f'{variable.name}:0', reader.get_tensor(key), variable.trainable
+        )
+    return variables
