@@ -6,6 +6,7 @@ made of.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -51,9 +52,8 @@ def trace(
     Raises:
       UserError: It uses a variable in another way than by reading it, or a table.
     """
-    traced = tf.function(
-        lambda x: network(x, training=training), autograph=False
-    ).get_concrete_function(inputs)
+    called = tf.function(functools.partial(network, training=training))
+    traced = called.get_concrete_function(inputs)
     return of_traced(traced, network, inputs)
 
 

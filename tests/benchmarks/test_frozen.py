@@ -114,11 +114,16 @@ def test_page_says_what_was_scaled_and_what_failed():
         'seconds': [1.0, 0.5, 0.25, 0.25, 0.5],
         'load_before': 0.0,
     }
+    runs = [{**ours, 'seconds': [s, *ours['seconds'][1:]]} for s in (3.0, 1.0, 0.5)]
     stock = {**ours, 'name': frozen.STOCK, 'seconds': [20.0, 30.0, 25.0]}
-    first, second = frozen.head_table([ours, {**stock, 'difference': 2e-6}])[2:]
-    assert first == '| 10 | features once, compiled | 2.50 | 1.0 | 1.00 | 0.50 |' + (
+    first, second = frozen.head_table(
+        [frozen.median(runs), {**frozen.median([stock]), 'difference': 2e-6}]
+    )[2:]
+    assert first == (
+        '| 10 | features once, compiled | 2.50 (2.00 to 4.50) | 1.0 | 1.00 | 0.50 |'
         ' 0.2500 | 1 |  | 0.0 |'
     )
+    assert 'error' in frozen.median([ours, {**ours, 'error': 'exit 1'}])
     assert '| 125.00 (from 2 of 4 rounds) | 50.0 |' in second and '2e-06' in second
     top = {'name': frozen.WHOLE, 'top_layers': 2, 'error': 'exit 1'}
     lines = frozen.top_table([{**top, 'name': frozen.CACHED}, top])

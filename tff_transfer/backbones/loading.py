@@ -234,7 +234,7 @@ def _backbone(
 
 
 def _trace(name: str, network, preprocess: Preprocessing):
-    function = tf.function(lambda x: network(x, training=False), autograph=False)
+    function = tf.function(functools.partial(network, training=False))
     try:
         return function.get_concrete_function(_taken(preprocess))
     except Exception as error:  # A foreign network may raise anything.
