@@ -116,3 +116,24 @@ def test_metrics_are_the_mean_loss_and_the_accuracy_over_all_batches():
     metrics = functional.finalize_metrics(state)
     np.testing.assert_allclose(metrics['loss'], np.mean(losses), rtol=1e-6)
     assert metrics['accuracy'] == np.mean(right) == 0.75
+
+
+class Folded(tf.keras.layers.Layer):
+    """Turns batches of negative sum around, with Python's own `if`."""
+
+    def call(self, x):
+        if tf.reduce_sum(x) < 0:
+            x = -x
+        return x
+
+
+def test_layers_of_ones_own_may_branch_on_tensors():
+    inputs = tf.keras.Input((3,))
+    network = tf.keras.Model(inputs, tf.keras.layers.Dense(2)(Folded()(inputs)))
+    model = models.from_keras(network)
+    for sign in (1.0, -1.0):
+        x = sign * np.ones((4, 3), np.float32)
+        found = model.functional.predict_on_batch(
+            model.functional.initial_weights, x, training=False
+        )
+        np.testing.assert_allclose(found, np.abs(x) @ network.get_weights()[0])

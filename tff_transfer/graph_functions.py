@@ -52,16 +52,21 @@ def is_stateful(graph: GraphDef, function: str) -> bool:
     return False
 
 
+def drop_unused(graph: GraphDef) -> dict:
+    """Keeps the functions that nodes use, or use in turn, in place; returns these."""
+    used = reachable_functions(graph)
+    del graph.library.function[:]
+    graph.library.function.extend(used.values())
+    return used
+
+
 def isolate_functions(graph: GraphDef) -> None:
     """Gives the library's functions names of their own and registers them, in place.
 
     Functions of two computations have the same names, and a function that is called
     by one that was traced is looked for in the eager context alone.
     """
-    used = reachable_functions(graph)
-    unused = [f for f in graph.library.function if f.signature.name not in used]
-    for function in unused:
-        graph.library.function.remove(function)
+    used = drop_unused(graph)
     del graph.library.gradient[:]
     prefix = f'tff{next(_numbers)}_'
 

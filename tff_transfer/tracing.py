@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import graph_defs, network_graphs
+from tff_transfer import graph_defs, graph_functions, network_graphs
 from tff_transfer.errors import UserError
 from tff_transfer.functional import FunctionalNetwork, Weight
 
@@ -119,6 +119,7 @@ def of_graph(
     Raises:
       UserError: As `trace` does.
     """
+    graph_functions.isolate_functions(graph)
     network_graphs.inline(graph)
     moves = network_graphs.moves(graph, variables)
     wanted = [output, *places, *moves.values()]
@@ -126,6 +127,7 @@ def of_graph(
     graph_defs.detach(graph)
     read = network_graphs.replace_reads(graph, variables)
     graph_defs.prune(graph, wanted)
+    graph_functions.drop_unused(graph)
     resource = tf.resource.as_datatype_enum
     for node in graph.node:
         if 'dtype' in node.attr and node.attr['dtype'].type == resource:

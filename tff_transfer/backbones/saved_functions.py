@@ -92,7 +92,6 @@ class SavedFunctions:
         graph.node.append(graph_functions.call('call', bodies[function.name], inputs))
         output = graph.node.add(name='features', op='Identity', input=['call'])
         output.attr['T'].type = tf.float32.as_datatype_enum
-        graph_functions.isolate_functions(graph)
         shape = tf.TensorShape([images.shape[0], *function.output.shape[1:]])
         return tracing.of_graph(
             'of the SavedModel',
