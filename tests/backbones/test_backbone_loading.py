@@ -169,7 +169,7 @@ def save_signature(path, name='serving_default', dtype=tf.float32, **functions):
     return path
 
 
-def test_signatures_of_what_can_be_called_are_not_needed(tmp_path):
+def test_module_whose_call_captured_tensors(tmp_path):
     inputs = tf.keras.Input((None, None, 3))
     # Its call captures mean and deviation, which are tensors and no variables.
     normalise = tf.keras.layers.Normalization(mean=[1, 2, 3], variance=[4, 1, 9])

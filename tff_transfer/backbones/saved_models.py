@@ -1,18 +1,13 @@
 """Networks from SavedModels: folders, archives, TF-Hub's modules of both formats."""
 
-import contextlib
 import os
 import pathlib
 import tarfile
-import tempfile
-from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_hub as hub
-from tensorflow.core.protobuf import saved_model_pb2
 
-from tff_transfer import graph_functions
 from tff_transfer.backbones import saved_functions
 from tff_transfer.errors import UserError, one_line
 
@@ -91,8 +86,7 @@ def read(handle: str, path: str | os.PathLike[str]):
         saved = saved_functions.read(pathlib.Path(path))
         if saved is not None:
             return saved, saved.images
-        with _of_what_is_called(pathlib.Path(path)) as thin:
-            module = hub.load(str(thin))
+        module = hub.load(os.fspath(path))
     except Exception as error:  # What TensorFlow raises depends on what is broken.
         raise UserError(
             f'backbone {handle} is broken ({one_line(error)}); {mend}'
@@ -132,59 +126,6 @@ def read_variables(handle: str, path: str | os.PathLike[str]) -> dict[str, np.nd
     if isinstance(network, saved_functions.SavedFunctions):
         return {v.name: v.value for v in network.variables}
     return {v.name: v.numpy() for v in network.variables}
-
-
-@contextlib.contextmanager
-def _of_what_is_called(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a folder of the same SavedModel without functions that nobody calls.
-
-    TensorFlow's loader makes a graph of each, which takes most of its time: those that
-    save and restore variables, and signatures of what can be called without.
-    """
-    file = path / 'saved_model.pb'
-    model = saved_model_pb2.SavedModel()
-    if file.is_file():
-        model.ParseFromString(file.read_bytes())
-    if not model.meta_graphs or not model.meta_graphs[0].HasField('object_graph_def'):
-        yield path  # TF-Hub's older format, or text.
-        return
-    meta_graph = model.meta_graphs[0]
-    graph, objects = meta_graph.graph_def, meta_graph.object_graph_def
-    _drop_signatures(objects)
-    called = {
-        *objects.concrete_functions,
-        *(node.captured_tensor.concrete_function for node in objects.nodes),
-        *(each.gradient_func for each in graph.library.registered_gradients),
-    }
-    library = graph.library.function
-    nodes = [n for f in library if f.signature.name in called for n in f.node_def]
-    called |= set(graph_functions.reachable_functions(graph, nodes))
-    for function in [f for f in library if f.signature.name not in called]:
-        library.remove(function)
-    with tempfile.TemporaryDirectory() as folder:
-        thin = pathlib.Path(folder)
-        for part in path.iterdir():
-            if part.name != file.name:
-                (thin / part.name).symlink_to(part.resolve())
-        (thin / file.name).write_bytes(model.SerializeToString())
-        yield thin
-
-
-def _drop_signatures(objects) -> None:
-    """Makes empty objects of signatures, in place, where the whole can be called."""
-    parts = {child.local_name: child.node_id for child in objects.nodes[0].children}
-    if not {'__call__', 'signatures'} <= parts.keys():
-        return
-    signatures = objects.nodes[parts['signatures']]
-    dropped = [signatures, *(objects.nodes[c.node_id] for c in signatures.children)]
-    names = {node.bare_concrete_function.concrete_function_name for node in dropped}
-    for node in dropped:
-        node.user_object.identifier = '_generic_user_object'
-    for node in objects.nodes:
-        names -= set(node.function.concrete_functions)
-        names.discard(node.bare_concrete_function.concrete_function_name)
-    for name in names:
-        objects.concrete_functions.pop(name, None)
 
 
 def described(specs) -> str:
