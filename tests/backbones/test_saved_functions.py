@@ -22,12 +22,12 @@ class Network(tf.Module):
     def maps(self, images):
         return tf.nn.relu(tf.nn.conv2d(images, self.kernel, 1, 'SAME'))
 
-    def features(self, images, training):
+    def features(self, images, training, momentum=0.9):
         x = self.maps(images)
 
         def in_training():
             mean = tf.reduce_mean(x, [0, 1, 2])
-            self.mean.assign_add(0.1 * (mean - self.mean))
+            self.mean.assign_add((1 - momentum) * (mean - self.mean))
             return x - mean
 
         if isinstance(training, bool):
@@ -54,6 +54,18 @@ def of_two_functions():
     return module
 
 
+def of_a_momentum():
+    module = Network()
+    module.__call__ = tf.function(
+        lambda inputs, training=False, momentum=0.9: module.features(
+            inputs, training, momentum
+        )
+    )
+    for training in (True, False):
+        module.__call__.get_concrete_function(ANY_SIZE, training, tf.TensorSpec([]))
+    return module
+
+
 def of_images_alone():
     module = Network()
     module.__call__ = tf.function(
@@ -72,7 +84,9 @@ def by_hand(module, training):
 
 
 @pytest.mark.parametrize('training', [False, True])
-@pytest.mark.parametrize('make', [of_a_tensor, of_two_functions, of_images_alone])
+@pytest.mark.parametrize(
+    'make', [of_a_tensor, of_two_functions, of_a_momentum, of_images_alone]
+)
 def test_evaluation_and_training_are_read(tmp_path, make, training):
     module = make()
     tf.saved_model.save(module, str(tmp_path / 'm'))

@@ -15,7 +15,7 @@ from tensorflow.python.saved_model import nested_structure_coder
 from tff_transfer import graph_functions, tracing
 from tff_transfer.functional import FunctionalNetwork
 
-_TRAINING = tf.TensorSpec([], tf.bool)
+_IMAGES, _TRAINING = 'images', 'training'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,24 +24,21 @@ class _Function:
 
     Attributes:
       name: Its name in the library.
-      arguments: Specs of the images and, where it takes that as a tensor, `training`;
-        in its order.
+      images: What it takes, float32 [batch, height, width, channels].
+      tensors: Its arguments in order: names and dtypes. The images' name is `_IMAGES`.
+      constants: What it is given for those besides the images and `training`.
       training: The values of `training` that it is meant for.
       output: What it gives, float32 [batch, size].
       bound: The numbers of the objects whose handles it takes after its arguments.
     """
 
     name: str
-    arguments: tuple[tf.TensorSpec, ...]
+    images: tf.TensorSpec
+    tensors: tuple[tuple[str, tf.DType], ...]
+    constants: dict[str, float]
     training: tuple[bool, ...]
     output: tf.TensorSpec
     bound: tuple[int, ...]
-
-    @property
-    def images(self) -> tf.TensorSpec:
-        """The images among the arguments, whatever their name."""
-        (images,) = [spec for spec in self.arguments if not _is_training(spec)]
-        return tf.TensorSpec(images.shape, images.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,14 +72,16 @@ class SavedFunctions:
         function = self._functions[training]
         graph = tf.compat.v1.GraphDef()
         graph.library.CopyFrom(self._library)
-        for spec in function.arguments:
-            if _is_training(spec):
-                node = graph.node.add(name='training', op='Const')
-                node.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(training))
-            else:
-                node = graph.node.add(name='images', op='Placeholder')
+        given = {_TRAINING: training, **function.constants}
+        for name, dtype in function.tensors:
+            node = graph.node.add(name=name, op='Const')
+            if name == _IMAGES:
+                node.op = 'Placeholder'
                 node.attr['shape'].shape.CopyFrom(images.shape.as_proto())
-            node.attr['dtype'].type = spec.dtype.as_datatype_enum
+            else:
+                value = tf.make_tensor_proto(given[name], dtype)
+                node.attr['value'].tensor.CopyFrom(value)
+            node.attr['dtype'].type = dtype.as_datatype_enum
         handles = {number: f'handle_{number}' for number in function.bound}
         for name in handles.values():
             node = graph.node.add(name=name, op='Placeholder')
@@ -96,7 +95,7 @@ class SavedFunctions:
         return tracing.of_graph(
             'of the SavedModel',
             graph,
-            ['images'],
+            [_IMAGES],
             images,
             output.name,
             tf.TensorSpec(shape, tf.float32),
@@ -159,47 +158,49 @@ def _functions(objects) -> dict[bool, _Function] | None:
 
 
 def _function(name: str, saved, call) -> _Function | None:
+    """Returns a function of a call, if it can be given all arguments but images."""
     decode = nested_structure_coder.decode_proto
     positional, named = decode(saved.canonicalized_input_signature)
-    names = decode(call.function_spec.fullargspec).args
-    if call.function_spec.is_method:
-        names = names[1:]
-    arguments = dict(zip(names, positional, strict=False)) | named
-    training = arguments.get('training')
-    others = [v for key, v in arguments.items() if key != 'training']
+    signature = decode(call.function_spec.fullargspec)
+    names = signature.args[1:] if call.function_spec.is_method else signature.args
+    last = names[len(names) - len(signature.defaults or ()) :]
+    defaults = dict(zip(last, signature.defaults or (), strict=True))
+    defaults |= signature.kwonlydefaults or {}
+    arguments = [*zip(names, positional, strict=False), *sorted(named.items())]
+    images, tensors, constants, meant = [], [], {}, (False, True)
+    for argument, value in arguments:
+        if isinstance(value, tf.TensorSpec):
+            if value.dtype == tf.float32 and value.shape.rank == 4:
+                images.append(tf.TensorSpec(value.shape, value.dtype))
+                argument = _IMAGES
+            elif argument != _TRAINING and value.shape.rank == 0:
+                constants[argument] = defaults.get(argument)
+            elif (value.shape.rank, value.dtype) != (0, tf.bool):
+                return None
+            tensors.append((argument, value.dtype))
+        elif argument == _TRAINING:
+            meant = (value,)
+        elif value != defaults.get(argument):
+            return None
     output = decode(saved.output_signature)
-    specs = tuple(
-        each
-        for each in tf.nest.flatten((positional, named))
-        if isinstance(each, tf.TensorSpec)
-    )
-    images = [spec for spec in specs if not _is_training(spec)]
     if (
         len(images) != 1
-        or images[0].dtype != tf.float32
-        or images[0].shape.rank != 4
-        or any(not (other is images[0] or other is None) for other in others)
+        or None in constants.values()
+        or not isinstance(meant[0], bool)
         or not isinstance(output, tf.TensorSpec)
         or output.dtype != tf.float32
         or output.shape.rank != 2
         or output.shape[1] is None
     ):
         return None
-    if isinstance(training, bool):
-        meant = (training,)
-    elif 'training' not in arguments or _is_training(training):
-        meant = (False, True)
-    else:
-        return None
-    return _Function(name, specs, meant, output, tuple(saved.bound_inputs))
-
-
-def _is_training(spec) -> bool:
-    """Returns whether it is the spec of a truth value."""
-    return (
-        isinstance(spec, tf.TensorSpec)
-        and spec.dtype == tf.bool
-        and spec.shape.rank == 0
+    return _Function(
+        name,
+        images[0],
+        tuple(tensors),
+        constants,
+        meant,
+        output,
+        tuple(saved.bound_inputs),
     )
 
 
