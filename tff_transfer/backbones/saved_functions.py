@@ -185,6 +185,7 @@ def _function(name: str, saved, call) -> _Function | None:
     output = decode(saved.output_signature)
     if (
         len(images) != 1
+        or images[0].shape[0] is not None
         or None in constants.values()
         or not isinstance(meant[0], bool)
         or not isinstance(output, tf.TensorSpec)
