@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import frozen, speed, workloads
+from benchmarks import frozen_tables, speed, workloads
 from benchmarks.peers import frozen_head, frozen_top, tff_models
 
 SIZE, FEATURES = 12, 5
@@ -98,33 +98,36 @@ def test_operations_are_counted(handle):
 
 def test_prediction_counts_a_backward_pass_twice():
     # 60 and 3 * 10 for raw images, 3 * 10 with the cache.
-    assert frozen.predicted((60, 10)) == 3.0
+    assert frozen_tables.predicted((60, 10)) == 3.0
 
 
 def test_rounds_not_done_count_as_the_median():
     record = {'rounds': 6, 'seconds': [10.0, 5.0, 1.0, 2.0, 9.0]}
-    assert frozen.whole_time(record) == 10 + 5 + 1 + 2 + 9 + 2 * 2
+    assert frozen_tables.whole_time(record) == 10 + 5 + 1 + 2 + 9 + 2 * 2
 
 
 def test_page_says_what_was_scaled_and_what_failed():
     ours = {
-        'name': frozen.OURS,
+        'name': frozen_tables.OURS,
         'population': 10,
         'rounds': 4,
         'seconds': [1.0, 0.5, 0.25, 0.25, 0.5],
         'load_before': 0.0,
     }
     runs = [{**ours, 'seconds': [s, *ours['seconds'][1:]]} for s in (3.0, 1.0, 0.5)]
-    stock = {**ours, 'name': frozen.STOCK, 'seconds': [20.0, 30.0, 25.0]}
-    first, second = frozen.head_table(
-        [frozen.median(runs), {**frozen.median([stock]), 'difference': 2e-6}]
+    stock = {**ours, 'name': frozen_tables.STOCK, 'seconds': [20.0, 30.0, 25.0]}
+    first, second = frozen_tables.head_table(
+        [
+            frozen_tables.median(runs),
+            {**frozen_tables.median([stock]), 'difference': 2e-6},
+        ]
     )[2:]
     assert first == (
         '| 10 | features once, compiled | 2.50 (2.00 to 4.50) | 1.0 | 1.00 | 0.50 |'
         ' 0.2500 | 1 |  | 0.0 |'
     )
-    assert 'error' in frozen.median([ours, {**ours, 'error': 'exit 1'}])
+    assert 'error' in frozen_tables.median([ours, {**ours, 'error': 'exit 1'}])
     assert '| 125.00 (from 2 of 4 rounds) | 50.0 |' in second and '2e-06' in second
-    top = {'name': frozen.WHOLE, 'top_layers': 2, 'error': 'exit 1'}
-    lines = frozen.top_table([{**top, 'name': frozen.CACHED}, top])
+    top = {'name': frozen_tables.WHOLE, 'top_layers': 2, 'error': 'exit 1'}
+    lines = frozen_tables.top_table([{**top, 'name': frozen_tables.CACHED}, top])
     assert all('exit 1' in line for line in lines[2:])

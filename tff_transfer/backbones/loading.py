@@ -227,9 +227,9 @@ def _backbone(
         name,
         handle,
         preprocess,
-        functools.partial(tracing.trace, network, _taken(preprocess)),
-        tracing.of_traced(traced, network, _taken(preprocess)),
-        network if isinstance(network, tf.keras.Model) else None,
+        trace=functools.partial(tracing.trace, network, _taken(preprocess)),
+        functional=tracing.of_traced(traced, network, _taken(preprocess)),
+        keras_model=network if isinstance(network, tf.keras.Model) else None,
     )
 
 
