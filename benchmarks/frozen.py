@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 from benchmarks import machine, speed, workloads
-from benchmarks.frozen_tables import CACHED, OURS, STOCK, WHOLE, median, page
+from benchmarks.frozen_tables import CACHED, OURS, STOCK, WHOLE, median_run, page
 from tff_transfer import files, progress
 
 REAL = speed.ROOT.parent / 'shared' / 'data' / 'mobilenet_v2_035_feature_vector'
@@ -80,7 +80,9 @@ def measure_head(
             limit_s,
         )
         done = [{**r, 'population': population, 'rounds': rounds} for r in done]
-        records = [median([r for r in done if r['name'] == n]) for n in (OURS, STOCK)]
+        records = [
+            median_run([r for r in done if r['name'] == n]) for n in (OURS, STOCK)
+        ]
         heads = [record.pop('weights', None) for record in records]
         if None not in heads:
             ours, stock = heads

@@ -8,7 +8,7 @@ OURS, STOCK = 'features once, compiled', 'tutorial, stock TFF'
 CACHED, WHOLE = 'cached activations', 'raw images'
 
 
-def median(records: list[dict]) -> dict:
+def median_run(records: list[dict]) -> dict:
     """Returns of several runs the one of the median whole time, or one that failed."""
     for record in records:
         if 'error' in record:
@@ -40,68 +40,85 @@ def predicted(operations: tuple[int, int]) -> float:
 
 def head_table(records: list[dict]) -> list[str]:
     """Returns the lines of the heads' table."""
-    lines = [
+    titles = (
         '| clients | | whole time, s | to ours | before the first round | first round |'
-        ' each further round | to ours | weights differ by | load before |',
-        '|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|',
-    ]
-    ours = {r['population']: r for r in records if r['name'] == OURS}
+        ' each further round | to ours | weights differ by | load before |'
+    )
+    columns = '|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|'
+    rows = _rows(records, 'population', OURS, _head_cells)
+    return [titles, columns, *rows]
+
+
+def top_table(records: list[dict]) -> list[str]:
+    """Returns the lines of the tops' table."""
+    titles = (
+        '| layers above the cut | | seconds a round | fastest, slowest | times the'
+        ' cached | predicted | Mflop below, above | weights differ by | load before |'
+        ' settings |'
+    )
+    columns = '|--:|---|--:|--:|--:|--:|--:|--:|--:|---|'
+    return [titles, columns, *_rows(records, 'top_layers', CACHED, _top_cells)]
+
+
+def _rows(records: list[dict], key: str, base: str, cells) -> list[str]:
+    """Returns of each record `cells(record, the base's record)`, or its error."""
+    bases = {r[key]: r for r in records if r['name'] == base}
+    lines = []
     for r in records:
-        start = f'| {r["population"]} | {r["name"]} |'
-        if 'error' in r:
-            lines.append(f'{start} {r["error"]} | | | | | | | |')
-            continue
-        base = ours[r['population']]
-        before, first, *rest = r['seconds']
-        done = len(rest) + 1
-        whole = f'{whole_time(r):.2f}'
-        if len(times := r['whole_times']) > 1:
-            whole += f' ({times[0]:.2f} to {times[-1]:.2f})'
-        if done < r['rounds']:
-            whole += f' (from {done} of {r["rounds"]} rounds)'
-        ratios = ['', '']
-        if 'seconds' in base:
-            further = _further(r) / _further(base)
-            ratios = [f'{whole_time(r) / whole_time(base):.1f}', f'{further:.0f}']
-        apart = f'{r["difference"]:.0e}' if 'difference' in r else ''
-        lines.append(
-            f'{start} {whole} | {ratios[0]} | {before:.2f} | {first:.2f} |'
-            f' {_further(r):.4f} | {ratios[1]} | {apart} | {r["load_before"]:.1f} |'
-        )
+        filled = [r['error'], *[''] * 7] if 'error' in r else cells(r, bases[r[key]])
+        lines.append(f'| {r[key]} | {r["name"]} | {" | ".join(filled)} |')
     return lines
+
+
+def _head_cells(record: dict, ours: dict) -> list[str]:
+    before, first, *rest = record['seconds']
+    done = len(rest) + 1
+    whole = f'{whole_time(record):.2f}'
+    if len(times := record['whole_times']) > 1:
+        whole += f' ({times[0]:.2f} to {times[-1]:.2f})'
+    if done < record['rounds']:
+        whole += f' (from {done} of {record["rounds"]} rounds)'
+    ratios = ['', '']
+    if 'seconds' in ours:
+        further = _further(record) / _further(ours)
+        ratios = [f'{whole_time(record) / whole_time(ours):.1f}', f'{further:.0f}']
+    return [
+        whole,
+        ratios[0],
+        f'{before:.2f}',
+        f'{first:.2f}',
+        f'{_further(record):.4f}',
+        ratios[1],
+        _apart(record),
+        f'{record["load_before"]:.1f}',
+    ]
+
+
+def _top_cells(record: dict, cached: dict) -> list[str]:
+    rest = record['seconds'][1:]
+    compared = ['', '', '']
+    if record is not cached:
+        if 'seconds' in cached:
+            compared[0] = f'{speed.median(record) / speed.median(cached):.2f}'
+        operations = record['operations']
+        compared[1] = f'{predicted(operations):.2f}'
+        compared[2] = ', '.join(f'{count / 1e6:.1f}' for count in operations)
+    return [
+        f'{speed.median(record):.4f}',
+        f'{min(rest):.4f}, {max(rest):.4f}',
+        *compared,
+        _apart(record),
+        f'{record["load_before"]:.1f}',
+        record['settings'],
+    ]
 
 
 def _further(record: dict) -> float:
     return statistics.median(record['seconds'][2:])
 
 
-def top_table(records: list[dict]) -> list[str]:
-    """Returns the lines of the tops' table."""
-    lines = [
-        '| layers above the cut | | seconds a round | fastest, slowest | times the'
-        ' cached | predicted | Mflop below, above | weights differ by | load before |'
-        ' settings |',
-        '|--:|---|--:|--:|--:|--:|--:|--:|--:|---|',
-    ]
-    cached = {r['top_layers']: r for r in records if r['name'] == CACHED}
-    for r in records:
-        start = f'| {r["top_layers"]} | {r["name"]} |'
-        if 'error' in r:
-            lines.append(f'{start} {r["error"]} | | | | | | | |')
-            continue
-        rest, base = r['seconds'][1:], cached[r['top_layers']]
-        cells = ['', '', '', '']
-        if r is not base:
-            if 'seconds' in base:
-                cells[0] = f'{speed.median(r) / speed.median(base):.2f}'
-            cells[1] = f'{predicted(r["operations"]):.2f}'
-            cells[2] = ', '.join(f'{count / 1e6:.1f}' for count in r['operations'])
-            cells[3] = f'{r["difference"]:.0e}' if 'difference' in r else ''
-        lines.append(
-            f'{start} {speed.median(r):.4f} | {min(rest):.4f}, {max(rest):.4f} |'
-            f' {" | ".join(cells)} | {r["load_before"]:.1f} | {r["settings"]} |'
-        )
-    return lines
+def _apart(record: dict) -> str:
+    return f'{record["difference"]:.0e}' if 'difference' in record else ''
 
 
 def page(measured: dict) -> str:

@@ -8,7 +8,6 @@ import tensorflow as tf
 import tensorflow_hub as hub
 
 from tff_transfer import backbones, tracing
-from tff_transfer.errors import UserError
 
 REAL = pathlib.Path(__file__).parents[2] / 'shared/data/mobilenet_v2_035_feature_vector'
 DRAW = np.random.default_rng(0)
@@ -132,46 +131,6 @@ def test_frozen_layers_of_a_keras_model_stay_frozen():
         network, tf.TensorSpec([None, 8, 8, 3]), training=False
     ).weights
     assert [w.trainable for w in weights if w.name.startswith('first')] == [False] * 2
-
-
-class Branching(tf.Module):
-    """Branches on `training`, a tensor, as some SavedModels do."""
-
-    def __init__(self):
-        super().__init__()
-        self.kernel = tf.Variable([[2.0]])
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 1]), tf.TensorSpec([], tf.bool)])
-    def __call__(self, x, training):
-        if training:
-            return x
-        return x @ self.kernel
-
-
-@pytest.mark.parametrize(('training', 'expected'), [(True, 3.0), (False, 6.0)])
-def test_branches_on_training_are_taken(training, expected):
-    network = tracing.trace(Branching(), tf.TensorSpec([None, 1]), training=training)
-    values = [tf.constant(w.value) for w in network.weights]
-    assert len(values) == (0 if training else 1)
-    assert tf.function(network)(values, tf.constant([[3.0]])).numpy() == expected
-
-
-class Looks(tf.Module):
-    """Looks features up in a table, which is no weight."""
-
-    def __init__(self):
-        super().__init__()
-        self.table = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer([0, 1], [2.0, 3.0]), 0.0
-        )
-
-    def __call__(self, x, training):
-        return self.table.lookup(x)
-
-
-def test_a_table_is_refused():
-    with pytest.raises(UserError, match='cannot be trained'):
-        tracing.trace(Looks(), tf.TensorSpec([None], tf.int32), training=False)
 
 
 def test_cuts_are_where_all_passes():

@@ -113,19 +113,6 @@ def _is_adapted(weight: functional.Weight, rank: int) -> bool:
     )
 
 
-def in_training(backbone: Backbone) -> functional.FunctionalNetwork:
-    """Returns a backbone's network with the statistics of batches in BatchNorm.
-
-    As in evaluation (`Backbone.functional`) BatchNorm uses the moving statistics that
-    the backbone comes with, and they stay as they are: clients see few examples of few
-    classes, whose own statistics would be another network's (TFF's issue 910).
-
-    Raises:
-      UserError: It is no network whose statistics can be trained.
-    """
-    return backbone.trace(training=True)
-
-
 def cut(
     backbone: Backbone,
     *,

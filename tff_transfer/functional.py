@@ -1,8 +1,6 @@
 """Networks as pure functions of their weights, as federated training needs them.
 
-A Keras model and an opaque SavedModel alike are traced to a graph, and what reads a
-variable there becomes an argument. So a network's weights can be trained, left as
-constants or composed of others, and no process needs to know what it was made of.
+Weights are arguments: they can be trained, left as constants or composed of others.
 """
 
 import dataclasses

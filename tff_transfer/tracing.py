@@ -52,9 +52,16 @@ def trace(
     Raises:
       UserError: It uses a variable in another way than by reading it, or a table.
     """
-    called = tf.function(functools.partial(network, training=training))
-    traced = called.get_concrete_function(inputs)
+    traced = concrete_function(network, inputs, training=training)
     return of_traced(traced, network, inputs)
+
+
+def concrete_function(
+    network: Callable, inputs, *, training: bool
+) -> tf.types.experimental.ConcreteFunction:
+    """Does the first step of `trace`, for a network that may give any structure."""
+    called = tf.function(functools.partial(network, training=training))
+    return called.get_concrete_function(inputs)
 
 
 def of_traced(

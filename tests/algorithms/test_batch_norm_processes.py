@@ -37,7 +37,7 @@ def model(keras, **statistics):
         models.mlp((5,), CLASSES),
         ALIKE,
         tf.TensorSpec([None, 4, 4, 3]),
-        statistics=batch_norm.find(finetuning.in_training(backbone)),
+        statistics=batch_norm.find(backbone.trace(training=True)),
         **statistics,
     )
 

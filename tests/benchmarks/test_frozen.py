@@ -118,15 +118,15 @@ def test_page_says_what_was_scaled_and_what_failed():
     stock = {**ours, 'name': frozen_tables.STOCK, 'seconds': [20.0, 30.0, 25.0]}
     first, second = frozen_tables.head_table(
         [
-            frozen_tables.median(runs),
-            {**frozen_tables.median([stock]), 'difference': 2e-6},
+            frozen_tables.median_run(runs),
+            {**frozen_tables.median_run([stock]), 'difference': 2e-6},
         ]
     )[2:]
     assert first == (
         '| 10 | features once, compiled | 2.50 (2.00 to 4.50) | 1.0 | 1.00 | 0.50 |'
         ' 0.2500 | 1 |  | 0.0 |'
     )
-    assert 'error' in frozen_tables.median([ours, {**ours, 'error': 'exit 1'}])
+    assert 'error' in frozen_tables.median_run([ours, {**ours, 'error': 'exit 1'}])
     assert '| 125.00 (from 2 of 4 rounds) | 50.0 |' in second and '2e-06' in second
     top = {'name': frozen_tables.WHOLE, 'top_layers': 2, 'error': 'exit 1'}
     lines = frozen_tables.top_table([{**top, 'name': frozen_tables.CACHED}, top])

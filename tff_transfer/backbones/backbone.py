@@ -21,8 +21,12 @@ class Backbone:
       preprocess: Maps raw images to what the network takes.
       trace: Returns the network, as it was loaded, as a function of its weights that
         maps what `preprocess` gives, float32 [batch, *image_size, channels], to a
-        feature vector; in training or, with `training=False`, in evaluation.
+        feature vector; with `training=True` by the statistics of batches in
+        BatchNorm, or else by those that the backbone comes with. It raises
+        `UserError` where the network cannot be trained (`tracing.trace`).
       functional: The same in evaluation; or a part of it, to activations inside.
+        Federated clients are trained so unless asked otherwise: they see few examples
+        of few classes, whose statistics are another network's (TFF's issue 910).
       keras_model: What it was loaded from, where that is a Keras model.
     """
 

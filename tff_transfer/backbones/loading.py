@@ -234,9 +234,8 @@ def _backbone(
 
 
 def _trace(name: str, network, preprocess: Preprocessing):
-    function = tf.function(functools.partial(network, training=False))
     try:
-        return function.get_concrete_function(_taken(preprocess))
+        return tracing.concrete_function(network, _taken(preprocess), training=False)
     except Exception as error:  # A foreign network may raise anything.
         raise UserError(
             f'backbone {name} cannot be called with images of'

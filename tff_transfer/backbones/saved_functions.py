@@ -211,14 +211,12 @@ def _library(library, names: set[str]):
     None where one has a gradient of its own, which the loader would register, or is
     called as an operation.
     """
-    graph = tf.compat.v1.GraphDef(library=library)
-    calls = [tf.compat.v1.NodeDef(op=name) for name in names]
-    used = graph_functions.reachable_functions(graph, calls)
+    calls = [tf.compat.v1.NodeDef(name=name, op=name) for name in names]
+    graph = tf.compat.v1.GraphDef(library=library, node=calls)
+    used = graph_functions.drop_unused(graph)
     nodes = [node for function in used.values() for node in function.node_def]
     if any(n.op in used or '_gradient_op_type' in n.attr for n in nodes):
         return None
-    del graph.library.function[:]
-    graph.library.function.extend(used.values())
     return graph.library
 
 

@@ -125,7 +125,7 @@ def prepare(
         keras_file.check(backbone, model.network, spec)
     in_training = None
     if config.model.batch_norm in BY_BATCHES:
-        in_training = finetuning.in_training(backbone)
+        in_training = backbone.trace(training=True)
     if config.model.finetune in ('head', 'head_then_all'):
         extracted = features.extract(backbone, data, dtype=config.model.cache_dtype)
         of_features = data.with_x(extracted)
