@@ -9,9 +9,9 @@ from absl import flags
 from matplotlib.figure import Figure
 
 from experiments import command_line
-from tff_transfer import files, randomness
+from tff_transfer import files, options, randomness
 from tff_transfer.errors import UserError
-from tff_transfer.training import options, setup, sources
+from tff_transfer.training import setup, sources
 from tff_transfer.training.config import Config
 
 options.define_flags(Config)

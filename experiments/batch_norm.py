@@ -24,11 +24,11 @@ import tensorflow_federated as tff
 from absl import flags
 
 from experiments import command_line, learning_rates
-from tff_transfer import backbones, files, progress, runtime
+from tff_transfer import backbones, files, options, progress, runtime
 from tff_transfer.data import partition
 from tff_transfer.data.cohorts import choose_clients, training_cohort
 from tff_transfer.data.federated import FederatedData, split_clients
-from tff_transfer.training import loop, options, plots, report
+from tff_transfer.training import loop, plots, report
 from tff_transfer.training.config import BATCH_NORM, Config
 from tff_transfer.training.sources import load_backbone, load_data
 

@@ -13,7 +13,8 @@ import time
 from absl import flags
 
 from experiments import command_line
-from tff_transfer.training import loop, options, report
+from tff_transfer import options
+from tff_transfer.training import loop, report
 from tff_transfer.training.config import Config
 
 options.define_flags(Config)

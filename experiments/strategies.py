@@ -16,8 +16,8 @@ import statistics
 from absl import flags
 
 from experiments import command_line, learning_rates
-from tff_transfer import files
-from tff_transfer.training import loop, options, records, report
+from tff_transfer import files, options
+from tff_transfer.training import loop, records, report
 from tff_transfer.training.config import FINETUNE, Config
 from tff_transfer.training.sources import load_data
 

@@ -2,8 +2,8 @@
 
 import dataclasses
 
+from tff_transfer.options import check, option
 from tff_transfer.training import combinations
-from tff_transfer.training.options import check, option
 
 OPTIMIZERS = ('sgd', 'adagrad', 'adam', 'adamw', 'adafactor', 'rmsprop', 'yogi')
 DATASETS = ('emnist', 'by_client', 'synthetic_writers', 'synthetic_alpha_beta')

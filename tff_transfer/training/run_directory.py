@@ -17,8 +17,8 @@ import numpy as np
 from tff_transfer import files
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
+from tff_transfer.options import from_dict
 from tff_transfer.training.config import Config
-from tff_transfer.training.options import from_dict
 
 _PACKAGES = ('tensorflow', 'tensorflow-federated', 'tensorflow-hub', 'numpy')
 

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 from absl import flags
 
+from tff_transfer import options
 from tff_transfer.errors import UserError
-from tff_transfer.training import options
-from tff_transfer.training.options import option
+from tff_transfer.options import option
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,206 @@
+"""Each method in a few lines of NumPy, float64, from its paper.
+
+A client is its list of batches (x, y); a round is the dict of its clients by number.
+Weights are one vector: a softmax model's kernel [features, classes], then its bias.
+"""
+
+import numpy as np
+
+FEATURES, CLASSES = 4, 3
+RATE = 0.3
+SIZE = (FEATURES + 1) * CLASSES
+
+
+def logits(w, x):
+    kernel, bias = w[: FEATURES * CLASSES], w[FEATURES * CLASSES :]
+    return x @ kernel.reshape(FEATURES, CLASSES) + bias
+
+
+def probabilities(scores):
+    exponents = np.exp(scores - scores.max(1, keepdims=True))
+    return exponents / exponents.sum(1, keepdims=True)
+
+
+def loss(w, batch):
+    x, y = batch
+    return -np.mean(np.log(probabilities(logits(w, x))[np.arange(len(y)), y]))
+
+
+def gradient(w, batch, margin=0.0, factor=1.0):
+    """Of the mean cross-entropy of `factor * logits - margin`."""
+    x, y = batch
+    error = factor * (
+        probabilities(factor * logits(w, x) - margin) - np.eye(CLASSES)[y]
+    )
+    return np.concatenate([(x.T @ error).ravel(), error.sum(0)]) / len(y)
+
+
+def whole(batches):
+    return tuple(np.concatenate(part) for part in zip(*batches, strict=True))
+
+
+def examples(batches):
+    return sum(len(y) for _, y in batches)
+
+
+def sgd(w, batches, direction=gradient, rate=RATE, momentum=0.0):
+    velocity = 0.0
+    for batch in batches:
+        velocity = momentum * velocity + direction(w, batch)
+        w = w - rate * velocity
+    return w
+
+
+def weighted(clients, values, uniform=False):
+    sizes = [1 if uniform else examples(b) for b in clients.values()]
+    return sum(n * v for n, v in zip(sizes, values, strict=True)) / sum(sizes)
+
+
+def fed_avg(w, rounds, direction=gradient, step=lambda w, delta, t: w - delta, **how):
+    for t, clients in enumerate(rounds):
+        deltas = [w - sgd(w, batches, direction) for batches in clients.values()]
+        w = step(w, weighted(clients, deltas, **how), t)
+    return w
+
+
+def fed_sgd(w, rounds):
+    for clients in rounds:
+        found = [gradient(w, whole(batches)) for batches in clients.values()]
+        w = w - weighted(clients, found)
+    return w
+
+
+def fed_prox(w, rounds, mu):
+    for clients in rounds:
+        start = w
+        deltas = [
+            start
+            - sgd(start, b, lambda at, batch: gradient(at, batch) + mu * (at - start))
+            for b in clients.values()
+        ]
+        w = start - weighted(clients, deltas)
+    return w
+
+
+def scaffold(w, rounds, population, option, uniform=True):
+    server, own = np.zeros(SIZE), {}
+    for clients in rounds:
+        deltas, moves = [], []
+        for number, batches in clients.items():
+            mine = own.get(number, np.zeros(SIZE))
+            after = sgd(w, batches, lambda at, b, m=mine: gradient(at, b) - m + server)
+            if option == 'I':
+                now = gradient(w, whole(batches))
+            else:
+                now = mine - server + (w - after) / (len(batches) * RATE)
+            deltas.append(w - after)
+            moves.append(now - mine)
+            own[number] = now
+        w = w - weighted(clients, deltas, uniform)
+        server = server + len(clients) / population * weighted(clients, moves, uniform)
+    return w, server, own
+
+
+def mime_lite(w, rounds, momentum, lite=True):
+    """With momentum SGD, whose buffer stays while clients train."""
+    buffer = np.zeros(SIZE)
+    for clients in rounds:
+        full = [gradient(w, whole(batches)) for batches in clients.values()]
+        center = weighted(clients, full)
+        deltas = []
+        for batches in clients.values():
+            at = w
+            for batch in batches:
+                g = gradient(at, batch)
+                if not lite:
+                    g = g - gradient(w, batch) + center
+                at = at - RATE * (momentum * buffer + g)
+            deltas.append(w - at)
+        w = w - weighted(clients, deltas)
+        buffer = momentum * buffer + center
+    return w
+
+
+def fed_nova(w, rounds, momentum=0.0, mu=0.0):
+    for clients in rounds:
+        start, normalised, norms = w, [], []
+        for batches in clients.values():
+            after = sgd(
+                start,
+                batches,
+                lambda at, b: gradient(at, b) + mu * (at - start),
+                momentum=momentum,
+            )
+            # The same steps of a scalar whose every gradient is 1.
+            norm = (
+                -sgd(0.0, batches, lambda at, _: 1 + mu * at, momentum=momentum) / RATE
+            )
+            normalised.append((start - after) / (RATE * norm))
+            norms.append(norm)
+        effective = weighted(clients, norms)
+        w = start - effective * RATE * weighted(clients, normalised)
+    return w
+
+
+def fed_dyn(w, rounds, population, alpha):
+    own, h = {}, np.zeros(SIZE)
+    for clients in rounds:
+        start, found = w, []
+        for number, batches in clients.items():
+            last = own.get(number, np.zeros(SIZE))
+            after = sgd(
+                start,
+                batches,
+                lambda at, b, g=last: gradient(at, b) - g + alpha * (at - start),
+            )
+            own[number] = last - alpha * (after - start)
+            found.append(after)
+        h = h - alpha / population * sum(f - start for f in found)
+        w = weighted(clients, found, uniform=True) - h / alpha
+    return w
+
+
+def fed_exp(w, rounds, epsilon):
+    before = w
+    for clients in rounds:
+        deltas = [w - sgd(w, batches) for batches in clients.values()]
+        mean = weighted(clients, deltas, uniform=True)
+        squares = sum(d @ d for d in deltas)
+        rate = max(1, squares / (2 * len(deltas) * (mean @ mean + epsilon)))
+        before, w = w, w - rate * mean
+    return (before + w) / 2
+
+
+def q_fed_avg(w, rounds, q):
+    lipschitz = 1 / RATE
+    for clients in rounds:
+        deltas, h = [], []
+        for batches in clients.values():
+            risk = loss(w, whole(batches))
+            step = lipschitz * (w - sgd(w, batches))
+            deltas.append(risk**q * step)
+            h.append(q * risk ** (q - 1) * (step @ step) + lipschitz * risk**q)
+        w = w - sum(deltas) / sum(h)
+    return w
+
+
+def fed_sam(w, rounds, rho):
+    def direction(at, batch):
+        g = gradient(at, batch)
+        return gradient(at + rho * g / np.linalg.norm(g), batch)
+
+    return fed_avg(w, rounds, direction)
+
+
+def calibrated(w, rounds, how):
+    """FedLC and FedRS; `how` makes of a client's counts of labels what changes."""
+    for clients in rounds:
+        deltas = []
+        for batches in clients.values():
+            counts = np.bincount(whole(batches)[1], minlength=CLASSES)
+            changed = how(counts)
+            deltas.append(
+                w - sgd(w, batches, lambda at, b, c=changed: gradient(at, b, **c))
+            )
+        w = w - weighted(clients, deltas)
+    return w

@@ -1,0 +1,378 @@
+"""Every method against a few lines of NumPy from its paper, and its neighbours."""
+
+import collections
+import dataclasses
+
+import method_references as references
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+from method_references import CLASSES, FEATURES, RATE
+
+from tff_transfer import models, runtime
+from tff_transfer.algorithms import compose, registry
+from tff_transfer.algorithms.method import Context
+from tff_transfer.data.cohorts import Cohort
+
+BATCH = 4
+DRAW = np.random.default_rng(7)
+# Five clients of different sizes, the last two without examples of some classes.
+SIZES, POPULATION = (9, 4, 6, 5, 8), 5
+X = [DRAW.normal(size=(n, FEATURES)).astype(np.float32) for n in SIZES]
+Y = [DRAW.integers(0, CLASSES if i < 3 else 2, n) for i, n in enumerate(SIZES)]
+ROUNDS = ([0, 1, 2], [2, 3], [4, 0, 3], [1, 4])
+START = DRAW.normal(size=references.SIZE).astype(np.float32)
+
+
+def model():
+    made = models.mlp((FEATURES,), CLASSES)
+    kernel, bias = np.split(START, [FEATURES * CLASSES])
+    initial = (kernel.reshape(FEATURES, CLASSES), bias)
+
+    @tf.function(autograph=False)
+    def predict(weights, x, training):
+        return made.functional.predict_on_batch(weights, x, training)
+
+    functional = models.functional_model(
+        initial, predict, made.functional.input_spec['x']
+    )
+    return dataclasses.replace(made, functional=functional)
+
+
+def context(momentum=None, **changed):
+    sgd = tff.learning.optimizers.build_sgdm
+    return Context(
+        model(), sgd(RATE, momentum), sgd(1.0), population=POPULATION, **changed
+    )
+
+
+def cohort(clients):
+    x, y = (np.concatenate([part[c] for c in clients]) for part in (X, Y))
+    splits = np.cumsum([0, *(SIZES[c] for c in clients)])
+    examples = collections.OrderedDict(x=x, y=y.astype(np.int32))
+    return Cohort(examples, splits, BATCH)
+
+
+def reference_rounds():
+    return [
+        {
+            c: [
+                (X[c][i : i + BATCH].astype(np.float64), Y[c][i : i + BATCH])
+                for i in range(0, SIZES[c], BATCH)
+            ]
+            for c in clients
+        }
+        for clients in ROUNDS
+    ]
+
+
+def run(options, made=None, rounds=ROUNDS, use=runtime.use_compiled):
+    """Returns the evaluated weights, the state and what clients keep."""
+    made = made or context()
+    method = options.build(made)
+    process = compose.process(method, made)
+    kept = [compose.kept_initially(method, made)] * POPULATION
+    with use():
+        state = process.initialize()
+        for clients in rounds:
+            if kept[0] is None:
+                state = process.next(state, cohort(clients)).state
+                continue
+            mine = [kept[c] for c in clients]
+            state, _, now = process.next(state, cohort(clients), mine)
+            for client, value in zip(clients, now, strict=True):
+                kept[client] = value
+    evaluated = method.evaluated or (lambda server: server.weights)
+    return flat(evaluated(state.server)), state, kept
+
+
+def flat(weights):
+    return np.concatenate([np.ravel(w) for w in weights])
+
+
+def of(name, **options):
+    return registry.options(name)(**options)
+
+
+def uniform(**more):
+    return context(weighting='uniform', **more)
+
+
+W = START.astype(np.float64)
+R = references
+CASES = {
+    'fedavg': (of('fedavg'), context(), lambda r: R.fed_avg(W, r)),
+    'fedavg uniform': (
+        of('fedavg'),
+        uniform(),
+        lambda r: R.fed_avg(W, r, uniform=True),
+    ),
+    'fedsgd': (of('fedsgd'), context(), lambda r: R.fed_sgd(W, r)),
+    'fedprox': (of('fedprox', mu=0.7), context(), lambda r: R.fed_prox(W, r, 0.7)),
+    'scaffold I': (
+        of('scaffold', variates='I'),
+        uniform(),
+        lambda r: R.scaffold(W, r, POPULATION, 'I')[0],
+    ),
+    'scaffold II': (
+        of('scaffold'),
+        uniform(),
+        lambda r: R.scaffold(W, r, POPULATION, 'II')[0],
+    ),
+    'scaffold by examples': (
+        of('scaffold'),
+        context(),
+        lambda r: R.scaffold(W, r, POPULATION, 'II', uniform=False)[0],
+    ),
+    'mimelite': (of('mimelite'), context(0.9), lambda r: R.mime_lite(W, r, 0.9)),
+    'mime': (of('mime'), context(0.9), lambda r: R.mime_lite(W, r, 0.9, lite=False)),
+    'fednova': (of('fednova'), context(), lambda r: R.fed_nova(W, r)),
+    'fednova momentum': (
+        of('fednova'),
+        context(0.8),
+        lambda r: R.fed_nova(W, r, momentum=0.8),
+    ),
+    'fednova proximal': (
+        of('fednova', mu=0.5),
+        context(),
+        lambda r: R.fed_nova(W, r, mu=0.5),
+    ),
+    'feddyn': (
+        of('feddyn', alpha=0.3),
+        uniform(),
+        lambda r: R.fed_dyn(W, r, POPULATION, 0.3),
+    ),
+    'fedexp': (of('fedexp', epsilon=1e-3), uniform(), lambda r: R.fed_exp(W, r, 1e-3)),
+    'qfedavg': (of('qfedavg', q=2.0), uniform(), lambda r: R.q_fed_avg(W, r, 2.0)),
+    'qfedavg 1/2': (of('qfedavg', q=0.5), uniform(), lambda r: R.q_fed_avg(W, r, 0.5)),
+    'fedsam': (of('fedsam', rho=0.2), context(), lambda r: R.fed_sam(W, r, 0.2)),
+    'fedlc': (
+        of('fedlc', tau=0.5),
+        context(),
+        lambda r: R.calibrated(
+            W, r, lambda counts: {'margin': 0.5 * np.maximum(counts, 1e-8) ** -0.25}
+        ),
+    ),
+    'fedrs': (
+        of('fedrs', alpha=0.5),
+        context(),
+        lambda r: R.calibrated(
+            W, r, lambda counts: {'factor': np.where(counts > 0, 1, 0.5)}
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_four_rounds_are_those_of_the_paper(case):
+    options, made, reference = CASES[case]
+    found, _, _ = run(options, made)
+    expected = reference(reference_rounds())
+    assert np.abs(expected - W).max() > 0.1
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
+
+
+def test_every_method_has_its_case():
+    assert {case.split()[0] for case in CASES} | {'fedavgm', *ADAPTIVE, 'local'} == set(
+        registry.NAMES
+    )
+
+
+# What Reddi et al.'s algorithm 2 does, with TFF's correction of the first steps' bias.
+ADAPTIVE = {
+    'fedadagrad': lambda m, v, d, t: (m, v + d * d, d, np.sqrt(v + d * d + 1e-6)),
+    'fedadam': lambda m, v, d, t: (
+        m := 0.9 * m + 0.1 * d,
+        v := 0.99 * v + 0.01 * d * d,
+        m / (1 - 0.9 ** (t + 1)),
+        (np.sqrt(v) + 1e-3) / np.sqrt(1 - 0.99 ** (t + 1)),
+    ),
+    'fedyogi': lambda m, v, d, t: (
+        m := 0.9 * m + 0.1 * d,
+        v := v - 0.01 * d * d * np.sign(v - d * d),
+        m / (1 - 0.9 ** (t + 1)),
+        (np.sqrt(v) + 1e-3) / np.sqrt(1 - 0.99 ** (t + 1)),
+    ),
+    'fedrmsprop': lambda m, v, d, t: (
+        m,
+        v := 0.9 * v + 0.1 * d * d,
+        d,
+        np.sqrt(v) + 1e-3,
+    ),
+}
+
+
+@pytest.mark.parametrize('name', ADAPTIVE)
+def test_adaptive_servers(name):
+    start = 1e-6 if name in ('fedadagrad', 'fedyogi') else 0.0
+    memory = [np.zeros(R.SIZE), np.full(R.SIZE, start)]
+
+    def step(w, delta, t):
+        *memory[:], up, down = ADAPTIVE[name](*memory, delta, t)
+        return w - 0.05 * up / down
+
+    found, _, _ = run(of(name, learning_rate=0.05))
+    expected = R.fed_avg(W, reference_rounds(), step=step)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_momentum_on_the_server():
+    velocity = [0.0]
+
+    def step(w, delta, t):
+        velocity[0] = 0.9 * velocity[0] + delta
+        return w - 0.5 * velocity[0]
+
+    found, _, _ = run(of('fedavgm', learning_rate=0.5))
+    expected = R.fed_avg(W, reference_rounds(), step=step)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_clients_alone_train_alone():
+    found, _, kept = run(of('local'))
+    np.testing.assert_array_equal(found, START)
+    for client in range(POPULATION):
+        own = W
+        for clients in reference_rounds():
+            if client in clients:
+                own = R.sgd(own, clients[client])
+        np.testing.assert_allclose(flat(kept[client].method), own, rtol=1e-5, atol=1e-6)
+
+
+def test_variates_of_scaffold_move_where_clients_took_part():
+    _, state, kept = run(of('scaffold'), uniform(), ROUNDS[:2])
+    rounds = reference_rounds()[:2]
+    _, server, own = R.scaffold(W, rounds, POPULATION, 'II')
+    np.testing.assert_allclose(flat(state.server.variate), server, rtol=1e-4, atol=1e-6)
+    assert sorted(own) == [0, 1, 2, 3]
+    for client, variate in own.items():
+        found = flat(kept[client].method)
+        np.testing.assert_allclose(found, variate, rtol=1e-4, atol=1e-5)
+    assert not flat(kept[4].method).any()
+
+
+NEIGHBOURS = {
+    'fedprox': (of('fedprox', mu=0.0), {}),
+    'fednova of one client': (of('fednova'), {'rounds': [[2], [4]]}),
+    'qfedavg': (of('qfedavg', q=0.0), {}),
+    'fedsam': (of('fedsam', rho=0.0), {}),
+    'fedlc': (of('fedlc', tau=0.0), {}),
+    'fedrs': (of('fedrs', alpha=1.0), {}),
+    'scaffold in its first round': (of('scaffold'), {'rounds': [[0, 1, 2]]}),
+    'mimelite without state': (of('mimelite'), {}),
+    'fedavgm': (of('fedavgm', momentum=0.0), {}),
+    'fedexp of one client': (
+        of('fedexp', epsilon=0.0, average_last_two=False), {'rounds': [[2], [4]]}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('case', NEIGHBOURS)
+def test_reduces_to_federated_averaging(case):
+    options, more = NEIGHBOURS[case]
+    found, _, _ = run(options, uniform(), **more)
+    expected, _, _ = run(of('fedavg'), uniform(), **more)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def tff_process(name, made):
+    learning, functional = tff.learning.algorithms, made.model.functional
+    client, server = made.client_optimizer, made.server_optimizer
+    if name == 'fedsgd':
+        return learning.build_fed_sgd(functional, server)
+    if name == 'fedprox':
+        return learning.build_weighted_fed_prox(functional, 0.7, client, server)
+    if name == 'mimelite':
+        return learning.build_weighted_mime_lite(functional, client, server)
+    return learning.build_weighted_fed_avg(functional, client, server)
+
+
+@pytest.mark.parametrize('name', ['fedavg', 'fedsgd', 'fedprox', 'mimelite'])
+def test_equals_the_process_of_tff(name):
+    made = context(0.9)
+    theirs = tff_process(name, made)
+    with runtime.use_compiled():
+        state = theirs.initialize()
+        for clients in ROUNDS:
+            output = theirs.next(state, cohort(clients))
+            state = output.state
+        expected = flat(theirs.get_model_weights(state).trainable)
+    # TFF 0.87.0 has the proximal term with the wrong sign: it drives clients away.
+    options = {'mu': -0.7} if name == 'fedprox' else {}
+    found, _, _ = run(of(name, **options), made)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
+def broken(clients, client):
+    """Returns a cohort in which one client's inputs are not finite."""
+    made = cohort(clients)
+    first = made.row_splits[clients.index(client)]
+    x = made.examples['x'].copy()
+    x[first] = np.nan
+    examples = collections.OrderedDict(made.examples, x=x)
+    return dataclasses.replace(made, examples=examples)
+
+
+def with_empty(clients, empty):
+    """Returns a cohort in which one client more has no examples."""
+    made = cohort(clients)
+    splits = np.insert(made.row_splits, empty, made.row_splits[empty])
+    return dataclasses.replace(made, row_splits=splits)
+
+
+def one_round(options, made, batches, clients):
+    method = options.build(made)
+    process = compose.process(method, made)
+    kept = compose.kept_initially(method, made)
+    with runtime.use_compiled():
+        state = process.initialize()
+        if kept is None:
+            output = process.next(state, batches)
+            return output.state, output.metrics, None
+        return process.next(state, batches, [kept] * clients)
+
+
+@pytest.mark.parametrize('name', registry.NAMES)
+def test_clients_without_a_finite_update_or_examples_count_for_nothing(name):
+    made, options = context(), of(name)
+    expected, metrics, kept = one_round(options, made, cohort([0, 2]), 2)
+    assert metrics['dropped'] == 0
+    for batches, dropped in ((broken([0, 1, 2], 1), 1), (with_empty([0, 2], 1), 0)):
+        found, metrics, now = one_round(options, made, batches, 3)
+        assert metrics['dropped'] == dropped
+        for ours, theirs in zip(
+            tf.nest.flatten(found), tf.nest.flatten(expected), strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
+        if kept is not None:
+            initially = compose.kept_initially(options.build(made), made)
+            for ours, theirs in zip(
+                tf.nest.flatten([now[0], now[1], now[2]]),
+                tf.nest.flatten([kept[0], initially, kept[1]]),
+                strict=True,
+            ):
+                np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize('name', registry.NAMES)
+def test_a_round_without_examples_leaves_the_server_as_it_was(name):
+    options, made = of(name), context()
+    nothing = dataclasses.replace(cohort([0]), row_splits=np.array([0, 0, 0]))
+    process = compose.process(options.build(made), made)
+    with runtime.use_compiled():
+        before = process.initialize()
+    after, _, _ = one_round(options, made, nothing, 2)
+    assert after.round == 1
+    for ours, theirs in zip(
+        tf.nest.flatten(after.server), tf.nest.flatten(before.server), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', registry.NAMES)
+def test_equal_on_both_runtimes(name):
+    found, _, _ = run(of(name))
+    expected, _, _ = run(of(name), use=runtime.use_stock)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,36 @@
+"""FedProx: clients are held near the server's weights.
+
+Li et al. 2020, "Federated optimization in heterogeneous networks", algorithm 2: each
+client minimises its loss plus mu / 2 times the squared distance to the weights that it
+got. TFF's own is `tff.learning.algorithms.build_weighted_fed_prox`.
+"""
+
+import dataclasses
+
+from tff_transfer.algorithms import fed_avg, local
+from tff_transfer.algorithms.method import Context, Method
+from tff_transfer.options import option
+
+
+@dataclasses.dataclass(frozen=True)
+class FedProx:
+    """FedProx."""
+
+    mu: float = option(0.01, 'The weight of the proximal term.', at_least=0)
+
+    def build(self, context: Context) -> Method:
+        """Makes the method."""
+        return fed_avg.averaging(
+            context, lambda weights, client: proximal(weights, self.mu)
+        )
+
+
+def proximal(start: tuple, mu: float) -> local.Direction:
+    """Returns the gradient plus that of mu / 2 times the squared distance to `start`."""
+
+    def correct(gradient, weights):
+        return tuple(
+            g + mu * (w - s) for g, w, s in zip(gradient, weights, start, strict=True)
+        )
+
+    return local.corrected(correct) if mu else local.plain

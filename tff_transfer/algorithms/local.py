@@ -1,0 +1,277 @@
+"""A client's training: the loop over its batches that nearly every method has."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_transfer import batch_norm
+from tff_transfer.algorithms.method import Client, Context, Update
+from tff_transfer.errors import UserError
+
+
+class Gradient(NamedTuple):
+    """The gradient of a batch's loss.
+
+    Attributes:
+      shared: With respect to the shared weights.
+      personal: With respect to the client's own.
+      loss: The loss, float32 [].
+      logits: float32 [batch, classes].
+      measured: BatchNorm's statistics of the batch.
+    """
+
+    shared: tuple
+    personal: tuple
+    loss: Any
+    logits: Any
+    measured: tuple
+
+
+class Trained(NamedTuple):
+    """What a client's training comes to.
+
+    Attributes:
+      delta: The shared weights before minus those after.
+      personal: Its own weights after.
+      steps: The number of batches, float32 [].
+      examples: The number of examples, float32 [].
+      moments: BatchNorm's moments of all examples about `Client.statistics`.
+      metrics: The model's unfinalized metrics.
+    """
+
+    delta: tuple
+    personal: tuple
+    steps: Any
+    examples: Any
+    moments: tuple
+    metrics: Any
+
+
+# Gives the gradient of a batch at some shared weights; `direction`s call it.
+GradientOf = Callable[[tuple, Any], Gradient]
+
+# What a method follows instead of the gradient: of (gradient_of, weights, batch).
+Direction = Callable[[GradientOf, tuple, Any], Gradient]
+
+
+def plain(gradient_of: GradientOf, weights: tuple, batch) -> Gradient:
+    """The gradient as it is, as federated averaging follows it."""
+    return gradient_of(weights, batch)
+
+
+def corrected(correct: Callable[[tuple, tuple], tuple]) -> Direction:
+    """Returns the direction that a function of (gradient, weights) makes of it."""
+
+    def direction(gradient_of, weights, batch):
+        found = gradient_of(weights, batch)
+        return found._replace(shared=correct(found.shared, weights))
+
+    return direction
+
+
+def gradient_function(context: Context, client: Client, loss=None) -> Callable:
+    """Returns the function of (shared, personal, batch) to a `Gradient`.
+
+    Args:
+      context: The model and which of its weights are personal.
+      client: The client, whose BatchNorm statistics hold.
+      loss: A function of (logits, labels) to use instead of the model's.
+    """
+    functional, statistics = context.model.functional, context.model.statistics
+    loss = loss or functional.loss
+
+    def gradient(shared, personal, batch) -> Gradient:
+        with tf.GradientTape() as tape:
+            tape.watch((shared, personal))
+            trained = context.join(shared, personal)
+            if statistics is None:
+                logits, measured = (
+                    functional.predict_on_batch(
+                        (trained, ()), batch['x'], training=True
+                    ),
+                    (),
+                )
+            else:
+                logits, measured = statistics.step(
+                    (trained, client.statistics), batch['x']
+                )
+            value = loss(logits, batch['y'])
+        found = tape.gradient(value, (shared, personal), unconnected_gradients='zero')
+        return Gradient(*found, value, logits, measured)
+
+    return gradient
+
+
+def train(
+    context: Context,
+    weights: tuple,
+    client: Client,
+    *,
+    direction: Direction = plain,
+    loss: Callable | None = None,
+    optimizer: tff.learning.optimizers.Optimizer | None = None,
+) -> Trained:
+    """Trains on each of a client's batches in turn.
+
+    Args:
+      context: What is trained, and by which optimizer.
+      weights: The shared weights to start from.
+      client: The client.
+      direction: What is followed instead of the gradient.
+      loss: A function of (logits, labels), float32 [batch, classes] and int32
+        [batch], to use instead of the model's.
+      optimizer: Instead of the context's.
+
+    Returns:
+      What comes of it; without batches, zeros and what there was.
+    """
+    functional = context.model.functional
+    optimizer = optimizer or context.client_optimizer
+    gradient = gradient_function(context, client, loss)
+    shared = len(weights)
+
+    def step(state, batch):
+        values, optimizer_state, steps, examples, sums, metrics = state
+        personal = values[shared:]
+        found = direction(
+            lambda at, batch: gradient(at, personal, batch), values[:shared], batch
+        )
+        optimizer_state, values = optimizer.next(
+            optimizer_state, values, (*found.shared, *found.personal)
+        )
+        count = tf.shape(found.logits)[0]
+        weight = tf.cast(count, tf.float32)
+        moments = batch_norm.moments(found.measured, client.statistics)
+        sums = tuple(s + weight * m for s, m in zip(sums, moments, strict=True))
+        output = tff.learning.models.BatchOutput(
+            loss=found.loss, predictions=found.logits, num_examples=count
+        )
+        metrics = functional.update_metrics_state(
+            metrics, batch_output=output, labels=batch['y']
+        )
+        return values, optimizer_state, steps + 1, examples + weight, sums, metrics
+
+    before = (*weights, *client.personal)
+    start = (
+        before,
+        _optimizer_state(context, optimizer, before, client.round),
+        tf.constant(0.0),
+        tf.constant(0.0),
+        tf.nest.map_structure(tf.zeros_like, client.statistics),
+        functional.initialize_metrics_state(),
+    )
+    after, _, steps, examples, sums, metrics = client.batches.reduce(start, step)
+    delta = tuple(old - new for old, new in zip(weights, after[:shared], strict=True))
+    moments = tuple(tf.math.divide_no_nan(total, examples) for total in sums)
+    return Trained(delta, after[shared:], steps, examples, moments, metrics)
+
+
+def _optimizer_state(context: Context, optimizer, weights, round_number):
+    specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, weights)
+    state = optimizer.initialize(specs)
+    return scheduled(optimizer, state, context.client_schedule, round_number)
+
+
+def scheduled(optimizer, state, schedule: Callable | None, round_number):
+    """Returns an optimizer's state with its learning rate of a round."""
+    if schedule is None:
+        return state
+    hparams = optimizer.get_hparams(optimizer.initialize(tf.TensorSpec([])))
+    rate = hparams['learning_rate'] * schedule(round_number)
+    return optimizer.set_hparams(state, {**hparams, 'learning_rate': rate})
+
+
+def sgd_hparams(context: Context, round_number, who: str) -> tuple[Any, Any]:
+    """Returns learning rate and momentum of the clients' SGD in a round.
+
+    Raises:
+      UserError: The clients' optimizer is another one, for which `who`, a method,
+        is not defined.
+    """
+    optimizer = context.client_optimizer
+    if not isinstance(optimizer, type(tff.learning.optimizers.build_sgdm())):
+        raise UserError(
+            f'{who} is defined for SGD on the clients; use --client_optimizer=sgd'
+        )
+    hparams = optimizer.get_hparams(optimizer.initialize(tf.TensorSpec([])))
+    rate = hparams['learning_rate']
+    if context.client_schedule is not None:
+        rate *= context.client_schedule(round_number)
+    return rate, hparams.get('momentum', 0.0)
+
+
+def full_gradient(context: Context, weights: tuple, client: Client) -> Trained:
+    """Returns the gradient over all of a client's examples, as `Trained.delta`.
+
+    Nothing is trained: the gradient is the mean over examples, at `weights`.
+    """
+
+    def direction(gradient_of, total, batch):
+        found = gradient_of(weights, batch)
+        count = tf.cast(tf.shape(found.logits)[0], tf.float32)
+        # The step of SGD with rate 1 that follows makes the sum of it.
+        return found._replace(
+            shared=tuple(count * g for g in found.shared),
+            personal=tuple(map(tf.zeros_like, found.personal)),
+        )
+
+    summing = tff.learning.optimizers.build_sgdm(1.0)
+    unscheduled = dataclasses.replace(context, client_schedule=None)
+    found = train(unscheduled, weights, client, direction=direction, optimizer=summing)
+    mean = tuple(tf.math.divide_no_nan(d, found.examples) for d in found.delta)
+    return found._replace(delta=mean)
+
+
+def mean_loss(context: Context, weights: tuple, client: Client):
+    """Returns the mean loss over a client's examples, float32 []."""
+    functional = context.model.functional
+    trained = context.join(weights, client.personal)
+
+    def add(total, batch):
+        logits = functional.predict_on_batch(
+            (trained, client.statistics), batch['x'], training=False
+        )
+        count = tf.cast(tf.shape(logits)[0], tf.float32)
+        loss, examples = total
+        return loss + count * functional.loss(logits, batch['y']), examples + count
+
+    loss, examples = client.batches.reduce((tf.constant(0.0), tf.constant(0.0)), add)
+    return tf.math.divide_no_nan(loss, examples)
+
+
+def label_counts(client: Client, classes: int):
+    """Returns how many of a client's examples each class has, float32 [classes]."""
+
+    def add(total, batch):
+        return total + tf.reduce_sum(tf.one_hot(batch['y'], classes), axis=0)
+
+    return client.batches.reduce(tf.zeros([classes]), add)
+
+
+def update(context: Context, client: Client, trained: Trained, **changed) -> Update:
+    """Returns a client's update of what its training came to.
+
+    Args:
+      context: Says how clients are weighted.
+      client: The client.
+      trained: What its training came to.
+      **changed: Fields of `Update` that differ from: the delta of the weights, by
+        the context's weighting, without sums, and kept what there was.
+    """
+    weight = trained.examples
+    if context.weighting == 'uniform':
+        weight = tf.cast(weight > 0, tf.float32)
+    of_training = Update(
+        trained.delta,
+        weight,
+        {},
+        client.kept,
+        trained.personal,
+        trained.moments,
+        trained.metrics,
+        trained.examples,
+    )
+    return of_training._replace(**changed)

@@ -1,0 +1,160 @@
+"""What a federated method is: a few pure functions in the field's own verbs.
+
+No method knows TFF's wiring (`compose`), the loop, the runtime, or how its clients
+were chosen. Its functions are traced by TensorFlow: values are nested tuples, named
+tuples and dicts of tensors.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_transfer.models import Model
+
+
+class Client(NamedTuple):
+    """One client in one round.
+
+    Attributes:
+      batches: Its training examples, a `tf.data.Dataset` of batches as the model's
+        input_spec has them.
+      kept: What the method has it keep from round to round.
+      personal: Its own trained weights, which never travel, in the model's order.
+      statistics: BatchNorm's statistics at the start of the round.
+      round: The round, from 1, int32 [].
+    """
+
+    batches: Any
+    kept: Any
+    personal: tuple
+    statistics: tuple
+    round: Any
+
+
+class Update(NamedTuple):
+    """What comes of a client's round.
+
+    Attributes:
+      delta: What the server gets the weighted mean of, over clients.
+      weight: This client's weight in that mean, float32 [].
+      sums: Small values by name that the server gets the sums of.
+      kept: What the client keeps.
+      personal: Its own trained weights.
+      moments: BatchNorm's statistics of its examples (see `batch_norm.moments`).
+      metrics: The model's unfinalized metrics of training.
+      examples: How many examples it trained on, float32 []: without any the update
+        counts for nothing.
+    """
+
+    delta: Any
+    weight: Any
+    sums: Mapping[str, Any]
+    kept: Any
+    personal: tuple
+    moments: tuple
+    metrics: Any
+    examples: Any
+
+
+class Aggregate(NamedTuple):
+    """What the server gets of all clients of a round.
+
+    Attributes:
+      delta: The weighted mean of their `Update.delta`.
+      sums: The sums of their `Update.sums`.
+      clients: How many took part with a finite update and an example, float32 [].
+      round: The round, from 1, int32 [].
+    """
+
+    delta: Any
+    sums: Mapping[str, Any]
+    clients: Any
+    round: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A federated method.
+
+    Attributes:
+      initialize: Makes the server's state, a named tuple that has the shared trained
+        weights as `weights`.
+      broadcast: Makes of that state what each client gets.
+      client_update: What a client does with it: (message, `Client`) to `Update`.
+      server_update: Makes the next state of a state and an `Aggregate`.
+      kept: Makes what a client keeps before its first round, if it keeps anything.
+      gather: A round of communication before `client_update`, if there is one:
+        (message, `Client`) to a value and its weight. The weighted mean over the
+        round's clients is a third argument of `client_update`, and `gathered` of
+        `server_update`.
+      personal: Makes the shared weights of one client's own model of (message,
+        `Client`), if clients have models of their own.
+      evaluated: The shared weights that are evaluated, where these are not the
+        state's `weights`.
+    """
+
+    initialize: Callable[[], Any]
+    broadcast: Callable[[Any], Any]
+    client_update: Callable[..., Update]
+    server_update: Callable[..., Any]
+    kept: Callable[[], Any] | None = None
+    gather: Callable[[Any, Client], tuple[Any, Any]] | None = None
+    personal: Callable[[Any, Client], tuple] | None = None
+    evaluated: Callable[[Any], tuple] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What a method is made for.
+
+    Attributes:
+      model: The model.
+      client_optimizer: The optimizer on the clients; it starts anew in each round.
+      server_optimizer: The optimizer on the server, for what clients moved away from.
+      population: How many clients may take part, of whom a round has some.
+      weighting: The weight of a client in the mean: its `examples`, as McMahan et al.
+        2017, or `uniform`.
+      personal: The numbers of the model's trained weights that stay with each client.
+      client_schedule: What the clients' learning rate is multiplied by in a round, if
+        it changes: a function of the round, int32 [], to float32 [].
+      server_schedule: The same for the server's.
+    """
+
+    model: Model
+    client_optimizer: tff.learning.optimizers.Optimizer
+    server_optimizer: tff.learning.optimizers.Optimizer
+    population: int = 1
+    weighting: str = 'examples'
+    personal: frozenset[int] = frozenset()
+    client_schedule: Callable[[Any], Any] | None = None
+    server_schedule: Callable[[Any], Any] | None = None
+
+    @property
+    def initial(self) -> tuple:
+        """The shared trained weights at the start."""
+        return self.split(self.model.functional.initial_weights[0])[0]
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return self.model.network.output_shape[-1]
+
+    def zeros(self) -> tuple:
+        """Returns zeros of the shapes of the shared trained weights."""
+        return tuple(map(tf.zeros_like, self.initial))
+
+    def split(self, trained: Sequence) -> tuple[tuple, tuple]:
+        """Returns the shared ones of all trained weights, and the personal ones."""
+        parts = ([], [])
+        for number, value in enumerate(trained):
+            parts[number in self.personal].append(value)
+        return tuple(parts[0]), tuple(parts[1])
+
+    def join(self, shared: Sequence, personal: Sequence) -> tuple:
+        """Returns all trained weights in the model's order."""
+        sources = (iter(shared), iter(personal))
+        count = len(self.model.functional.initial_weights[0])
+        return tuple(next(sources[n in self.personal]) for n in range(count))

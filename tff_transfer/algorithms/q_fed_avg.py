@@ -1,0 +1,60 @@
+"""q-FedAvg: clients count the more, the worse the model is for them (q-FFL).
+
+Li et al. 2020, "Fair resource allocation in federated learning", algorithm 2. Its
+Lipschitz constant L is one over the clients' learning rate, as there.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+from tff_transfer.algorithms import local
+from tff_transfer.algorithms.fed_exp import squared_norm
+from tff_transfer.algorithms.method import Context, Method
+from tff_transfer.options import option
+
+
+class Server(NamedTuple):
+    """What the server has: the weights."""
+
+    weights: tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class QFedAvg:
+    """q-FedAvg."""
+
+    q: float = option(1.0, 'How fair: 0 is federated averaging.', at_least=0)
+
+    def build(self, context: Context) -> Method:
+        """Makes the method."""
+        local.sgd_hparams(context, 1, 'q-FedAvg')
+
+        def client_update(weights, client):
+            rate, _ = local.sgd_hparams(context, client.round, 'q-FedAvg')
+            loss = local.mean_loss(context, weights, client) + 1e-10
+            trained = local.train(context, weights, client)
+            # With a gradient of Delta / rate, what algorithm 2 divides by L is rate.
+            power = loss**self.q
+            step = tuple(delta / rate for delta in trained.delta)
+            h = self.q * loss ** (self.q - 1) * squared_norm(step) + power / rate
+            plain = local.update(context, client, trained)
+            return plain._replace(
+                delta=tuple(power * s for s in step),
+                sums={'h': plain.weight * h, 'weight': plain.weight},
+            )
+
+        def server_update(server, aggregate):
+            mean_h = aggregate.sums['h'] / aggregate.sums['weight']
+            return Server(
+                tuple(
+                    w - delta / mean_h
+                    for w, delta in zip(server.weights, aggregate.delta, strict=True)
+                )
+            )
+
+        return Method(
+            lambda: Server(context.initial),
+            lambda server: server.weights,
+            client_update,
+            server_update,
+        )

@@ -1,0 +1,51 @@
+"""The methods by name: one line each, loaded when it is chosen."""
+
+import importlib
+
+from tff_transfer.errors import UserError
+
+# The module and the class of each method's options.
+_PLACES = {
+    'fedavg': ('fed_avg', 'FedAvg'),
+    'fedsgd': ('fed_sgd', 'FedSGD'),
+    'fedavgm': ('fed_opt', 'FedAvgM'),
+    'fedadagrad': ('fed_opt', 'FedAdagrad'),
+    'fedadam': ('fed_opt', 'FedAdam'),
+    'fedyogi': ('fed_opt', 'FedYogi'),
+    'fedrmsprop': ('fed_opt', 'FedRMSProp'),
+    'fedprox': ('fed_prox', 'FedProx'),
+    'scaffold': ('scaffold', 'Scaffold'),
+    'mime': ('mime', 'Mime'),
+    'mimelite': ('mime', 'MimeLite'),
+    'fednova': ('fed_nova', 'FedNova'),
+    'feddyn': ('fed_dyn', 'FedDyn'),
+    'fedexp': ('fed_exp', 'FedExP'),
+    'qfedavg': ('q_fed_avg', 'QFedAvg'),
+    'fedsam': ('fed_sam', 'FedSAM'),
+    'fedlc': ('fed_lc', 'FedLC'),
+    'fedrs': ('fed_rs', 'FedRS'),
+    'local': ('alone', 'Local'),
+}
+
+NAMES = tuple(_PLACES)
+
+
+def options(name: str) -> type:
+    """Returns the dataclass of a method's options, whose `build` makes the method.
+
+    Args:
+      name: One of `NAMES`.
+
+    Raises:
+      UserError: There is no such method.
+    """
+    if name not in _PLACES:
+        raise UserError(f'{name!r} is no method; there are {", ".join(NAMES)}')
+    module, inside = _PLACES[name]
+    return getattr(importlib.import_module(f'{__package__}.{module}'), inside)
+
+
+def name_of(chosen) -> str:
+    """Returns the name of the method whose options these are."""
+    place = type(chosen).__module__.rpartition('.')[2], type(chosen).__name__
+    return next(name for name, found in _PLACES.items() if found == place)
