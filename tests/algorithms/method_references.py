@@ -4,6 +4,8 @@ A client is its list of batches (x, y); a round is the dict of its clients by nu
 Weights are one vector: a softmax model's kernel [features, classes], then its bias.
 """
 
+import functools
+
 import numpy as np
 
 FEATURES, CLASSES = 4, 3
@@ -70,16 +72,20 @@ def fed_sgd(w, rounds):
     return w
 
 
+def towards(start, mu, variate=0.0):
+    return lambda at, batch: gradient(at, batch) - variate + mu * (at - start)
+
+
 def fed_prox(w, rounds, mu):
     for clients in rounds:
         start = w
-        deltas = [
-            start
-            - sgd(start, b, lambda at, batch: gradient(at, batch) + mu * (at - start))
-            for b in clients.values()
-        ]
+        deltas = [start - sgd(start, b, towards(start, mu)) for b in clients.values()]
         w = start - weighted(clients, deltas)
     return w
+
+
+def minus(variate):
+    return lambda at, batch: gradient(at, batch) - variate
 
 
 def scaffold(w, rounds, population, option, uniform=True):
@@ -88,7 +94,7 @@ def scaffold(w, rounds, population, option, uniform=True):
         deltas, moves = [], []
         for number, batches in clients.items():
             mine = own.get(number, np.zeros(SIZE))
-            after = sgd(w, batches, lambda at, b, m=mine: gradient(at, b) - m + server)
+            after = sgd(w, batches, minus(mine - server))
             if option == 'I':
                 now = gradient(w, whole(batches))
             else:
@@ -128,7 +134,7 @@ def fed_nova(w, rounds, momentum=0.0, mu=0.0):
             after = sgd(
                 start,
                 batches,
-                lambda at, b: gradient(at, b) + mu * (at - start),
+                towards(start, mu),
                 momentum=momentum,
             )
             # The same steps of a scalar whose every gradient is 1.
@@ -148,11 +154,7 @@ def fed_dyn(w, rounds, population, alpha):
         start, found = w, []
         for number, batches in clients.items():
             last = own.get(number, np.zeros(SIZE))
-            after = sgd(
-                start,
-                batches,
-                lambda at, b, g=last: gradient(at, b) - g + alpha * (at - start),
-            )
+            after = sgd(start, batches, towards(start, alpha, last))
             own[number] = last - alpha * (after - start)
             found.append(after)
         h = h - alpha / population * sum(f - start for f in found)
@@ -198,9 +200,7 @@ def calibrated(w, rounds, how):
         deltas = []
         for batches in clients.values():
             counts = np.bincount(whole(batches)[1], minlength=CLASSES)
-            changed = how(counts)
-            deltas.append(
-                w - sgd(w, batches, lambda at, b, c=changed: gradient(at, b, **c))
-            )
+            changed = functools.partial(gradient, **how(counts))
+            deltas.append(w - sgd(w, batches, changed))
         w = w - weighted(clients, deltas)
     return w

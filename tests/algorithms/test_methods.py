@@ -71,8 +71,8 @@ def run(options, made=None, rounds=ROUNDS, use=runtime.use_compiled):
     """Returns the evaluated weights, the state and what clients keep."""
     made = made or context()
     method = options.build(made)
-    process = compose.process(method, made)
-    kept = [compose.kept_initially(method, made)] * POPULATION
+    composed = compose.compose(method, made)
+    process, kept = composed.process, [composed.kept] * POPULATION
     with use():
         state = process.initialize()
         for clients in rounds:
@@ -321,10 +321,8 @@ def with_empty(clients, empty):
     return dataclasses.replace(made, row_splits=splits)
 
 
-def one_round(options, made, batches, clients):
-    method = options.build(made)
-    process = compose.process(method, made)
-    kept = compose.kept_initially(method, made)
+def one_round(composed, batches, clients):
+    process, kept = composed.process, composed.kept
     with runtime.use_compiled():
         state = process.initialize()
         if kept is None:
@@ -333,41 +331,31 @@ def one_round(options, made, batches, clients):
         return process.next(state, batches, [kept] * clients)
 
 
+def assert_close(found, expected):
+    for ours, theirs in zip(
+        tf.nest.flatten(found), tf.nest.flatten(expected), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
 @pytest.mark.parametrize('name', registry.NAMES)
 def test_clients_without_a_finite_update_or_examples_count_for_nothing(name):
-    made, options = context(), of(name)
-    expected, metrics, kept = one_round(options, made, cohort([0, 2]), 2)
+    made = context()
+    composed = compose.compose(of(name).build(made), made)
+    expected, metrics, kept = one_round(composed, cohort([0, 2]), 2)
     assert metrics['dropped'] == 0
     for batches, dropped in ((broken([0, 1, 2], 1), 1), (with_empty([0, 2], 1), 0)):
-        found, metrics, now = one_round(options, made, batches, 3)
+        found, metrics, now = one_round(composed, batches, 3)
         assert metrics['dropped'] == dropped
-        for ours, theirs in zip(
-            tf.nest.flatten(found), tf.nest.flatten(expected), strict=True
-        ):
-            np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
+        assert_close(found, expected)
         if kept is not None:
-            initially = compose.kept_initially(options.build(made), made)
-            for ours, theirs in zip(
-                tf.nest.flatten([now[0], now[1], now[2]]),
-                tf.nest.flatten([kept[0], initially, kept[1]]),
-                strict=True,
-            ):
-                np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
-
-
-@pytest.mark.parametrize('name', registry.NAMES)
-def test_a_round_without_examples_leaves_the_server_as_it_was(name):
-    options, made = of(name), context()
+            assert_close(now, [kept[0], composed.kept, kept[1]])
     nothing = dataclasses.replace(cohort([0]), row_splits=np.array([0, 0, 0]))
-    process = compose.process(options.build(made), made)
+    after, _, _ = one_round(composed, nothing, 2)
     with runtime.use_compiled():
-        before = process.initialize()
-    after, _, _ = one_round(options, made, nothing, 2)
+        before = composed.process.initialize()
     assert after.round == 1
-    for ours, theirs in zip(
-        tf.nest.flatten(after.server), tf.nest.flatten(before.server), strict=True
-    ):
-        np.testing.assert_array_equal(ours, theirs)
+    assert_close(after.server, before.server)
 
 
 @pytest.mark.slow

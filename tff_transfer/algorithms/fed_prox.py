@@ -26,7 +26,7 @@ class FedProx:
 
 
 def proximal(start: tuple, mu: float) -> local.Direction:
-    """Returns the gradient plus that of mu / 2 times the squared distance to `start`."""
+    """Returns the gradient with that of mu / 2 times the squared distance added."""
 
     def correct(gradient, weights):
         return tuple(

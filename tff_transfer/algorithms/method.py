@@ -118,6 +118,7 @@ class Context:
       weighting: The weight of a client in the mean: its `examples`, as McMahan et al.
         2017, or `uniform`.
       personal: The numbers of the model's trained weights that stay with each client.
+      local_statistics: Whether BatchNorm's statistics stay with each client too.
       client_schedule: What the clients' learning rate is multiplied by in a round, if
         it changes: a function of the round, int32 [], to float32 [].
       server_schedule: The same for the server's.
@@ -129,6 +130,7 @@ class Context:
     population: int = 1
     weighting: str = 'examples'
     personal: frozenset[int] = frozenset()
+    local_statistics: bool = False
     client_schedule: Callable[[Any], Any] | None = None
     server_schedule: Callable[[Any], Any] | None = None
 
