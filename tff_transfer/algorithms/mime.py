@@ -117,9 +117,11 @@ class _Fixed(tff.learning.optimizers.Optimizer):
         self._base = local.scheduled(self._optimizer, base, schedule, round_number)
 
     def initialize(self, specs):
+        """Returns nothing: the state is the server's."""
         return ()
 
     def next(self, state, weights, gradients):
+        """Takes a step from the server's state."""
         _, weights = self._optimizer.next(self._base, weights, gradients)
         return state, weights
 

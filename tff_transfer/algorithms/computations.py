@@ -1,0 +1,243 @@
+"""A method's functions as TFF's computations, of one client and of the server."""
+
+import collections
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_transfer import batch_norm
+from tff_transfer.algorithms.method import Aggregate, Client, Context, Method, Update
+
+# How much of the server's BatchNorm statistics stays in a round. Where the weights
+# move fast, older statistics are those of another network: see docs/batch_norm.md.
+MOMENTUM = 0.25
+
+
+class Kept(NamedTuple):
+    """What a client keeps between rounds.
+
+    Attributes:
+      method: What the method has it keep.
+      personal: Its own trained weights.
+      statistics: BatchNorm's statistics, where they stay with the clients.
+    """
+
+    method: Any
+    personal: tuple
+    statistics: tuple
+
+
+class Message(NamedTuple):
+    """What travels to a client: the method's own, BatchNorm's, and the round."""
+
+    of_method: Any
+    statistics: tuple
+    round: Any
+
+
+class Sent(NamedTuple):
+    """What a client gives, of which `kept` stays with it."""
+
+    delta: Any
+    weight: Any
+    sums: Any
+    counts: Any
+    dropped: Any
+    metrics: Any
+    kept: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Computations:
+    """The computations and their types, each made when it is asked for.
+
+    Attributes:
+      method: The method.
+      context: What it was made for.
+    """
+
+    method: Method
+    context: Context
+
+    @functools.cached_property
+    def kept(self) -> Kept | None:
+        """What a client keeps before its first round, arrays, if it keeps anything."""
+        trained, statistics = self.context.model.functional.initial_weights
+        _, personal = self.context.split(trained)
+        kept = Kept(
+            () if self.method.kept is None else self.method.kept(),
+            personal,
+            tuple(statistics) if self.context.local_statistics else (),
+        )
+        kept = tf.nest.map_structure(np.asarray, kept)
+        return kept if tf.nest.flatten(kept) else None
+
+    @functools.cached_property
+    def kept_type(self) -> tff.Type:
+        """The type of what a client keeps."""
+        return _type_of(() if self.kept is None else self.kept)
+
+    @functools.cached_property
+    def data_type(self) -> tff.SequenceType:
+        """The type of a client's batches."""
+        spec = self.context.model.functional.input_spec
+        return tff.SequenceType(tff.types.tensorflow_to_type(spec))
+
+    @functools.cached_property
+    def initial(self):
+        """The method's state and the statistics at the start."""
+        statistics = self.context.model.functional.initial_weights[1]
+        if self.context.local_statistics:
+            statistics = ()
+
+        @tff.tensorflow.computation
+        def initial():
+            made = (self.method.initialize(), tuple(statistics))
+            return tf.nest.map_structure(tf.convert_to_tensor, made)
+
+        return initial
+
+    @functools.cached_property
+    def message(self):
+        """What travels to the clients of a round."""
+
+        @tff.tensorflow.computation(*self.initial.type_signature.result, np.int32)
+        def message(server, statistics, rounds):
+            return Message(self.method.broadcast(server), statistics, rounds + 1)
+
+        return message
+
+    def _client(self, message: 'Message', batches, kept) -> Client:
+        if self.kept is None:
+            return Client(batches, (), (), message.statistics, message.round)
+        statistics = message.statistics
+        if self.context.local_statistics:
+            statistics = kept.statistics
+        return Client(batches, kept.method, kept.personal, statistics, message.round)
+
+    @functools.cached_property
+    def gather(self):
+        """What clients send before their update, if there is such a round."""
+
+        @tff.tensorflow.computation(
+            self.message.type_signature.result, self.data_type, self.kept_type
+        )
+        @tf.function(autograph=False)
+        def gather(message, batches, kept):
+            client = self._client(message, batches, kept)
+            value, weight = self.method.gather(message.of_method, client)
+            finite = _all_finite((value, weight))
+            return _zero_unless(finite, value), _zero_unless(finite, weight)
+
+        return gather
+
+    @functools.cached_property
+    def mean_of_gathered(self):
+        """The aggregation of what clients send before their update."""
+        value, weight = self.gather.type_signature.result
+        return tff.aggregators.MeanFactory(no_nan_division=True).create(value, weight)
+
+    @functools.cached_property
+    def gathered_type(self) -> tff.Type:
+        """The type of what comes back of it."""
+        if self.method.gather is None:
+            return _type_of(())
+        return self.mean_of_gathered.next.type_signature.result.result.member
+
+    @functools.cached_property
+    def work(self):
+        """What a client does."""
+
+        @tff.tensorflow.computation(
+            self.message.type_signature.result,
+            self.data_type,
+            self.kept_type,
+            self.gathered_type,
+        )
+        @tf.function(autograph=False)
+        def work(message, batches, kept, gathered):
+            client = self._client(message, batches, kept)
+            more = () if self.method.gather is None else (gathered,)
+            update = self.method.client_update(message.of_method, client, *more)
+            return self._sent(client, update, kept)
+
+        return work
+
+    def _sent(self, client: Client, update: Update, before) -> 'Sent':
+        local = self.context.local_statistics
+        statistics = ()
+        if local:
+            statistics = batch_norm.from_moments(update.moments, client.statistics)
+        now = Kept(update.kept, update.personal, statistics)
+        delta = (update.delta, () if local else update.moments)
+        finite = _all_finite((delta, update.weight, update.sums, now))
+        counts = tf.logical_and(finite, update.examples > 0)
+        if self.kept is not None:
+            now = tf.nest.map_structure(
+                lambda new, old: tf.where(counts, new, old), now, before
+            )
+        return Sent(
+            _zero_unless(counts, delta),
+            _zero_unless(counts, update.weight),
+            _zero_unless(counts, collections.OrderedDict(update.sums)),
+            tf.cast(counts, tf.float32),
+            1 - tf.cast(finite, tf.float32),
+            _zero_unless(finite, update.metrics),
+            () if self.kept is None else now,
+        )
+
+    @functools.cached_property
+    def server(self):
+        """What the server does with a round's aggregate."""
+        sent = self.work.type_signature.result
+
+        @tff.tensorflow.computation(
+            *self.initial.type_signature.result,
+            sent.delta,
+            sent.sums,
+            sent.counts,
+            np.int32,
+            self.gathered_type,
+        )
+        @tf.function(autograph=False)
+        def server(before, statistics, mean, sums, clients, rounds, gathered):
+            delta, moments = mean
+            aggregate = Aggregate(delta, sums, clients, rounds + 1)
+            more = () if self.method.gather is None else (gathered,)
+            after = self.method.server_update(before, aggregate, *more)
+            of_round = batch_norm.from_moments(moments, statistics)
+            moved = tuple(
+                MOMENTUM * old + (1 - MOMENTUM) * new
+                for old, new in zip(statistics, of_round, strict=True)
+            )
+            counts = tf.logical_and(clients > 0, _all_finite((after, moved)))
+            after, moved = tf.nest.map_structure(
+                lambda new, old: tf.where(counts, new, old),
+                (after, moved),
+                (before, statistics),
+            )
+            return after, moved, rounds + 1
+
+        return server
+
+
+def _type_of(structure) -> tff.Type:
+    specs = tf.nest.map_structure(
+        lambda array: tf.TensorSpec(array.shape, array.dtype), structure
+    )
+    return tff.types.tensorflow_to_type(specs)
+
+
+def _all_finite(structure):
+    leaves = [leaf for leaf in tf.nest.flatten(structure) if leaf.dtype.is_floating]
+    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(leaf)) for leaf in leaves])
+
+
+def _zero_unless(condition, structure):
+    return tf.nest.map_structure(
+        lambda leaf: tf.where(condition, leaf, tf.zeros_like(leaf)), structure
+    )
