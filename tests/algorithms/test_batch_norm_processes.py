@@ -8,7 +8,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer import backbones, batch_norm, finetuning, models, runtime
-from tff_transfer.algorithms import aggregated_batch_norm, fed_bn
+from tff_transfer.algorithms import compose, computations
+from tff_transfer.algorithms.fed_avg import FedAvg
+from tff_transfer.algorithms.method import Context
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.features import Standardisation
 
@@ -47,9 +49,10 @@ def cohort(splits, batch_size=3):
     return Cohort(examples, np.array(splits), batch_size)
 
 
-def optimizers():
+def composed(made):
     sgd = tff.learning.optimizers.build_sgdm
-    return sgd(RATE), sgd(1.0)
+    context = Context(made, sgd(RATE), sgd(1.0))
+    return context, compose.compose(FedAvg().build(context), context)
 
 
 def central_step(keras, x, y):
@@ -70,7 +73,7 @@ def central_step(keras, x, y):
 
 def test_one_client_and_one_step_are_a_central_step():
     keras = network()
-    process = aggregated_batch_norm.build(model(keras), *optimizers())
+    process = composed(model(keras))[1].process
     with runtime.use_compiled():
         state = process.next(process.initialize(), cohort([0, 9], 9)).state
     found = process.get_model_weights(state)
@@ -79,12 +82,12 @@ def test_one_client_and_one_step_are_a_central_step():
 
 
 def test_the_server_moves_towards_the_statistics_of_all_examples():
-    process = aggregated_batch_norm.build(model(network()), *optimizers())
+    process = composed(model(network()))[1].process
     with runtime.use_compiled():
         # Clients of six, none and three examples, in batches of three.
         state = process.next(process.initialize(), cohort([0, 6, 6, 9])).state
     first_mean, _, first_variance, _ = process.get_model_weights(state).non_trainable
-    kept = aggregated_batch_norm.MOMENTUM
+    kept = computations.MOMENTUM
     np.testing.assert_allclose(
         first_mean, (1 - kept) * X.mean(axis=(0, 1, 2)), rtol=1e-5
     )
@@ -96,7 +99,7 @@ def test_the_server_moves_towards_the_statistics_of_all_examples():
 
 
 def test_without_examples_the_statistics_stay():
-    process = aggregated_batch_norm.build(model(network()), *optimizers())
+    process = composed(model(network()))[1].process
     with runtime.use_compiled():
         start = process.initialize()
         state = process.next(start, cohort([0, 0])).state
@@ -108,13 +111,13 @@ def test_without_examples_the_statistics_stay():
 def test_what_fed_bn_keeps_differs_by_client_and_does_not_travel():
     keras = network()
     made = model(keras, local=True)
-    process = fed_bn.build(made, *optimizers())
+    context, of_clients = composed(made)
     with runtime.use_compiled():
-        start = process.initialize()
-        kept = [fed_bn.kept_initially(made)] * 3
-        state, _, kept = process.next(start, cohort([0, 5, 9, 9], 9), kept)
+        start = of_clients.process.initialize()
+        kept = [of_clients.kept] * 3
+        state, _, kept = of_clients.process.next(start, cohort([0, 5, 9, 9], 9), kept)
     # Kernel and bias of the convolution and of the head; two scales and two shifts.
-    assert [w.shape for w in state.weights.trainable] == [
+    assert [w.shape for w in state.server.weights] == [
         (3, 3, 3, 5),
         (5,),
         (5, CLASSES),
@@ -128,19 +131,21 @@ def test_what_fed_bn_keeps_differs_by_client_and_does_not_travel():
     for number, (mine, part) in enumerate(
         zip(copies, (slice(0, 5), slice(5, 9)), strict=True)
     ):
-        own = fed_bn.joined(made, state.weights.trainable, kept[number])
+        own = context.join(state.server.weights, kept[number].personal)
         for place in made.statistics.scales:
             np.testing.assert_allclose(own[place], mine[place], rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(
-            kept[number][4], X[part].mean(axis=(0, 1, 2)), rtol=1e-5
+            kept[number].statistics[0], X[part].mean(axis=(0, 1, 2)), rtol=1e-5
         )
     # The rest is the mean of both, by examples.
-    averaged = fed_bn.joined(made, state.weights.trainable, kept[0])
+    averaged = context.join(state.server.weights, kept[0].personal)
     for place in set(range(len(copies[0]))) - made.statistics.scales:
         expected = (5 * copies[0][place] + 4 * copies[1][place]) / 9
         np.testing.assert_allclose(averaged[place], expected, rtol=1e-4, atol=1e-6)
     # A client without examples has what it had.
-    for ours, theirs in zip(kept[2], fed_bn.kept_initially(made), strict=True):
+    for ours, theirs in zip(
+        tf.nest.flatten(kept[2]), tf.nest.flatten(of_clients.kept), strict=True
+    ):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -148,13 +153,13 @@ def test_what_fed_bn_keeps_differs_by_client_and_does_not_travel():
 @pytest.mark.parametrize('local', [False, True])
 def test_stock_and_compiled_agree(local):
     made = model(network(), local=local)
-    build = fed_bn.build if local else aggregated_batch_norm.build
-    process = build(made, *optimizers())
+    _, of_clients = composed(made)
+    process = of_clients.process
     results = []
     for use in (runtime.use_stock, runtime.use_compiled):
         with use():
             state = process.initialize()
-            kept = [fed_bn.kept_initially(made)] * 3
+            kept = [of_clients.kept] * 3 if local else []
             for _ in range(5):
                 more = (kept,) if local else ()
                 output = process.next(state, cohort([0, 5, 9, 9]), *more)

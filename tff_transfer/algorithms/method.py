@@ -117,8 +117,6 @@ class Context:
       population: How many clients may take part, of whom a round has some.
       weighting: The weight of a client in the mean: its `examples`, as McMahan et al.
         2017, or `uniform`.
-      personal: The numbers of the model's trained weights that stay with each client.
-      local_statistics: Whether BatchNorm's statistics stay with each client too.
       client_schedule: What the clients' learning rate is multiplied by in a round, if
         it changes: a function of the round, int32 [], to float32 [].
       server_schedule: The same for the server's.
@@ -129,10 +127,20 @@ class Context:
     server_optimizer: tff.learning.optimizers.Optimizer
     population: int = 1
     weighting: str = 'examples'
-    personal: frozenset[int] = frozenset()
-    local_statistics: bool = False
     client_schedule: Callable[[Any], Any] | None = None
     server_schedule: Callable[[Any], Any] | None = None
+
+    @property
+    def local_statistics(self) -> bool:
+        """Whether BatchNorm's scales and statistics stay with each client (FedBN)."""
+        return self.model.statistics is not None and self.model.statistics.local
+
+    @property
+    def personal(self) -> frozenset[int]:
+        """The numbers of the model's trained weights that stay with each client."""
+        if self.local_statistics:
+            return self.model.statistics.scales
+        return frozenset()
 
     @property
     def initial(self) -> tuple:
