@@ -1,8 +1,6 @@
 """TFF's federated programs on both runtimes."""
 
 import asyncio
-import collections
-import csv
 import datetime
 import functools
 import threading
@@ -12,7 +10,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import runtime
+from tff_transfer import models, runtime
 from tff_transfer.data import federated
 from tff_transfer.data.program_source import CohortSource
 from tff_transfer.errors import UserError
@@ -42,23 +40,7 @@ def sources():
 
 @functools.cache
 def processes():
-    network = tf.keras.Sequential(
-        [
-            tf.keras.layers.Input((FEATURES,)),
-            tf.keras.layers.Dense(CLASSES, kernel_initializer='zeros'),
-        ]
-    )
-    model = tff.learning.models.functional_model_from_keras(
-        network,
-        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        collections.OrderedDict(
-            x=tf.TensorSpec([None, FEATURES], tf.float32),
-            y=tf.TensorSpec([None], tf.int32),
-        ),
-        metrics_constructor=lambda: collections.OrderedDict(
-            accuracy=tf.keras.metrics.SparseCategoricalAccuracy()
-        ),
-    )
+    model = models.mlp([FEATURES], CLASSES).functional
     training = tff.learning.algorithms.build_weighted_fed_avg(
         model,
         tff.learning.optimizers.build_sgdm(0.1),
@@ -85,11 +67,12 @@ def evaluation_manager(folder, evaluations):
     )
 
 
-async def program(folder, evaluations, killed_in=None):
+async def program(folder, rows, evaluations, killed_in=None):
     """Trains with TFF's managers; returns the last state.
 
     Args:
       folder: Where all is kept.
+      rows: A manager to release each round's metrics to.
       evaluations: A manager to release them to, if there shall be any.
       killed_in: Which round of this run does not end.
     """
@@ -110,10 +93,7 @@ async def program(folder, evaluations, killed_in=None):
         program_state_manager=tff.program.FileProgramStateManager(folder / 'state'),
         model_output_manager=states,
         train_metrics_manager=tff.program.GroupingReleaseManager(
-            [
-                tff.program.CSVFileReleaseManager(folder / 'metrics.csv'),
-                tff.program.TensorBoardReleaseManager(folder / 'tensorboard'),
-            ]
+            [rows, tff.program.TensorBoardReleaseManager(folder / 'tensorboard')]
         ),
         evaluation_manager=evaluations and evaluation_manager(folder, evaluations),
         evaluation_periodicity=2,
@@ -147,17 +127,16 @@ def accuracy(state):
     ],
 )
 def test_program_goes_on_after_a_kill_as_the_plain_loop_does(use, evaluated, tmp_path):
+    rows = tff.program.MemoryReleaseManager()
     evaluations = tff.program.MemoryReleaseManager() if evaluated else None
     with use():
         states = list(rounds_without_program())
         with runtime.use_federated_context():
             with pytest.raises(Killed):
-                asyncio.run(program(tmp_path, evaluations, killed_in=3))
-            final = asyncio.run(program(tmp_path, evaluations))
+                asyncio.run(program(tmp_path, rows, evaluations, killed_in=3))
+            final = asyncio.run(program(tmp_path, rows, evaluations))
     tf.nest.map_structure(np.testing.assert_array_equal, final, states[-1])
-    with open(tmp_path / 'metrics.csv', encoding='utf-8', newline='') as file:
-        rows = list(csv.DictReader(file))
-    assert [int(row['key']) for row in rows] == list(range(1, ROUNDS + 1))
+    assert sorted(rows.values()) == list(range(1, ROUNDS + 1))
     assert list((tmp_path / 'tensorboard').glob('events*'))
     if evaluated:
         released = evaluations.values()

@@ -21,7 +21,6 @@ class CohortSource(tff.program.FederatedDataSource):
     """Cohorts of training examples, each a function of (seed, round) alone.
 
     So a program that was stopped and is started again draws what it would have drawn.
-    TFF's own `DatasetDataSource` draws from Python's global generator.
 
     Attributes:
       fingerprint: A SHA-256 of the data and settings.
