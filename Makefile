@@ -14,11 +14,7 @@ lint: install
 	.venv/bin/ruff format --check .
 
 bench: install
-	scripts/peers.sh
-	.venv/bin/python -m benchmarks.speed head head_skewed cnn finetune_all aggregators evaluation
-	.venv/bin/python -m benchmarks.growth
-	.venv/bin/python -m benchmarks.frozen
-	.venv/bin/python -m benchmarks.memory --flagfile=experiments/presets/demo.txt --rounds=500
+	.venv/bin/python -m benchmarks.all
 
 notebooks: install
 	.venv/bin/jupyter-execute --timeout=600 notebooks/*.ipynb

@@ -1,6 +1,7 @@
 """Blocks of clients, their memory, their devices and their errors."""
 
 import collections
+import pickle
 import subprocess
 import sys
 
@@ -147,6 +148,38 @@ def test_errors_of_the_server_are_one_line():
         with pytest.raises(UserError, match='the server: .*too large') as error:
             small(3)
     assert '\n' not in str(error.value)
+
+
+def test_errors_are_of_the_class_that_tensorflow_has():
+    rows = np.ones([4, 2])
+    rows[2] = -1
+    with (
+        runtime.use_compiled(),
+        pytest.raises(tf.errors.InvalidArgumentError) as caught,
+    ):
+        positive_totals(cohort(rows, [2, 2]))
+    error = caught.value
+    assert isinstance(error, UserError)
+    assert str(error) == error.message and 'client 1, step 0' in error.message
+    assert error.error_code == tf.errors.INVALID_ARGUMENT
+    assert error.node_def is None and error.op is None
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error) and str(again) == str(error)
+
+
+def test_an_error_of_a_dataset_that_is_an_argument_is_one_line():
+    rows = tf.data.Dataset.range(3).map(
+        lambda i: {'x': tf.fill([1, 2], tf.debugging.check_numerics(1 / i, 'row'))}
+    )
+    rows = rows.map(lambda e: {'x': tf.cast(e['x'], tf.float32)})
+    with (
+        runtime.use_compiled(),
+        pytest.raises(tf.errors.InvalidArgumentError) as caught,
+    ):
+        totals([rows])
+    assert isinstance(caught.value, UserError)
+    assert 'dataset' in str(caught.value) and 'row' in str(caught.value)
+    assert '\n' not in str(caught.value)
 
 
 def test_operations_without_a_kernel_are_named():

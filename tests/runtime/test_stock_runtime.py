@@ -89,6 +89,23 @@ def test_cohort_is_client_data():
         assert [int(t) for t in totals(a_cohort())] == [6, 0, 9]
 
 
+def test_error_inside_a_computation_is_one_line_of_tensorflows_class():
+    @tff.tensorflow.computation(np.int32)
+    def small(x):
+        check = tf.debugging.assert_less(x, 3, 'x is too large')
+        with tf.control_dependencies([check]):
+            return x + 1
+
+    with runtime.use_stock():
+        assert small(2) == 3
+        # The worker gives one code for whatever happened.
+        with pytest.raises(tf.errors.InternalError, match='x is too large') as error:
+            small(3)
+        assert small(1) == 2
+    assert isinstance(error.value, UserError)
+    assert '\n' not in str(error.value)
+
+
 def test_worker_that_dies_is_one_line_and_the_next_call_starts_another():
     with runtime.use_stock() as context:
         assert sum_of([1, 2]) == 3

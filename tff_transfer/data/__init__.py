@@ -10,6 +10,7 @@ __all__ = [
     'federated',
     'npz',
     'partition',
+    'program_source',
     'sqlite',
     'synthetic_alpha_beta',
     'synthetic_writers',

@@ -35,7 +35,8 @@ class CompiledContext(tff.framework.SyncContext):
 
         Raises:
           TypeError: The argument is not of the parameter's type.
-          UserError: The computation cannot run here; it says what does.
+          UserError: The computation cannot run here, and it says what does; or
+            what it computed failed, and then it is of TensorFlow's class too.
         """
         return self.program(comp)(arg)
 

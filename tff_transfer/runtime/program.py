@@ -8,7 +8,7 @@ from tensorflow_federated.python.common_libs import structure
 from tensorflow_federated.python.core.impl.types import type_conversions
 
 from tff_transfer.errors import UserError
-from tff_transfer.runtime import arguments, blocks, layouts, results
+from tff_transfer.runtime import arguments, blocks, failures, layouts, results
 from tff_transfer.runtime.blocks import Settings
 from tff_transfer.runtime.functions import Functions
 from tff_transfer.runtime.layouts import ClientTensors
@@ -16,9 +16,6 @@ from tff_transfer.runtime.parameters import member, parameter_parts
 from tff_transfer.runtime.plan import Phase, Plan, of_clients
 from tff_transfer.runtime.sequences import pack
 from tff_transfer.runtime.tensors import to_tensor
-
-# How lines begin that TensorFlow puts before an error's own words.
-_TRACEBACK = ('Graph execution error', 'Detected at', 'File "', '<stack')
 
 
 class Program:
@@ -60,8 +57,16 @@ class Program:
 
         Returns:
           The result, in TFF's containers.
+
+        Raises:
+          TypeError: The argument is not of the parameter's type.
+          UserError: What was computed failed, and then it is of TensorFlow's class
+            too, such as `tf.errors.InvalidArgumentError`; or it cannot run here.
         """
-        server, clients, count = self._encode(argument)
+        try:
+            server, clients, count = self._encode(argument)
+        except tf.errors.OpError as error:
+            raise self._failed("a dataset of the argument's", error) from error
         server = [to_tensor(a) for a in server]
         calls: dict[str, list[tf.Tensor]] = {}
         carried: dict[str, list[ClientTensors]] = {}
@@ -191,10 +196,11 @@ class Program:
             raise self._failed(where, error) from error
 
     def _failed(self, where: str, error: tf.errors.OpError) -> UserError:
-        words = _words(error)
+        words = failures.words(error.message) or type(error).__name__
         if words.startswith('No OpKernel'):
             return self._cannot_run(words)
-        return UserError(f'{self.name} failed at {where}: {words}')
+        line = f'{self.name} failed at {where}: {words}'
+        return failures.failure(line, type(error), error.node_def)
 
     def _cannot_run(self, why: str) -> UserError:
         return UserError(
@@ -254,12 +260,3 @@ def _joined(calls: dict, names) -> list[tf.Tensor]:
 def _shorten(type_signature) -> str:
     text = type_signature.compact_representation()
     return text if len(text) < 160 else f'{text[:80]}...{text[-60:]}'
-
-
-def _words(error: tf.errors.OpError) -> str:
-    """Returns what an error itself says, in one line."""
-    lines = [line.strip() for line in error.message.splitlines()]
-    noise = [i for i, line in enumerate(lines) if line.startswith(_TRACEBACK)]
-    said = lines[max(noise, default=-1) + 1 :]
-    words = ' '.join(line for line in said if line and not line.startswith('[['))
-    return words[:300] or type(error).__name__

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 import grpc
 import portpicker
+import tensorflow as tf
 import tensorflow_federated as tff
 from tensorflow_federated.python.common_libs import structure
 from tensorflow_federated.python.core.backends.native import compiler
@@ -35,6 +36,7 @@ from tensorflow_federated.python.core.impl.executors import (
 )
 
 from tff_transfer.errors import UserError
+from tff_transfer.runtime import failures
 from tff_transfer.runtime.installed import Installed
 
 _WORKER = pathlib.Path(tff.__file__).parent / 'data' / 'worker_binary'
@@ -135,7 +137,9 @@ class _Stub(remote_executor_grpc_stub.RemoteExecutorGrpcStub):
     """Calls to the worker, in which the loss of it is final.
 
     TFF's context would try again for ever, and a worker that was started anew
-    knows nothing of the values that the old one held.
+    knows nothing of the values that the old one held. What fails in a computation
+    is raised in TensorFlow's class for the code that the worker gives, which is
+    INTERNAL whatever happened.
     """
 
     def __init__(self, worker: _Worker, channel: grpc.Channel):
@@ -145,11 +149,16 @@ class _Stub(remote_executor_grpc_stub.RemoteExecutorGrpcStub):
     def _final(self, call, request):
         try:
             return call(request)
-        except executors_errors.RetryableError as error:
+        except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 raise self._worker.error('was lost') from None
-            raise UserError(
-                f"TFF's worker refused a request: {error.details()}; {_REMEDY}"
+            # The numbers of gRPC's codes are those of TensorFlow's.
+            code, _ = error.code().value
+            kind = tf.compat.v1.errors.exception_type_from_error_code(code)
+            details = error.details().removeprefix('Failed to run computation: ')
+            words = failures.words(details) or kind.__name__
+            raise failures.failure(
+                f"TFF's worker failed: {words}; {_REMEDY}", kind
             ) from None
 
     def get_executor(self, request):
@@ -268,7 +277,8 @@ def use_stock(deadline_s: float = 60.0) -> Installed:
       What brings the previous default back, if it is used in a `with` statement.
 
     Raises:
-      UserError: By the computations: the worker cannot start, or was lost.
+      UserError: By the computations: the worker cannot start, or was lost; or
+        what was computed failed, and then it is a `tf.errors.InternalError` too.
     """
     workers = _Workers(deadline_s)
     context = _StockContext(
