@@ -1,8 +1,8 @@
 """What clients keep between rounds: rows of one file, for those that took part.
 
-A row is written to a place that no checkpoint needs and never over one that some
-checkpoint does, so that a run that is killed at any instant finds what its newest
-checkpoint had. The checkpoint holds where each client's row is, and its checksum.
+A client's row goes to a place that neither the state before nor any checkpoint needs,
+so that a run that is killed at any instant finds what its checkpoints had. They hold
+an index: where each client's row is, and its checksum.
 """
 
 import os
@@ -19,27 +19,25 @@ from tff_transfer.errors import UserError
 
 # Rows by which the file grows at least.
 _MORE_ROWS = 64
-# Where a client that never took part has its row.
-_NOWHERE = -1
+# The row of a client that never took part.
+_NONE = -1
 
 
 class ClientStates:
-    """What each of many clients keeps.
+    """The file of what clients keep; which rows hold, an index says.
 
-    Attributes:
-      index: Where the client's row is, int64 [clients, 2]: its number and checksum;
-        (-1, 0) for one that never took part.
+    An index is int64 [clients, 2]: each client's row number, -1 if it never took
+    part, and the row's checksum.
     """
 
-    def __init__(self, initial: Any, clients: int, path: pathlib.Path | None = None):
-        """Makes the states of clients that never took part.
+    def __init__(self, initial: Any, path: pathlib.Path | None = None):
+        """Opens the file.
 
         Args:
           initial: What a client keeps before its first round, a structure of arrays.
-          clients: How many there are.
           path: The file, made if absent; a temporary one if not given.
         """
-        self._initial = initial
+        self.initial = initial
         leaves = [np.asarray(leaf) for leaf in tf.nest.flatten(initial)]
         self._specs = [(leaf.dtype, leaf.shape, leaf.nbytes) for leaf in leaves]
         self._bytes = sum(leaf.nbytes for leaf in leaves)
@@ -48,85 +46,80 @@ class ClientStates:
             if path is None
             else open(path, 'r+b' if path.exists() else 'w+b')  # noqa: SIM115
         )
-        self._rows = os.fstat(self._file.fileno()).st_size // self._bytes
-        self._map = self._mapped()
-        self._checkpointed: list[np.ndarray] = []
-        self._free: list[int] | None = None
-        self.index = np.tile(np.array([_NOWHERE, 0], np.int64), (clients, 1))
+        self._count = os.fstat(self._file.fileno()).st_size // self._bytes
+        self._rows = self._mapped()
+        self._needed: list[np.ndarray] = []
 
     def _mapped(self) -> np.ndarray:
-        shape = (self._rows, self._bytes)
-        if not self._rows:
+        shape = (self._count, self._bytes)
+        if not self._count:
             return np.zeros(shape, np.uint8)
         return np.memmap(self._file, np.uint8, 'r+', shape=shape)
 
-    def take(self, clients: Sequence[int]) -> list[Any]:
-        """Returns what each of some clients keeps.
+    def empty_index(self, clients: int) -> np.ndarray:
+        """Returns the index of clients of whom none took part."""
+        return np.tile(np.array([_NONE, 0], np.int64), (clients, 1))
+
+    def take(self, index: np.ndarray, clients: Sequence[int]) -> list[Any]:
+        """Returns what each of some clients keeps, by an index.
 
         Raises:
           UserError: The file was changed since.
         """
-        return [self._taken(client) for client in clients]
+        return [self._taken(*index[client], client) for client in clients]
 
-    def _taken(self, client: int):
-        row, checksum = self.index[client]
-        if row == _NOWHERE:
-            return self._initial
-        stored = self._map[row]
-        if zlib.crc32(stored) != checksum:
+    def _taken(self, row: int, checksum: int, client: int):
+        if row == _NONE:
+            return self.initial
+        if row >= self._count or zlib.crc32(self._rows[row]) != checksum:
             raise UserError(
-                f'{self._file.name}: what client {client} keeps was changed; begin'
-                ' again with another --run_dir'
+                f'{self._file.name}: what client number {client} keeps was changed;'
+                ' begin again with another --run_dir'
             )
         leaves, start = [], 0
         for dtype, shape, size in self._specs:
-            leaves.append(stored[start : start + size].view(dtype).reshape(shape))
+            leaf = self._rows[row, start : start + size].view(dtype).reshape(shape)
+            leaves.append(leaf)
             start += size
-        return tf.nest.pack_sequence_as(self._initial, leaves)
+        return tf.nest.pack_sequence_as(self.initial, leaves)
 
-    def took_part(self) -> np.ndarray:
-        """Returns which clients have a row, bool [clients]."""
-        return self.index[:, 0] != _NOWHERE
-
-    def put(self, clients: Sequence[int], values: Iterable[Any]) -> None:
-        """Stores what some clients keep now; what they had stays for checkpoints."""
-        index = self.index.copy()
-        for client, value in zip(clients, values, strict=True):
-            row = self._place()
-            stored, start = self._map[row], 0
+    def put(
+        self, index: np.ndarray, clients: Sequence[int], values: Iterable[Any]
+    ) -> np.ndarray:
+        """Stores what some clients keep now; returns the new index."""
+        places = self._free(index, len(clients))
+        after = index.copy()
+        for client, value, place in zip(clients, values, places, strict=True):
+            row, start = self._rows[place], 0
             for leaf, (dtype, _, size) in zip(
                 tf.nest.flatten(value), self._specs, strict=True
             ):
-                stored[start : start + size].view(dtype)[:] = np.ravel(leaf)
+                row[start : start + size].view(dtype)[:] = np.ravel(leaf)
                 start += size
-            index[client] = row, zlib.crc32(stored)
-        self._free = None
-        self.index = index
+            after[client] = place, zlib.crc32(row)
+        return after
 
-    def _place(self) -> int:
-        """Returns a row that neither clients nor checkpoints need, made if need be."""
-        if self._free is None:
-            used = np.zeros(self._rows, bool)
-            for index in (self.index, *self._checkpointed):
-                used[index[index[:, 0] != _NOWHERE, 0]] = True
-            self._free = np.flatnonzero(~used)[::-1].tolist()
-        if not self._free:
-            grown = self._rows + max(_MORE_ROWS, self._rows // 4)
+    def _free(self, index: np.ndarray, count: int) -> np.ndarray:
+        """Returns rows that neither an index nor a checkpoint needs."""
+        used = np.zeros(self._count, bool)
+        for needed in (index, *self._needed):
+            used[needed[needed[:, 0] != _NONE, 0]] = True
+        free = np.flatnonzero(~used)
+        if len(free) < count:
+            grown = self._count + max(_MORE_ROWS, self._count // 4, count - len(free))
             self._file.truncate(grown * self._bytes)
-            self._free = list(range(self._rows, grown))[::-1]
-            self._rows = grown
-            self._map = self._mapped()
-        return self._free.pop()
+            free = np.concatenate([free, np.arange(self._count, grown)])
+            self._count = grown
+            self._rows = self._mapped()
+        return free[:count]
 
-    def checkpoint(self, keep: int) -> None:
-        """Makes the rows of this instant stay until `keep` more of these calls."""
-        if isinstance(self._map, np.memmap):
-            self._map.flush()
-        self._checkpointed = [*self._checkpointed, self.index][-keep:]
-        self._free = None
+    def need(self, indexes: Iterable[np.ndarray]) -> None:
+        """Says which indexes checkpoints hold: their rows stay; all is on disk then."""
+        if isinstance(self._rows, np.memmap):
+            self._rows.flush()
+        self._needed = list(indexes)
 
-    def restore(self, index: np.ndarray, others: Iterable[np.ndarray] = ()) -> None:
-        """Goes back to a checkpoint's index; rows of `others` stay too."""
-        self.index = np.asarray(index, np.int64)
-        self._checkpointed = [self.index, *others]
-        self._free = None
+
+def took_part(index: np.ndarray) -> np.ndarray:
+    """Returns which clients took part by an index, bool [clients]."""
+    return index[:, 0] != _NONE

@@ -1,18 +1,21 @@
 """Rounds in which the same weights are trained: their process, state and evaluation."""
 
 import collections
-from collections.abc import Mapping, Sequence
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import batch_norm
-from tff_transfer.algorithms import fed_bn
+from tff_transfer.algorithms.compose import Kept, compose
+from tff_transfer.algorithms.method import Context
 from tff_transfer.data.cohorts import Cohort, choose_clients, training_cohort
-from tff_transfer.training import process
-from tff_transfer.training.config import Config, TrainingConfig
+from tff_transfer.training import optimizers
+from tff_transfer.training.client_states import ClientStates, took_part
+from tff_transfer.training.config import Config
 from tff_transfer.training.evaluation import Evaluator
+from tff_transfer.training.personal import PersonalEvaluator, mean_kept
 from tff_transfer.training.setup import Setup
 
 # A client's statistics are measured on so many of its examples at most.
@@ -20,48 +23,138 @@ _MEASURED_EXAMPLES = 256
 
 
 class Stage:
-    """Rounds of a process whose state is all on the server.
+    """Rounds of a method.
+
+    A state has the process's as `server` and, as `kept`, the index of what the seen
+    clients keep (`client_states`), where they keep anything.
 
     Attributes:
       setup: What is trained.
       rounds: The numbers of its rounds.
     """
 
-    def __init__(self, config: TrainingConfig, setup: Setup, rounds: range):
+    def __init__(
+        self,
+        config: Config,
+        setup: Setup,
+        rounds: range,
+        run_dir: pathlib.Path | None = None,
+    ):
         self.setup, self.rounds = setup, rounds
-        self._config = config
-        self._process = process.build(config, setup.model)
+        self._config = training = config.training
+        self._context = context = Context(
+            setup.model,
+            *optimizers.of_both_sides(training),
+            population=len(setup.seen),
+            weighting=training.weighting,
+        )
+        self._method = config.algorithm.build(context)
+        self._composed = compose(self._method, context)
         self._evaluator = Evaluator(setup.model, setup.data, setup.transform)
+        self._states = None
+        if self._composed.kept is not None:
+            path = None if run_dir is None else run_dir / f'clients_{rounds.start}'
+            self._states = ClientStates(self._composed.kept, path)
+        self._own_models = None
+        if self._method.personal is not None or context.local_statistics:
+            self._own_models = PersonalEvaluator(
+                self._method, context, setup.data, setup.transform
+            )
+            self._measure = tf.function(setup.model.measured, reduce_retracing=True)
 
     def initialize(self) -> Any:
         """Returns the state at the start."""
-        return self._process.initialize()
+        kept = ()
+        if self._states is not None:
+            kept = self._states.empty_index(len(self.setup.seen))
+        return collections.OrderedDict(
+            server=self._composed.process.initialize(), kept=kept
+        )
 
-    def next(self, state, round_number: int) -> tuple[Any, Mapping]:
-        """Returns the state and the metrics after a round."""
-        output = self._process.next(state, self.cohort(round_number))
-        return output.state, output.metrics
+    def next(self, state, round_number: int) -> tuple[Any, dict[str, float]]:
+        """Returns the state after a round, and what `train_columns` gives."""
+        chosen, cohort = self._chosen(round_number), self.cohort(round_number)
+        process, kept = self._composed.process, state['kept']
+        if self._states is None:
+            server, metrics = process.next(state['server'], cohort)
+        else:
+            server, metrics, now = process.next(
+                state['server'], cohort, self._states.take(kept, chosen)
+            )
+            kept = self._states.put(kept, chosen, now)
+        after = collections.OrderedDict(server=server, kept=kept)
+        return after, train_columns(metrics, cohort)
+
+    def need(self, states: Iterable[Any]) -> None:
+        """Says which states checkpoints hold, so that what clients keep stays."""
+        if self._states is not None:
+            self._states.need([state['kept'] for state in states])
 
     def weights(self, state) -> list[np.ndarray]:
         """Returns the model's weights, in the order of `Model.initial_weights`."""
-        weights = self._process.get_model_weights(state)
-        return [*weights.trainable, *weights.non_trainable]
+        server, kept = state['server'], self._of_others(state)
+        evaluated = self._method.evaluated or (lambda server: server.weights)
+        trained = self._context.join(evaluated(server.server), kept.personal)
+        return [*trained, *(kept.statistics or server.statistics)]
 
-    def bytes_sent(self, state) -> int:
-        """Returns how many bytes a client gets, and sends, in a round."""
-        return sum(np.asarray(weight).nbytes for weight in self.weights(state))
+    @property
+    def bytes_down(self) -> int:
+        """How many bytes a client gets in a round."""
+        return self._composed.bytes_down
+
+    @property
+    def bytes_up(self) -> int:
+        """How many bytes a client sends in a round."""
+        return self._composed.bytes_up
 
     def after(self, head: Sequence[np.ndarray]) -> Any:
         """Returns the state that starts with the weights of a head."""
         state = self.initialize()
-        weights = self._process.get_model_weights(state)
-        trainable = _with_head(weights.trainable, head)
-        weights = type(weights)(trainable, weights.non_trainable)
-        return self._process.set_model_weights(state, weights)
+        server = state['server'].server
+        weights = (*server.weights[: -len(head)], *head)
+        server = state['server']._replace(server=server._replace(weights=weights))
+        return collections.OrderedDict(state, server=server)
 
     def per_example(self, state, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the loss of each row and whether it is right (see `Evaluator`)."""
-        return self._evaluator.per_example(self.weights(state), rows)
+        if self._own_models is None:
+            return self._evaluator.per_example(self.weights(state), rows)
+        place = {client: number for number, client in enumerate(self.setup.seen)}
+        others, trained = self._of_others(state), took_part(state['kept'])
+
+        def kept_of(client: int) -> Kept:
+            number = place.get(client)
+            if number is not None and trained[number]:
+                (kept,) = self._states.take(state['kept'], [number])
+                return kept
+            return self._of_new_client(state, others, client)
+
+        return self._own_models.per_example(state['server'], kept_of, rows)
+
+    def _of_others(self, state) -> Kept:
+        """Returns what a client that never took part has of those that did."""
+        if self._states is None:
+            return Kept((), (), ())
+        numbers = np.flatnonzero(took_part(state['kept']))
+        if not len(numbers):
+            return self._composed.kept
+        kept = self._states.take(state['kept'], numbers)
+        examples = self.setup.data.num_train[self.setup.seen[numbers]]
+        mean = mean_kept(self._context, kept, examples)
+        return mean._replace(method=self._composed.kept.method)
+
+    def _of_new_client(self, state, others: Kept, client: int) -> Kept:
+        """Returns what a client is evaluated with that never took part."""
+        model, data = self.setup.model, self.setup.data
+        if not self._context.local_statistics:
+            return others
+        own = data.train_rows(client)
+        if model.statistics.unseen == 'pretrained' or own.start == own.stop:
+            return others._replace(statistics=self._composed.kept.statistics)
+        inputs = data.x[own.start : min(own.stop, own.start + _MEASURED_EXAMPLES)]
+        weights = list(map(tf.constant, self.weights(state)))
+        measured = self._measure(weights, tf.constant(self.setup.transform(inputs)))
+        return others._replace(statistics=tuple(map(np.asarray, measured)))
 
     def _chosen(self, round_number: int) -> np.ndarray:
         """Returns which of the seen clients take part, [clients]."""
@@ -89,132 +182,26 @@ class Stage:
         )
 
 
-class LocalBatchNormStage(Stage):
-    """Rounds of FedBN: each seen client has BatchNorm layers of its own.
-
-    The state has the process's as `server`; `kept`, arrays [seen clients, ...] of
-    `fed_bn.kept_initially`; and `took_part`, bool [seen clients]. A client that never
-    took part is evaluated as unseen ones are: with the scales of the others on
-    average, and statistics by the configuration.
-    """
-
-    def __init__(self, config, setup, rounds):
-        super().__init__(config, setup, rounds)
-        self._measure = tf.function(setup.model.measured, reduce_retracing=True)
-
-    def initialize(self):
-        """Returns the state at the start."""
-        clients = len(self.setup.seen)
-        return collections.OrderedDict(
-            server=self._process.initialize(),
-            kept=tuple(
-                np.repeat(array[np.newaxis], clients, axis=0)
-                for array in fed_bn.kept_initially(self.setup.model)
-            ),
-            took_part=np.zeros(clients, bool),
-        )
-
-    def next(self, state, round_number):
-        """Returns the state and the metrics after a round."""
-        chosen = self._chosen(round_number)
-        kept = [tuple(array[client] for array in state['kept']) for client in chosen]
-        server, metrics, kept_now = self._process.next(
-            state['server'], self.cohort(round_number), kept
-        )
-        arrays = tuple(array.copy() for array in state['kept'])
-        for client, values in zip(chosen, kept_now, strict=True):
-            for array, value in zip(arrays, values, strict=True):
-                array[client] = value
-        took_part = state['took_part'].copy()
-        took_part[chosen] = True
-        now = collections.OrderedDict(server=server, kept=arrays, took_part=took_part)
-        return now, metrics
-
-    def weights(self, state):
-        """Returns the model's weights with the layers of all clients on average."""
-        return self._of_client(state, self._average(state))
-
-    def bytes_sent(self, state):
-        """Returns how many bytes a client gets, and sends, in a round."""
-        shared = state['server'].weights.trainable
-        return sum(np.asarray(weight).nbytes for weight in shared)
-
-    def after(self, head):
-        """Returns the state that starts with the weights of a head."""
-        state = self.initialize()
-        server = state['server']
-        shared = _with_head(server.weights.trainable, head)
-        weights = type(server.weights)(shared, server.weights.non_trainable)
-        return {**state, 'server': server._replace(weights=weights)}
-
-    def per_example(self, state, rows):
-        """Returns the loss of each row and whether it is right (see `Evaluator`)."""
-        place = {client: place for place, client in enumerate(self.setup.seen)}
-        holders = self.setup.data.client_of_row[rows]
-        losses = np.zeros(len(rows), np.float32)
-        corrects = np.zeros(len(rows), bool)
-        average = self._average(state)
-        for client in np.unique(holders):
-            number = place.get(client)
-            if number is not None and state['took_part'][number]:
-                kept = tuple(array[number] for array in state['kept'])
-                weights = self._of_client(state, kept)
-            else:
-                weights = self._of_new_client(state, average, client)
-            mine = np.flatnonzero(holders == client)
-            found = self._evaluator.per_example(weights, rows[mine])
-            losses[mine], corrects[mine] = found
-        return losses, corrects
-
-    def _of_client(self, state, kept) -> list[np.ndarray]:
-        shared = state['server'].weights.trainable
-        return fed_bn.joined(self.setup.model, shared, kept)
-
-    def _average(self, state) -> tuple[np.ndarray, ...]:
-        """Returns the mean scales, and the statistics of all clients together."""
-        if not state['took_part'].any():
-            return fed_bn.kept_initially(self.setup.model)
-        kept = [array[state['took_part']] for array in state['kept']]
-        scales = len(self.setup.model.statistics.scales)
-        _, origin = self.setup.model.functional.initial_weights
-        moments = batch_norm.moments(kept[scales:], origin)
-        pooled = batch_norm.from_moments([m.mean(axis=0) for m in moments], origin)
-        means = [array.mean(axis=0) for array in kept[:scales]]
-        return (*means, *map(np.asarray, pooled))
-
-    def _of_new_client(self, state, average, client: int) -> list[np.ndarray]:
-        """Returns the weights for a client that never took part."""
-        model, data = self.setup.model, self.setup.data
-        weights = self._of_client(state, average)
-        trained, _ = model.split(weights)
-        _, pretrained = model.functional.initial_weights
-        own = data.train_rows(client)
-        if model.statistics.unseen == 'pretrained' or own.start == own.stop:
-            return [*trained, *pretrained]
-        inputs = data.x[own.start : min(own.stop, own.start + _MEASURED_EXAMPLES)]
-        inputs = tf.constant(self.setup.transform(inputs))
-        return [*trained, *self._measure(list(map(tf.constant, weights)), inputs)]
+def train_columns(metrics: Mapping, cohort: Cohort) -> dict[str, float]:
+    """PLACEHOLDER: see w-config."""
+    del cohort
+    train = metrics['client_work']['train']
+    return {f'train/{name}': float(value) for name, value in train.items()}
 
 
-def _with_head(trainable: Sequence, head: Sequence[np.ndarray]):
-    """Returns trained weights of which the last are a head's, in their container."""
-    return type(trainable)([*trainable[: -len(head)], *head])
-
-
-def stages(config: Config, setup: Setup) -> list[Stage]:
+def stages(
+    config: Config, setup: Setup, run_dir: pathlib.Path | None = None
+) -> list[Stage]:
     """Returns the stages of a run.
 
     Args:
-      config: How it is trained.
+      config: How it is trained, resolved.
       setup: What is trained.
+      run_dir: Where what clients keep is stored; in temporary files if not given.
     """
-    found, training = [], config.training
-    rounds = range(1, training.rounds + 1)
+    found, rounds = [], range(1, config.training.rounds + 1)
     if setup.first is not None:
         count = config.model.head_rounds
-        found.append(Stage(training, setup.first, rounds[:count]))
+        found.append(Stage(config, setup.first, rounds[:count], run_dir))
         rounds = rounds[count:]
-    statistics = setup.model.statistics
-    local = statistics is not None and statistics.local
-    kind = LocalBatchNormStage if local else Stage
-    return [*found, kind(training, setup, rounds)]
+    return [*found, Stage(config, setup, rounds, run_dir)]

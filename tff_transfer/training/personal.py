@@ -1,0 +1,148 @@
+"""The models of single clients, evaluated for all of them in one computation."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tff_transfer import batch_norm
+from tff_transfer.algorithms.computations import Kept
+from tff_transfer.algorithms.compose import State
+from tff_transfer.algorithms.method import Client, Context, Method
+from tff_transfer.data.federated import FederatedData
+
+# Examples that are evaluated in one call, about.
+_ROWS = 4096
+
+
+def weights_of_client(method: Method, context: Context, state: State, kept: Kept):
+    """Returns all weights of a client's model, in the order of `initial_weights`.
+
+    Args:
+      method: The method.
+      context: What it was made for.
+      state: What the server has.
+      kept: What the client keeps.
+    """
+    statistics = kept.statistics if context.local_statistics else state.statistics
+    evaluated = method.evaluated or (lambda server: server.weights)
+    shared = evaluated(state.server)
+    if method.personal is not None:
+        client = Client(None, kept.method, kept.personal, statistics, state.round)
+        shared = method.personal(method.broadcast(state.server), client)
+    return [*context.join(shared, kept.personal), *statistics]
+
+
+class PersonalEvaluator:
+    """Evaluates each client's examples with the client's own model.
+
+    Args:
+      method: The method.
+      context: What it was made for.
+      data: The population.
+      transform: Makes the model's inputs of rows of `data.x`.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        context: Context,
+        data: FederatedData,
+        transform: Callable[[np.ndarray], np.ndarray],
+    ):
+        self._method, self._context = method, context
+        self._data, self._transform = data, transform
+        self._run = tf.function(self._clients, reduce_retracing=True, autograph=False)
+
+    def _clients(self, state, kept, inputs, labels, splits):
+        model = self._context.model
+
+        def body(client, losses, corrects):
+            own = tf.nest.map_structure(lambda array: array[client], kept)
+            weights = weights_of_client(self._method, self._context, state, own)
+            rows = slice(splits[client], splits[client + 1])
+            logits = model.logits(weights, inputs[rows])
+            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels[rows], logits)
+            found = tf.argmax(logits, axis=1, output_type=tf.int32)
+            return (
+                client + 1,
+                losses.write(client, loss),
+                corrects.write(client, found == labels[rows]),
+            )
+
+        count = tf.shape(splits)[0] - 1
+        empty = [
+            tf.TensorArray(dtype, count, infer_shape=False, element_shape=[None])
+            for dtype in (tf.float32, tf.bool)
+        ]
+        _, losses, corrects = tf.while_loop(
+            lambda client, *_: client < count,
+            body,
+            (tf.constant(0), *empty),
+            parallel_iterations=1,
+        )
+        return losses.concat(), corrects.concat()
+
+    def per_example(
+        self, state: State, kept_of: Callable[[int], Kept], rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Evaluates examples, each with the model of the client that holds it.
+
+        Args:
+          state: What the server has.
+          kept_of: What each client keeps, by its number in the population.
+          rows: The numbers of the examples, [m], those of a client together.
+
+        Returns:
+          Each one's cross-entropy, float32 [m], and whether it is right, bool [m].
+        """
+        holders = self._data.client_of_row[rows]
+        starts = np.flatnonzero(np.diff(holders, prepend=-1))
+        losses, corrects = [np.zeros(0, np.float32)], [np.zeros(0, bool)]
+        for block in _blocks(starts, len(rows)):
+            splits = np.append(starts, len(rows))[block.start : block.stop + 1]
+            some = rows[splits[0] : splits[-1]]
+            kept = [kept_of(holders[start]) for start in splits[:-1]]
+            found = self._run(
+                tf.nest.map_structure(tf.convert_to_tensor, state),
+                tf.nest.map_structure(lambda *leaves: np.stack(leaves), *kept),
+                tf.constant(self._transform(self._data.x[some])),
+                tf.constant(self._data.y[some]),
+                tf.constant(splits - splits[0], tf.int32),
+            )
+            losses.append(found[0].numpy())
+            corrects.append(found[1].numpy())
+        return np.concatenate(losses), np.concatenate(corrects)
+
+
+def _blocks(starts: np.ndarray, rows: int) -> list[slice]:
+    """Returns slices of clients whose examples are some `_ROWS` together."""
+    block = starts // _ROWS
+    cuts = [0, *(np.flatnonzero(np.diff(block)) + 1), len(starts)]
+    return [slice(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
+
+
+def mean_kept(
+    context: Context, kept: Sequence[Kept], examples: Sequence[int]
+) -> Kept:
+    """Returns personal weights and statistics of some clients together.
+
+    Args:
+      context: What the method was made for.
+      kept: What each of them keeps, at least one.
+      examples: How many examples each of them trained on.
+
+    Returns:
+      The means of the personal weights, each client counting alike, and the
+      statistics of all their examples; nothing of the method's own.
+    """
+    personal = tuple(
+        np.mean(leaves, axis=0) for leaves in zip(*(k.personal for k in kept))
+    )
+    if not context.local_statistics:
+        return Kept((), personal, ())
+    _, origin = context.model.functional.initial_weights
+    moments = [batch_norm.moments(k.statistics, origin) for k in kept]
+    pooled = [np.average(m, axis=0, weights=examples) for m in zip(*moments)]
+    statistics = map(np.asarray, batch_norm.from_moments(pooled, origin))
+    return Kept((), personal, tuple(statistics))
