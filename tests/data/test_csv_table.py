@@ -136,7 +136,7 @@ def test_a_column_that_is_not_there_is_refused(tmp_path, refused):
         load(tmp_path, 'client,label,v\n1,1,1\n', image_key='file')
 
 
-@pytest.mark.parametrize('name', ['', 'Unnamed: 0'])
+@pytest.mark.parametrize('name', ['', 'Unnamed: 0', 'Unnamed: 0.1'])
 @pytest.mark.parametrize('rows', [(0, 1, 2), (1, 2, 3), (17, 3, 5), ('', '', '')])
 def test_a_column_that_numbers_the_rows_is_no_feature(tmp_path, name, rows):
     lines = [f'{row},{c},{c % 2},{c + 0.5}' for c, row in enumerate(rows)]

@@ -43,6 +43,9 @@ def load(
       below `train/`, `validation/` and `test/`, the source's own split.
     - `.sqlite` or `.db`: TFF's schema (see `sqlite`), with its own split.
 
+    Images are of 8 bits a channel and one picture a file (of animations and several
+    pages none is chosen), and turned upright by their EXIF orientation.
+
     Labels that are text become numbers in the order of their sorted names. Examples
     for validation become training examples.
 

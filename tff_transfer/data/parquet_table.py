@@ -95,7 +95,9 @@ def _read_table(path: pathlib.Path):
         with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
         table.validate(full=True)
-    except (OSError, pyarrow.ArrowException) as error:
+        names = table.column_names
+    # ValueError for names that are no UTF-8.
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         if isinstance(error, OSError) and error.strerror:
             raise UserError(f'{path}: cannot be read: {error.strerror}') from error
         raise UserError(
@@ -104,8 +106,7 @@ def _read_table(path: pathlib.Path):
         ) from error
     if not len(table):
         raise UserError(f'{path}: has columns but no examples; add rows')
-    index = [name for name in table.column_names if name.startswith('__index_level_')]
-    return table.drop_columns(index)
+    return table.drop_columns([n for n in names if n.startswith('__index_level_')])
 
 
 def _values(path: pathlib.Path, role: str, name: str, column) -> np.ndarray:

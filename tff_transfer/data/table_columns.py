@@ -22,7 +22,7 @@ _PIXEL = re.compile(
     '(?:pixels?|px)[ _]?([0-9]{1,9})|([0-9]{1,9})x([0-9]{1,9})', re.IGNORECASE
 )
 # A column without a name, as pandas writes its index and reads it again.
-_UNNAMED = re.compile(r'|Unnamed: \d+')
+_UNNAMED = re.compile(r'|Unnamed: [\d.]+')
 # A longer id or label is a damaged file.
 _LONGEST_TEXT = 1000
 
