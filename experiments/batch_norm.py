@@ -173,7 +173,7 @@ def main() -> None:
     """Prints a table and writes the picture."""
     config = options.from_flags(Config)
     config.check()
-    data = load_data(config.data)
+    data = load_data(config)
     if flags.FLAGS.shards_per_client:
         data = dealt_again(data, flags.FLAGS.shards_per_client)
     given = flags.FLAGS['client_learning_rate'].present

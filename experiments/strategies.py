@@ -94,7 +94,7 @@ def row(run_dir: pathlib.Path) -> list[str]:
 def main() -> None:
     """Trains what is missing and prints the table, also into the folder of runs."""
     config = options.from_flags(Config)
-    data = load_data(config.data)
+    data = load_data(config)
     table = [list(COLUMNS)]
     folder = pathlib.Path(flags.FLAGS.runs)
     for cell in cells(flags.FLAGS.only):

@@ -38,9 +38,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes `text` to `path`, whole or not at all."""
+    r"""Writes `text` to `path`, whole or not at all.
+
+    What UTF-8 cannot hold, as in the name of another file, is written `\udce9`.
+    """
     with replacing(path) as new:
-        new.write_text(text, encoding='utf-8')
+        new.write_text(text, encoding='utf-8', errors='backslashreplace')
 
 
 def cache_dir() -> pathlib.Path:

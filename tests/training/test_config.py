@@ -23,6 +23,12 @@ def test_the_defaults_are_fit():
             Config(DataConfig(dataset='synthetic_writers', data_path='x')),
             '--data_path',
         ),
+        (
+            Config(DataConfig(dataset='synthetic_writers', image_key='x')),
+            '--image_key',
+        ),
+        (Config(DataConfig(data_path='a.sqlite', client_key='x')), '--client_key'),
+        (Config(model=ModelConfig(model='cnn', image_size=28)), '--image_size'),
         (Config(DataConfig(dataset='synthetic_alpha_beta')), '--model=mlp'),
         (Config(model=ModelConfig(model='cnn', hidden_units=(3,))), '--hidden_units'),
         (Config(model=ModelConfig(dropout=0.5)), '--dropout'),

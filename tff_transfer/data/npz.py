@@ -104,7 +104,8 @@ def read_by_client(
     for role, key in named.items():
         if key is not None and key not in arrays:
             raise UserError(
-                f'{path}: has no array {key!r} for {role}_key, but {_listing(arrays)}'
+                f'{path}: has no array {key!r} for --{role}_key ({role}_key= in'
+                f' Python), but {_listing(arrays)}'
             )
     keys = _find_keys(path, arrays, named)
     labels = arrays[keys['label']]
@@ -189,7 +190,7 @@ def _only(
     if len(keys) == 1:
         return keys[0]
     problem = 'no array' if not keys else f'more than one array ({", ".join(keys)})'
-    remedy = f'name it with {role}_key'
+    remedy = f'name it with --{role}_key ({role}_key= in Python)'
     if role == 'client' and not keys:
         remedy += ', or deal the examples out with tff_transfer.data.partition'
     raise UserError(

@@ -17,13 +17,26 @@ def check(config) -> None:
     data, model, training = config.data, config.model, config.training
     if data.dataset == 'by_client' and not data.data_path:
         raise UserError(
-            '--dataset=by_client needs --data_path: your npz, csv or sqlite file,'
-            ' or a folder of images'
+            '--dataset=by_client needs --data_path: your npz, csv, parquet or'
+            ' sqlite file, or a folder of images'
         )
     if data.data_path and data.dataset not in ('by_client', 'emnist'):
         raise UserError(
             f'--data_path is given, but --dataset={data.dataset} reads no file;'
             ' use --dataset=by_client'
+        )
+    for key in ('image_key', 'label_key', 'client_key'):
+        if getattr(data, key) is not None and data.dataset != 'by_client':
+            raise UserError(
+                f'--{key} names a part of your own file, but --dataset='
+                f'{data.dataset} is not one; use --dataset=by_client'
+            )
+    without_backbone = model.image_size is not None and model.model != 'backbone'
+    if without_backbone and data.dataset != 'by_client':
+        raise UserError(
+            '--image_size is for a backbone, or for image files of mixed size with'
+            f' --dataset=by_client; leave it out of --dataset={data.dataset} with'
+            f' --model={model.model}'
         )
     if data.dataset == 'synthetic_alpha_beta' and model.model != 'mlp':
         raise UserError(

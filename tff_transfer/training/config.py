@@ -20,9 +20,14 @@ class DataConfig:
     dataset: str = option('emnist', 'The source of the client data.', choices=DATASETS)
     data_path: str | None = option(
         None,
-        'A by-client file or folder (npz, csv, sqlite, images); for emnist, a local'
-        ' copy of its SQLite database.',
+        'A by-client file or folder (npz, csv, parquet, sqlite, images); for emnist, a'
+        ' local copy of its SQLite database.',
     )
+    image_key: str | None = option(
+        None, 'The key or column of the images in --data_path, if it is not found out.'
+    )
+    label_key: str | None = option(None, 'That of the labels.')
+    client_key: str | None = option(None, 'That of the client ids.')
     only_digits: bool = option(
         True, 'Ten digits; false: all 62 characters (emnist, synthetic_writers).'
     )
@@ -76,7 +81,8 @@ class ModelConfig:
     )
     image_size: int | None = option(
         None,
-        "Pixels of the side of the backbone's input; its own size if not given.",
+        "Pixels of the side of the backbone's input; its own size if not given. Image"
+        ' files of mixed size are brought to it, also without a backbone.',
         at_least=1,
     )
     cache_dtype: str = option(

@@ -97,7 +97,7 @@ def train(
         if run_dir is not None:
             run_dir = stack.enter_context(run_directory.opened(run_dir, config))
         backbone = load_backbone(config)
-        data = data or load_data(config.data)
+        data = data or load_data(config, backbone)
         if run_dir is not None:
             run_directory.check_same_data(run_dir, data)
         setup = prepare(config, data, backbone, head=head)

@@ -9,39 +9,69 @@ from tff_transfer.data import (
     synthetic_writers,
 )
 from tff_transfer.data.federated import FederatedData
+from tff_transfer.errors import UserError
 from tff_transfer.training.config import Config, DataConfig
 
 
-def load_data(config: DataConfig) -> FederatedData:
+def load_data(
+    config: Config, backbone: backbones.Backbone | None = None
+) -> FederatedData:
     """Loads the clients that a configuration names.
+
+    Args:
+      config: The configuration, checked.
+      backbone: The backbone, such as `load_backbone` gives. Image files of mixed size
+        are brought to its size; without it, to `config.model.image_size` if given.
 
     Raises:
       UserError: If the source cannot be reached or read.
     """
+    image_size, given = None, config.model.image_size
+    if backbone is not None:
+        image_size = backbone.image_size
+    elif given is not None:
+        image_size = (given, given)
+    data = _load(config.data, image_size)
+    without_backbone = given is not None and config.model.model != 'backbone'
+    if without_backbone and data.x.shape[1:3] != image_size:
+        raise UserError(
+            f'--image_size={given} is what image files of mixed size are brought to,'
+            f' but the inputs of {data.name} are all of shape {data.x.shape[1:]};'
+            ' leave it out'
+        )
+    if config.data.max_clients is not None:
+        data = data.select(range(min(config.data.max_clients, len(data))))
+    return data
+
+
+def _load(config: DataConfig, image_size: tuple[int, int] | None) -> FederatedData:
     splits = {'test_fraction': config.test_fraction, 'split_seed': config.split_seed}
     if config.dataset == 'emnist':
-        data = emnist.load(only_digits=config.only_digits, path=config.data_path)
-    elif config.dataset == 'by_client':
-        data = by_client.load(config.data_path, **splits)
-    elif config.dataset == 'synthetic_writers':
-        data = synthetic_writers.generate(
+        return emnist.load(only_digits=config.only_digits, path=config.data_path)
+    if config.dataset == 'by_client':
+        return by_client.load(
+            config.data_path,
+            image_key=config.image_key,
+            label_key=config.label_key,
+            client_key=config.client_key,
+            image_size=image_size,
+            **splits,
+        )
+    if config.dataset == 'synthetic_writers':
+        return synthetic_writers.generate(
             config.num_writers,
             config.examples_per_writer,
             seed=config.data_seed,
             classes=10 if config.only_digits else 62,
             test_fraction=config.test_fraction,
         )
-    else:
-        data = synthetic_alpha_beta.generate(
-            config.alpha,
-            config.beta,
-            num_clients=config.num_writers,
-            seed=config.data_seed,
-            **splits,
-        )
-    if config.max_clients is not None:
-        data = data.select(range(min(config.max_clients, len(data))))
-    return data
+    return synthetic_alpha_beta.generate(
+        config.alpha,
+        config.beta,
+        num_clients=config.num_writers,
+        seed=config.data_seed,
+        **splits,
+    )
 
 
 def load_backbone(config: Config) -> backbones.Backbone | None:
