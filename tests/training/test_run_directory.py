@@ -29,9 +29,9 @@ def test_the_same_configuration_opens_it_again(tmp_path):
 def test_another_configuration_is_refused_with_the_difference(tmp_path):
     with run_directory.opened(tmp_path / 'run', Config()):
         pass
-    other = Config(training=TrainingConfig(rounds=7))
+    other = Config(training=TrainingConfig(batch_size=7))
     with (
-        pytest.raises(UserError, match='--rounds=150 there, 7 now'),
+        pytest.raises(UserError, match='--batch_size=20 there, 7 now'),
         run_directory.opened(tmp_path / 'run', other),
     ):
         pass
@@ -79,5 +79,5 @@ def test_other_data_are_refused(tmp_path):
 
     run_directory.check_same_data(tmp_path, data(0.0))
     run_directory.check_same_data(tmp_path, data(0.0))
-    with pytest.raises(UserError, match='other data'):
+    with pytest.raises(UserError, match='whose data was mine .* is now mine'):
         run_directory.check_same_data(tmp_path, data(1.0))
