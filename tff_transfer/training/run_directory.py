@@ -76,8 +76,8 @@ def writing(run_dir: pathlib.Path | None) -> Iterator[None]:
 def _reason(error: OSError | tf.errors.OpError) -> str:
     if isinstance(error, OSError):
         return error.strerror or one_line(error)
-    # `{{where}} path; reason [Op:name]`
-    return error.message.partition(' [Op:')[0].rpartition('; ')[2]
+    first, *_ = error.message.split('\n')  # `{{where}} path; reason [Op:name]`
+    return first.partition(' [Op:')[0].rpartition('; ')[2]
 
 
 def check_same_data(run_dir: pathlib.Path, data: FederatedData) -> None:
@@ -109,7 +109,7 @@ def _check_same(run_dir: pathlib.Path, what: str, name: str, sha256: str) -> Non
     Args:
       run_dir: The run directory; the record is `<what>.json`.
       what: `data`, `backbone` or `network`.
-      name: What it is called in messages.
+      name: What it is called in messages; it is not compared.
       sha256: What tells it from others.
 
     Raises:
@@ -129,7 +129,7 @@ def _check_same(run_dir: pathlib.Path, what: str, name: str, sha256: str) -> Non
     texts = [name for name, value in stored.items() if isinstance(value, str)]
     if texts != list(found):
         raise UserError(f'{path} is damaged; put it back or choose another --run_dir')
-    if stored != found:
+    if stored['sha256'] != sha256:
         raise UserError(
             f'{run_dir} holds a run whose {what} was {stored["name"]} (SHA-256'
             f' {stored["sha256"][:8]}...), but is now {name} ({sha256[:8]}...);'
