@@ -79,6 +79,7 @@ def test_rounds_may_be_others_but_no_fewer_than_are_done(tmp_path):
     'text',
     ['', '[]', 'null', '{', '7', '"x"', '[' * 9999, b'\xff\xfe', '{"training": [1]}']
     + ['{"data": null, "model": {}, "training": {}}'],
+    ids=range(10),
 )
 def test_a_damaged_configuration_is_one_line(tmp_path, text):
     path = tmp_path / 'config.json'
@@ -132,7 +133,9 @@ def test_what_is_of_another_kind_is_named_and_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'text', ['', '[]', 'null', '{}', '{"name": 1, "sha256": 2}', '[' * 9999, '\0']
+    'text',
+    ['', '[]', 'null', '{}', '{"name": 1, "sha256": 2}', '[' * 9999, '\0'],
+    ids=range(7),
 )
 def test_damaged_records_of_the_data_are_one_line(tmp_path, text):
     path = tmp_path / 'data.json'

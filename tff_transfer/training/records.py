@@ -60,10 +60,10 @@ def parse(written: Sequence[bytes], path: pathlib.Path) -> list[Row]:
         text = [line.decode('ascii') for line in written]
         columns, *table = csv.reader(text, strict=True)
         for number, cells in enumerate(table):
-            values = map(_number, cells)
-            rows.append(dict(zip(columns, values, strict=True)))
-            if rows[-1]['round'] != number:
-                raise ValueError(f'round {rows[-1]["round"]} stands there')
+            row = dict(zip(columns, map(_number, cells), strict=True))
+            if row['round'] != number:
+                raise ValueError(f'round {row["round"]} stands there')
+            rows.append(row)
     except (ValueError, KeyError, csv.Error) as error:
         raise UserError(
             f'{path} is damaged in the row of round {len(rows)} ({one_line(error)});'
