@@ -124,7 +124,7 @@ def test_rows_that_reach_no_checkpoint_are_refused(run_dir, damage):
     if damage != 'absent':
         kept = {'empty': [], 'cut': lines[:3], 'other': ['a,b\n', '1,2\n']}
         path.write_text(''.join(kept[damage]))
-    with pytest.raises(UserError, match='put it back, or remove .*checkpoints') as e:
+    with pytest.raises(UserError, match='put a whole copy back, or remove') as e:
         resuming.resume(RUN, run_dir, best=False)
     assert '\n' not in str(e.value)
     for checkpoint in (run_dir / 'checkpoints').iterdir():
@@ -146,7 +146,7 @@ def test_without_the_best_rounds_checkpoint_a_run_is_refused(run_dir):
     best = checkpoints.path_of(run_dir / 'checkpoints', 2)
     best.write_bytes(b'x')
     assert resumed(run_dir) == (8, 8)
-    with pytest.raises(UserError, match='round_000002.npz is broken.*put it back'):
+    with pytest.raises(UserError, match='round_000002.npz is broken.*put a whole'):
         resuming.resume(RUN, run_dir, best=True)
 
 

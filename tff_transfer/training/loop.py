@@ -32,7 +32,7 @@ from tff_transfer.training.records import Records
 from tff_transfer.training.run_directory import writing
 from tff_transfer.training.setup import Setup, prepare
 from tff_transfer.training.sources import load_backbone, load_data
-from tff_transfer.training.stages import stages
+from tff_transfer.training.stages import Stage, stages
 
 PARTS = ('seen', 'unseen')
 COLUMNS = (
@@ -202,21 +202,30 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
                     loss=f'{row["train/loss"]:.3f}', unseen=f'{accuracy:.1%}'
                 )
                 bar.update()
-        stage, state = exported.stage, exported.state
-        if stage is not run[-1]:  # Of the head, with the backbone as it came.
-            head, stage = stage.weights(state), run[-1]
-            state = stage.after(head)
-        per_example = functools.partial(stage.per_example, state)
-        accuracies = _client_accuracies(setup.data, per_example, rows_of)
-    weights = stage.weights(state)
-    network = trained_network(setup.model, weights)
     chosen = {'exported round': f'{exported.round}, the best'} if best else {}
+    return _result(run[-1], exported, records.rows, rows_of, run_dir, chosen)
+
+
+def _result(
+    last: Stage,
+    exported: resuming.Reached,
+    rows: Sequence[Mapping],
+    rows_of: Mapping[str, np.ndarray],
+    run_dir: pathlib.Path | None,
+    chosen: Mapping[str, str],
+) -> Result:
+    """Returns the result of a run whose last stage is `last`."""
+    state, setup = exported.state, last.setup
+    if exported.stage is not last:  # Of the head, with the backbone as it came.
+        state = last.after(exported.stage.weights(state))
+    weights = last.weights(state)
+    per_example = functools.partial(last.per_example, state)
     return Result(
-        records.rows,
+        rows,
         weights,
-        network,
+        trained_network(setup.model, weights),
         setup,
-        accuracies,
+        _client_accuracies(setup.data, per_example, rows_of),
         run_dir,
         exported.round,
         chosen,

@@ -81,7 +81,7 @@ def resume(
             passed.append(str(error))
     if whole and found[0] is start:
         raise UserError(
-            f'{"; ".join(passed)}; put it back, or remove {folder} to begin the run'
+            f'{passed[-1]}; put a whole copy back, or remove {folder} to begin the run'
             ' again'
         )
     for reason in passed:
