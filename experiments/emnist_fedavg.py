@@ -7,13 +7,10 @@ On federated EMNIST, on clients of your own, or on synthetic writers:
   python -m experiments.emnist_fedavg --flagfile=experiments/presets/emnist_cnn.txt
 """
 
-import pathlib
-import time
-
 from absl import flags
 
 from experiments import command_line
-from tff_transfer.training import loop, options, report
+from tff_transfer.training import loop, options, report, run_directory
 from tff_transfer.training.config import Config
 
 options.define_flags(Config)
@@ -29,10 +26,12 @@ RUN_DIR = flags.DEFINE_string(
 def main() -> None:
     """Trains, and prints what came of it."""
     config = options.from_flags(Config)
-    run_dir = pathlib.Path(RUN_DIR.value or time.strftime('runs/%Y-%m-%d_%H-%M-%S'))
-    result = loop.train(config, run_dir)
+    config.check()
+    result = loop.train(config, RUN_DIR.value or run_directory.fresh('runs'))
     print(report.text_table(report.table(result)))
-    print(f'report: {run_dir / report.REPORT}')
+    if config.training.export == 'best':
+        print(f'exported: round {result.exported_round}')
+    print(f'report: {result.run_dir / report.REPORT}')
 
 
 if __name__ == '__main__':

@@ -253,5 +253,6 @@ def finetuned(
         models.functional_model(initial, predict, spec, moving),
         head.network,
         head.takes_keys,
+        head.fingerprint,
         trained_statistics,
     )

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -47,12 +48,15 @@ class Model:
         The last of the trained weights are its `trainable_variables`.
       takes_keys: Whether training draws random numbers; the batches' `x` then holds
         `inputs` and `key`, int32 [batch, 2] (see `cohorts.training_cohort`).
+      fingerprint: SHA-256, in hexadecimal, of what `network` computes of its inputs
+        and of its trained weights, whatever values these have.
       statistics: How BatchNorm is trained, if it is.
     """
 
     functional: tff.learning.models.FunctionalModel
     network: tf.keras.Model
     takes_keys: bool
+    fingerprint: str
     statistics: BatchStatistics | None = None
 
     @property
@@ -274,7 +278,13 @@ def from_keras(network: tf.keras.Model) -> Model:
             f'all weights of the network {network.name} are frozen; nothing is left to'
             ' train'
         )
-    return Model(functional_model(initial, predict, x), network, takes_keys)
+    of_modes = ' '.join(modes[mode].frozen_fingerprint for mode in (False, True))
+    return Model(
+        functional_model(initial, predict, x),
+        network,
+        takes_keys,
+        hashlib.sha256(of_modes.encode()).hexdigest(),
+    )
 
 
 def functional_model(

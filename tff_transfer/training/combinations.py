@@ -91,6 +91,11 @@ def check(config) -> None:
             f' --finetune={model.finetune} trains the backbone; use'
             ' --finetune=head'
         )
+    if model.head in ('prototype', 'ridge') and training.export != 'last':
+        raise UserError(
+            f'--export={training.export} chooses a round, but --head={model.head} is'
+            ' computed in one; leave it out'
+        )
     if model.cache_dtype != 'float32' and model.model != 'backbone':
         raise UserError(
             f'--cache_dtype is for the features of a backbone, but --model is'

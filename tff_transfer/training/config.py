@@ -215,6 +215,12 @@ class TrainingConfig:
     )
     checkpoint_every: int = option(10, 'Rounds between checkpoints.', at_least=1)
     keep_checkpoints: int = option(3, 'How many checkpoints stay.', at_least=1)
+    export: str = option(
+        'last',
+        'Which round is exported: the last; or the best, the first of the highest'
+        ' accuracy on the test examples of seen clients.',
+        choices=('last', 'best'),
+    )
     tflite: bool = option(
         False, 'Also write the trained model as model.tflite, for TensorFlow Lite.'
     )

@@ -14,7 +14,13 @@ import tensorflow as tf
 from tff_transfer import heads, progress, runtime
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
-from tff_transfer.training import checkpoints, export, report, run_directory
+from tff_transfer.training import (
+    checkpoints,
+    export,
+    report,
+    resuming,
+    run_directory,
+)
 from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
 from tff_transfer.training.evaluation import (
     Evaluator,
@@ -23,6 +29,7 @@ from tff_transfer.training.evaluation import (
     trained_network,
 )
 from tff_transfer.training.records import Records
+from tff_transfer.training.run_directory import writing
 from tff_transfer.training.setup import Setup, prepare
 from tff_transfer.training.sources import load_backbone, load_data
 from tff_transfer.training.stages import Stage, stages
@@ -50,12 +57,15 @@ class Result:
 
     Attributes:
       rows: One mapping for each round from 0, with the columns of `metrics.csv`.
-      weights: The trained weights, in the order of `setup.model`.
+      weights: The trained weights of the exported round, in the order of
+        `setup.model`.
       network: The trained head, from features to logits; without a backbone the whole
         network.
       setup: What it was trained in.
-      client_accuracy: For `seen` and `unseen`, each client's accuracy by its name.
+      client_accuracy: For `seen` and `unseen`, each client's accuracy by its name, in
+        the exported round.
       run_dir: Where everything was written, if anywhere.
+      exported_round: The round whose weights these are, by `--export`.
       chosen: What the run chose itself, by name, for the report.
     """
 
@@ -65,6 +75,7 @@ class Result:
     setup: Setup
     client_accuracy: Mapping[str, Mapping[str, float]]
     run_dir: pathlib.Path | None
+    exported_round: int
     chosen: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -100,47 +111,38 @@ def train(
         data = data or load_data(config, backbone)
         if run_dir is not None:
             run_directory.check_same_data(run_dir, data)
+            run_directory.check_same_backbone(run_dir, backbone)
         setup = prepare(config, data, backbone, head=head)
-        try:
-            if config.model.head in heads.ONE_ROUND:
-                result = _solve(config.model, setup, run_dir)
-            else:
-                result = _train(config, setup, run_dir)
-            if run_dir is not None:
+        if run_dir is not None:
+            run_directory.check_same_network(run_dir, setup.model)
+        if config.model.head in heads.ONE_ROUND:
+            result = _solve(config.model, setup, run_dir)
+        else:
+            result = _train(config, setup, run_dir)
+        if run_dir is not None:
+            with writing(run_dir):
                 export.save(setup, result.weights, run_dir / 'model')
                 report.write(config, result)
                 if config.training.tflite:
                     export.save_tflite(run_dir / 'model', run_dir / 'model.tflite')
                 if config.training.export_keras:
                     export.save_keras(setup, result.weights, run_dir / 'model.keras')
-        except OSError as error:
-            if run_dir is None:
-                raise
-            raise UserError(
-                f'writing to {run_dir} failed ({error.strerror}); what was written is'
-                ' kept: mend it and give the same command to go on'
-            ) from error
     return result
-
-
-def _resumed(run: Sequence[Stage], run_dir: pathlib.Path | None):
-    """Returns the newest checkpoint's stage, round and state, or the start."""
-    for stage in reversed(run):
-        state, done = stage.initialize(), 0
-        if run_dir is not None:
-            folder = run_dir / 'checkpoints'
-            done, state = checkpoints.load_newest(folder, state, stage.rounds)
-        if done:
-            break
-    return stage, done, state
 
 
 def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result:
     run = stages(config, setup)
     config = config.training
-    stage, done, state = _resumed(run, run_dir)
-    records = Records(run_dir, COLUMNS, up_to_round=done if done else -1)
     rows_of = evaluated_rows(setup)
+    best = config.export == 'best'
+    if best and not len(rows_of['seen']):
+        raise UserError(
+            '--export=best needs test examples of seen clients, but there are none;'
+            ' raise --test_fraction or leave it out'
+        )
+    reached, exported = resuming.resume(run, run_dir, best=best)
+    stage, done, state = reached.stage, reached.round, reached.state
+    records = Records(run_dir, COLUMNS, up_to_round=done if done else -1)
     start = time.perf_counter() - _last(records.rows, 'time/total_s')
 
     def evaluate():
@@ -180,22 +182,54 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
                 records.append(row)
                 last = done in (stage.rounds[-1], config.rounds)
                 last = last or stopped_early(config, records.rows)
-                if run_dir and (last or done % config.checkpoint_every == 0):
-                    folder = run_dir / 'checkpoints'
-                    checkpoints.save(folder, done, state, config.keep_checkpoints)
+                kept = resuming.best_round(records.rows) if best else None
+                if kept in (None, done):
+                    exported = resuming.Reached(stage, done, state)
+                if run_dir and (
+                    last or done == kept or done % config.checkpoint_every == 0
+                ):
+                    with writing(run_dir):
+                        checkpoints.save(
+                            run_dir / 'checkpoints',
+                            done,
+                            state,
+                            records.digest,
+                            config.keep_checkpoints,
+                            kept,
+                        )
                 accuracy = _last(records.rows, 'unseen/accuracy')
                 bar.set_postfix(
                     loss=f'{row["train/loss"]:.3f}', unseen=f'{accuracy:.1%}'
                 )
                 bar.update()
-        if stage is not run[-1]:  # Stopped early, with the backbone as it came.
-            head, stage = stage.weights(state), run[-1]
-            state = stage.after(head)
-        per_example = functools.partial(stage.per_example, state)
-        accuracies = _client_accuracies(setup.data, per_example, rows_of)
-    weights = stage.weights(state)
-    network = trained_network(setup.model, weights)
-    return Result(records.rows, weights, network, setup, accuracies, run_dir)
+    chosen = {'exported round': f'{exported.round}, the best'} if best else {}
+    return _result(run[-1], exported, records.rows, rows_of, run_dir, chosen)
+
+
+def _result(
+    last: Stage,
+    exported: resuming.Reached,
+    rows: Sequence[Mapping],
+    rows_of: Mapping[str, np.ndarray],
+    run_dir: pathlib.Path | None,
+    chosen: Mapping[str, str],
+) -> Result:
+    """Returns the result of a run whose last stage is `last`."""
+    state, setup = exported.state, last.setup
+    if exported.stage is not last:  # Of the head, with the backbone as it came.
+        state = last.after(exported.stage.weights(state))
+    weights = last.weights(state)
+    per_example = functools.partial(last.per_example, state)
+    return Result(
+        rows,
+        weights,
+        trained_network(setup.model, weights),
+        setup,
+        _client_accuracies(setup.data, per_example, rows_of),
+        run_dir,
+        exported.round,
+        chosen,
+    )
 
 
 def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> Result:
@@ -244,7 +278,7 @@ def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> R
         accuracies = _client_accuracies(setup.data, per_example, rows_of)
     network = trained_network(setup.model, weights)
     return Result(
-        records.rows, weights, network, setup, accuracies, run_dir, solution.chosen
+        records.rows, weights, network, setup, accuracies, run_dir, 1, solution.chosen
     )
 
 
@@ -262,8 +296,12 @@ def stopped_early(config: TrainingConfig, rows: Sequence[Mapping]) -> bool:
     """Returns whether the seen clients' accuracy has not risen for too long."""
     if config.early_stop_patience is None:
         return False
+    # A run that went on to more rounds has been evaluated at its former end too.
     accuracies = [
-        row['seen/accuracy'] for row in rows if row['seen/accuracy'] is not None
+        row['seen/accuracy']
+        for row in rows
+        if row['round'] % config.evaluate_every == 0
+        and row['seen/accuracy'] is not None
     ]
     if not accuracies:
         return False

@@ -15,7 +15,7 @@ REPORT = 'report.html'
 
 
 def table(result) -> list[list[str]]:
-    """Returns the accuracies before and after training.
+    """Returns the accuracies before and after training, and of what was exported.
 
     Args:
       result: The run's `loop.Result`.
@@ -41,10 +41,10 @@ def table(result) -> list[list[str]]:
         'unseen/accuracy_per_client',
     )
     rows = []
-    for row in dict.fromkeys((0, len(evaluated) // 2, len(evaluated) - 1)):
-        if not evaluated:
-            break
-        values = evaluated[row]
+    shown = {0, len(evaluated) // 2, len(evaluated) - 1}
+    for place, values in enumerate(evaluated):
+        if place not in shown and values['round'] != result.exported_round:
+            continue
         cells = [
             '-' if values[column] is None else f'{values[column]:.1%}'
             for column in columns
