@@ -84,6 +84,12 @@ def prepare(
             f'--clients_per_round={config.training.clients_per_round}, but {data.name}'
             f' has {len(seen)} clients to train on; give at most that'
         )
+    trained = data.y[data.is_train & np.isin(data.client_of_row, seen)]
+    if (classes := len(np.unique(trained))) < 2:
+        raise UserError(
+            f'{data.name}: the {len(trained)} examples to train on are of {classes}'
+            ' classes, but two are needed to tell them apart; give others too'
+        )
     images = data.x.ndim == 4
     if config.model.model != 'mlp' and not images:
         raise UserError(
