@@ -193,7 +193,7 @@ def population(
             ' [n, height, width, 1 or 3], or vectors, float32 [n, size]; convert them,'
             ' or use tff_transfer.data.federated.from_rows'
         )
-    if getattr(y, 'dtype', None) != np.int32 or y.ndim != 1:
+    if not isinstance(y, np.ndarray) or y.dtype != np.int32 or y.ndim != 1:
         raise UserError(
             f'{name}: the labels are {_kind(y)}, but must be int32 [n]; convert them'
             ' with astype(np.int32)'

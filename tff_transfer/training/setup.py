@@ -85,10 +85,11 @@ def prepare(
             f' has {len(seen)} clients to train on; give at most that'
         )
     trained = data.y[data.is_train & np.isin(data.client_of_row, seen)]
-    if (classes := len(np.unique(trained))) < 2:
+    if len(np.unique(trained)) < 2:
+        found = f'all {len(trained)} are of one class' if len(trained) else 'has none'
         raise UserError(
-            f'{data.name}: the {len(trained)} examples to train on are of {classes}'
-            ' classes, but two are needed to tell them apart; give others too'
+            f'{data.name}: training needs examples of two classes or more, but {found};'
+            ' give others too'
         )
     images = data.x.ndim == 4
     if config.model.model != 'mlp' and not images:
