@@ -417,7 +417,7 @@ def test_fewer_rows_than_a_database_says_are_logged(written, caplog):
 
 def test_a_schema_that_is_no_text_is_refused(written, refused):
     content = written.read_bytes()
-    written.write_bytes(content.replace(b'num_examples INT', b'num_example\xe6 INT'))
+    written.write_bytes(content.replace(b'CREATE TABLE c', b'CREATE TABL\xe6 c'))
     with refused(written, 'delete it'):
         sqlite.read(written)
 
