@@ -72,7 +72,8 @@ def test_columns_can_be_named(tmp_path):
         label_key='what',
         client_key='who',
     )
-    assert data.client_ids == ('a',) and data.y.tolist() == [1]
+    assert data.client_ids == ('a',)
+    assert data.y.tolist() == [0] and data.class_names == ('1',)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_a_folder_for_each_class(tmp_path):
     save(tmp_path / '11/f01_a_3.png', 3)
     data = by_client.load(tmp_path, test_fraction=0)
     assert data.client_ids == ('f01_a', 'f02_b')
-    assert data.y.tolist() == [11, 3, 3] and data.class_names == ()
+    assert data.y.tolist() == [1, 0, 0] and data.class_names == ('3', '11')
     assert data.x[:, 0, 0, 0].tolist() == [3, 1, 2]
 
 

@@ -25,7 +25,9 @@ def load(
 
     - `.npz`: an array of images, one of labels and one of client ids; their keys are
       found out from names, shapes and dtypes. A bool array, or one of 0 and 1, named
-      `is_test` or `test` says which rows are test examples.
+      `is_test` or `test` says which rows are test examples, or an array named `split`
+      that holds `train`, `val` and `test`. There may be arrays for each part instead:
+      `x_train`, `y_train`, `client_train`, `x_test`, ..., or `val_images` and so on.
     - `.csv` or `.tsv`: a header and one row an example, with a column for the client,
       one for the label, and either a column of image paths (relative to the file),
       columns of pixels (numbered `pixel0` or `px_0` and so on, row by row, a square
@@ -43,11 +45,15 @@ def load(
       below `train/`, `validation/` and `test/`, the source's own split.
     - `.sqlite` or `.db`: TFF's schema (see `sqlite`), with its own split.
 
-    Images are of 8 bits a channel and one picture a file (of animations and several
-    pages none is chosen), and turned upright by their EXIF orientation.
+    Image files have 8 bits a channel and one picture (of animations and several pages
+    none is chosen); they are turned upright by their EXIF orientation. Validation
+    examples are training examples.
 
-    Labels that are text become numbers in the order of their sorted names. Examples
-    for validation become training examples.
+    Labels that are whole numbers from 0 on, and most of them occur, are the classes'
+    numbers. Other numbers (1 to 10; 10 and 100) and text are numbered from 0 in sorted
+    order, and what they were becomes `class_names`; which, and which classes have no
+    examples, is logged. Images may have an alpha channel, which is left out, be bool,
+    or floats in [0, 1], [-1, 1] or whole up to 255; see `inputs.check`.
 
     Args:
       path: The file or folder.

@@ -12,11 +12,11 @@ IS_TEST = {'train': False, 'training': False, 'val': False, 'valid': False,
            'validation': False, 'test': True}  # fmt: skip
 
 
-def is_test(path: str | os.PathLike[str], names: Sequence[str]) -> np.ndarray | None:
+def is_test(where: str | os.PathLike[str], names: Sequence[str]) -> np.ndarray | None:
     """Returns which examples are test examples by the names of their parts.
 
     Args:
-      path: Where they are from, for the error.
+      where: What they are from, for the error.
       names: The part of each example, [n]; upper case is as lower case.
 
     Returns:
@@ -29,8 +29,8 @@ def is_test(path: str | os.PathLike[str], names: Sequence[str]) -> np.ndarray | 
     wrong = sorted(set(names) - set(IS_TEST))
     if wrong:
         raise UserError(
-            f'{path}: the column split holds {wrong[0][:40]!r}; use train, validation'
-            ' (which is trained on too) and test only'
+            f'{where}: a split holds {wrong[0][:40]!r}; use train, validation (which is'
+            ' trained on too) and test only'
         )
     found = np.array([IS_TEST[name] for name in names])
     return found if found.any() else None

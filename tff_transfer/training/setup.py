@@ -84,6 +84,13 @@ def prepare(
             f'--clients_per_round={config.training.clients_per_round}, but {data.name}'
             f' has {len(seen)} clients to train on; give at most that'
         )
+    trained = data.y[data.is_train & np.isin(data.client_of_row, seen)]
+    if len(np.unique(trained)) < 2:
+        found = f'all {len(trained)} are of one class' if len(trained) else 'has none'
+        raise UserError(
+            f'{data.name}: training needs examples of two classes or more, but {found};'
+            ' give others too'
+        )
     images = data.x.ndim == 4
     if config.model.model != 'mlp' and not images:
         raise UserError(
