@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import math
 import os
 from collections.abc import Iterator, Sequence
 
@@ -12,6 +13,7 @@ from tff_transfer import (
     aligned,
     features_cache,
     features_file,
+    memory,
     progress,
     randomness,
     totals,
@@ -54,8 +56,8 @@ def extract(
       `features_file.Compact`, which is indexed like it.
 
     Raises:
-      UserError: The data hold no images, features are not finite, or the cache
-        cannot be written.
+      UserError: The data hold no images, a batch of them does not fit in memory,
+        features are not finite, or the cache cannot be written.
     """
     if data.x.ndim != 4:
         raise UserError(
@@ -87,7 +89,7 @@ def of_sample(
       The population with `SAMPLE` of these examples at most, and no others.
 
     Raises:
-      UserError: Features are not finite.
+      UserError: A batch does not fit in memory, or features are not finite.
     """
     rows = np.concatenate([np.r_[data.train_rows(client)] for client in clients])
     draw = randomness.generator(seed, 'sample of features')
@@ -108,6 +110,13 @@ def of_sample(
 def _batches(
     backbone: Backbone, data: FederatedData, batch_size: int
 ) -> Iterator[np.ndarray]:
+    pixels, channels = backbone.image_size, backbone.preprocess.channels
+    memory.check_fits(
+        f'a batch of {batch_size} images of {pixels[0]} x {pixels[1]} pixels',
+        batch_size * math.prod(pixels) * channels * 4,
+        'give a smaller --image_size',
+    )
+
     def features(start: int) -> np.ndarray:
         batch = backbone(data.x[start : start + batch_size]).numpy()
         if not np.isfinite(batch).all():

@@ -39,7 +39,7 @@ class Model:
 
     Attributes:
       functional: A `tff.learning.models.FunctionalModel` whose batches are `x` and
-        `y`, with the metrics `loss` and `accuracy`. Its trainable weights are those
+        `y`, with the metrics of `metrics.py`. Its trainable weights are those
         that are trained, and no others; its non-trainable ones are BatchNorm's
         statistics where these are not frozen.
       network: The head, or the whole network where there is no backbone: a
@@ -293,8 +293,8 @@ def functional_model(
       statistics: BatchNorm's statistics at the start.
 
     Returns:
-      The model, with sparse categorical cross-entropy as its loss, the metrics `loss`
-      and `accuracy`, and labels int32 [batch].
+      The model, with sparse categorical cross-entropy as its loss, the metrics of
+      `metrics.py`, and labels int32 [batch].
     """
     return tff.learning.models.FunctionalModel(
         initial_weights=(tuple(initial), tuple(statistics)),

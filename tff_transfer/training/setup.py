@@ -12,14 +12,15 @@ from tff_transfer import (
     features,
     finetuning,
     functional,
+    heads,
     models,
 )
 from tff_transfer.data.augmentation import Augmentation
 from tff_transfer.data.federated import FederatedData, split_clients
 from tff_transfer.errors import UserError
 from tff_transfer.training import keras_file
-from tff_transfer.training.combinations import BY_BATCHES
-from tff_transfer.training.config import Config, TrainingConfig
+from tff_transfer.training.combinations import BY_BATCHES, COMPUTED_HEADS
+from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +80,19 @@ def prepare(
     seen, unseen = split_clients(
         len(data), config.data.unseen_fraction, config.data.split_seed
     )
-    if config.training.clients_per_round > len(seen):
+    computed = config.model.head in COMPUTED_HEADS
+    if config.training.clients_per_round > len(seen) and not computed:
         raise UserError(
             f'--clients_per_round={config.training.clients_per_round}, but {data.name}'
             f' has {len(seen)} clients to train on; give at most that'
+        )
+    if (
+        config.training.early_stop_patience is not None
+        and not data.num_test[seen].any()
+    ):
+        raise UserError(
+            '--early_stop_patience is judged on the test examples of seen clients, but'
+            f' {data.name} has none; give a --test_fraction, or leave it out'
         )
     images = data.x.ndim == 4
     if config.model.model != 'mlp' and not images:
@@ -105,13 +115,15 @@ def prepare(
             spec,
             augment=augmentation(config.training, data),
         )
-    if head is not None and config.model.head != 'linear':
-        raise UserError(
-            f'a head of your own and head={config.model.head!r} are both given;'
-            ' give one'
-        )
     if head is not None:
-        model = models.from_keras(head(backbone.feature_size, data.num_classes))
+        for name in ('head', 'hidden_units', 'dropout'):
+            value = getattr(config.model, name)
+            if value != getattr(ModelConfig, name):
+                raise UserError(
+                    f'a head of your own and {name}={value!r} are both given; give one'
+                )
+        network = heads.own(head, backbone.feature_size, data.num_classes)
+        model = models.from_keras(network)
     else:
         model = models.mlp(
             (backbone.feature_size,),
