@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import math
 import os
 from collections.abc import Iterator, Sequence
 
@@ -110,15 +109,19 @@ def of_sample(
 def _batches(
     backbone: Backbone, data: FederatedData, batch_size: int
 ) -> Iterator[np.ndarray]:
-    pixels, channels = backbone.image_size, backbone.preprocess.channels
-    memory.check_fits(
-        f'a batch of {batch_size} images of {pixels[0]} x {pixels[1]} pixels',
-        batch_size * math.prod(pixels) * channels * 4,
-        'give a smaller --image_size',
-    )
+    at_once = min(_BATCHES_AT_ONCE * batch_size, len(data.x))
+    height, width = backbone.image_size
+    what = f'{backbone.name} on {at_once} images of {height} x {width} pixels'
+    needed = at_once * backbone.step_bytes(data.x)
+    memory.check_fits(what, needed, 'give a smaller --image_size')
 
     def features(start: int) -> np.ndarray:
-        batch = backbone(data.x[start : start + batch_size]).numpy()
+        try:
+            batch = backbone(data.x[start : start + batch_size]).numpy()
+        except tf.errors.ResourceExhaustedError as error:
+            raise UserError(
+                f'memory was too small for {what}; give a smaller --image_size'
+            ) from error
         if not np.isfinite(batch).all():
             raise UserError(
                 f'{data.name}: the backbone {backbone.name} gives features that are not'

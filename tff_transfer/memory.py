@@ -42,6 +42,6 @@ def check_fits(what: str, needed: int, advice: str) -> None:
     _, free = total_and_free()
     if needed > free:
         raise UserError(
-            f'{what} needs at least {needed / GIB:,.1f} GiB of memory, but'
+            f'{what} would take at least {needed / GIB:,.1f} GiB of memory, but'
             f' {free / GIB:,.1f} GiB are free; {advice}'
         )

@@ -18,7 +18,7 @@ from tff_transfer import (
 from tff_transfer.data.augmentation import Augmentation
 from tff_transfer.data.federated import FederatedData, split_clients
 from tff_transfer.errors import UserError
-from tff_transfer.training import keras_file
+from tff_transfer.training import keras_file, sizes
 from tff_transfer.training.combinations import BY_BATCHES, COMPUTED_HEADS
 from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
 
@@ -105,6 +105,7 @@ def prepare(
         if head is not None:
             raise UserError('a head of your own needs --model=backbone to stand on')
         model = _plain_model(config, data)
+        _check_rounds(config, data, seen, data.x[:1].nbytes, model)
         return Setup(
             data,
             seen,
@@ -139,6 +140,7 @@ def prepare(
     if config.model.batch_norm in BY_BATCHES:
         in_training = backbone.trace(training=True)
     if config.model.finetune in ('head', 'head_then_all'):
+        _check_rounds(config, data, seen, 4 * backbone.feature_size, model)
         extracted = features.extract(backbone, data, dtype=config.model.cache_dtype)
         of_features = data.with_x(extracted)
     else:
@@ -192,6 +194,7 @@ def _finetuned(
         data = data.with_x(features.extract(frozen, data, dtype=model.cache_dtype))
         if in_training is not None:
             _, in_training = in_training.split(place)
+    _check_rounds(config, data, seen, data.x[:1].nbytes, head)
     if model.finetune == 'adapters':
         seed = config.training.seed
         parameters = finetuning.adapters(network, model.adapter_rank, seed)
@@ -249,6 +252,12 @@ def augmentation(config: TrainingConfig, data: FederatedData) -> Augmentation | 
             ' leave them out'
         )
     return wanted
+
+
+def _check_rounds(config, data, seen, row: int, model: models.Model) -> None:
+    if config.model.head not in COMPUTED_HEADS:
+        examples = data.num_train[seen]
+        sizes.check_rounds(config.training, examples, row, model.network)
 
 
 def _same(x):
