@@ -1,6 +1,7 @@
 """Every choice that a flag lists runs, or is refused in one line that says why."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -22,7 +23,6 @@ NEEDS = {
     ('dataset', 'by_client'): {'data_path': 'clients.npz'},
     ('dataset', 'synthetic_writers'): {'num_writers': 4, 'examples_per_writer': 9},
     ('dataset', 'synthetic_alpha_beta'): {'num_writers': 4},
-    ('finetune', 'head_then_all'): {'head_rounds': 1},
     ('batch_norm', 'local'): {'finetune': 'top', 'top_layers': 1},
     ('batch_norm', 'aggregate'): {'finetune': 'top', 'top_layers': 1},
     ('unseen_statistics', 'own'): {'batch_norm': 'local', 'finetune': 'bias_norm'},
@@ -65,11 +65,21 @@ def test_every_choice_runs(part, name, choice, tmp_path, monkeypatch):
             loop.train(config, data=data)
         return
     given = None if name == 'dataset' else data
-    result = loop.train(config, tmp_path / 'run', data=given)
+    result = loop.train(config, data=given)
     assert np.isfinite(result.rows[-1]['unseen/loss'])
-    assert (tmp_path / 'run' / 'model').is_dir()
-    # The same flags go on with the same run.
-    again = loop.train(config, tmp_path / 'run', data=given)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('finetune', ['top', 'head_then_all'])
+def test_what_was_left_open_is_recorded_and_resumes(finetune, tmp_path, monkeypatch):
+    monkeypatch.setenv('TFF_TRANSFER_CACHE_DIR', str(tmp_path / 'cache'))
+    config = config_of('model', 'finetune', finetune)
+    data = synthetic_writers.generate(4, 10, seed=0, classes=10)
+    result = loop.train(config, tmp_path / 'run', data=data)
+    stored = json.loads((tmp_path / 'run' / 'config.json').read_text())['model']
+    expected = {'top': (6, None), 'head_then_all': (None, 1)}[finetune]
+    assert (stored['top_layers'], stored['head_rounds']) == expected
+    again = loop.train(config, tmp_path / 'run', data=data)
     for one, two in zip(result.weights, again.weights, strict=True):
         np.testing.assert_array_equal(one, two)
 

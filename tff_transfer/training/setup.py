@@ -65,7 +65,7 @@ def prepare(
     """Makes all that a run needs before its first round.
 
     Args:
-      config: The configuration, checked.
+      config: The configuration, checked and resolved.
       data: The population, such as `load_data` gives.
       backbone: The backbone, such as `load_backbone` gives.
       head: A function of (feature size, classes) that makes a Keras network to use
