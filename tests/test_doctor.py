@@ -88,13 +88,10 @@ def test_cores_and_memory():
     assert 0 < total <= physical + 0.06
 
 
-def test_memory_limit_of_a_container(monkeypatch):
-    read = doctor._read
-    limits = {
-        '/sys/fs/cgroup/memory.max': f'{3 << 29}\n',
-        '/sys/fs/cgroup/memory.current': f'{1 << 29}\n',
-    }
-    monkeypatch.setattr(doctor, '_read', lambda path: limits.get(path) or read(path))
+def test_memory_limit_of_a_container(monkeypatch, tmp_path):
+    (tmp_path / 'memory.max').write_text(f'{3 << 29}\n')
+    (tmp_path / 'memory.current').write_text(f'{1 << 29}\n')
+    monkeypatch.setattr(doctor.memory, 'CONTROL_GROUP', tmp_path)
     memory = doctor.cores_and_memory()[1]
     assert memory.found == '1.0 of 1.5 GiB free' and memory.wrong
 

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from tff_transfer import errors, files, versions
+from tff_transfer import errors, files, memory, versions
 
 _GIB = 1 << 30
 _EMNIST_WRITERS = 3_400  # as documented by tff.simulation.datasets.emnist.load_data
@@ -93,14 +93,7 @@ def packages() -> list[Finding]:
 def cores_and_memory() -> list[Finding]:
     """Counts the cores and the memory that this process may use."""
     cores = len(os.sched_getaffinity(0))
-    memory = dict(line.split(':') for line in _read('/proc/meminfo').splitlines())
-    total, free = (
-        int(memory[key].split()[0]) * 1024 for key in ('MemTotal', 'MemAvailable')
-    )
-    limit = _read('/sys/fs/cgroup/memory.max').strip()
-    if limit.isdigit() and int(limit) < total:
-        used = int(_read('/sys/fs/cgroup/memory.current'))
-        total, free = int(limit), min(free, int(limit) - used)
+    total, free = memory.total_and_free()
     return [
         Finding('processor', f'{cores} cores'),
         _judge(

@@ -3,6 +3,8 @@
 import collections
 import dataclasses
 import hashlib
+import itertools
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,8 +12,11 @@ import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import heads, metrics, randomness, tracing
+from tff_transfer import heads, memory, metrics, randomness, tracing
 from tff_transfer.errors import UserError
+
+# Of all weights in training: the server's, a client's, its gradient and its update.
+_COPIES = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Model:
 
     Attributes:
       functional: A `tff.learning.models.FunctionalModel` whose batches are `x` and
-        `y`, with the metrics `loss` and `accuracy`. Its trainable weights are those
+        `y`, with the metrics of `metrics.py`. Its trainable weights are those
         that are trained, and no others; its non-trainable ones are BatchNorm's
         statistics where these are not frozen.
       network: The head, or the whole network where there is no backbone: a
@@ -158,7 +163,12 @@ def mlp(
 
     Returns:
       The model; its inputs are [batch, *input_shape].
+
+    Raises:
+      UserError: Its weights do not fit in memory.
     """
+    sizes = [math.prod(input_shape), *hidden_units, num_classes]
+    _check_fits(sum(a * b for a, b in itertools.pairwise(sizes)))
     inputs, hidden = _inputs(input_shape, dtype)
     key = tf.keras.Input((2,), dtype=tf.int32, name='key')
     if len(input_shape) > 1:
@@ -198,7 +208,18 @@ def cnn(
 
     Returns:
       The model; its inputs are images [batch, *image_shape].
+
+    Raises:
+      UserError: The images are too small to be halved twice, or too large for the
+        weights to fit in memory.
     """
+    height, width = image_shape[:2]
+    if min(height, width) < 4:
+        raise UserError(
+            f'images of {height} x {width} pixels are too small for the CNN, which'
+            ' halves them twice; give at least 4 x 4, or use --model=mlp'
+        )
+    _check_fits((height // 4) * (width // 4) * 64 * 128)
     inputs, hidden = _inputs(image_shape, dtype)
     key = tf.keras.Input((2,), dtype=tf.int32, name='key')
     for index, filters in enumerate((32, 64)):
@@ -221,6 +242,15 @@ def cnn(
         hidden
     )
     return from_keras(tf.keras.Model(inputs, logits))
+
+
+def _check_fits(weights: int) -> None:
+    """Refuses a network whose weights, of float32, clearly do not fit in memory."""
+    memory.check_fits(
+        f'a network of {weights:,} weights, {_COPIES} times in training,',
+        weights * 4 * _COPIES,
+        'give smaller --hidden_units or smaller images',
+    )
 
 
 def _inputs(shape: Sequence[int], dtype: npt.DTypeLike):
@@ -303,8 +333,8 @@ def functional_model(
       statistics: BatchNorm's statistics at the start.
 
     Returns:
-      The model, with sparse categorical cross-entropy as its loss, the metrics `loss`
-      and `accuracy`, and labels int32 [batch].
+      The model, with sparse categorical cross-entropy as its loss, the metrics of
+      `metrics.py`, and labels int32 [batch].
     """
     return tff.learning.models.FunctionalModel(
         initial_weights=(tuple(initial), tuple(statistics)),

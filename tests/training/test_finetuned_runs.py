@@ -83,23 +83,24 @@ def test_a_run_leaves_its_trained_weights(model, data, tmp_path):
 @pytest.mark.parametrize(
     ('model', 'part'),
     [
-        ({'model': 'cnn', 'finetune': 'all'}, '--finetune=all is for --model=backbone'),
-        ({'finetune': 'top'}, 'one of --cut_layer and --top_layers'),
+        ({'model': 'cnn', 'finetune': 'all'}, '--finetune is for --model=backbone'),
         (
             {'finetune': 'top', 'cut_layer': 'x', 'top_layers': 2},
-            'one of --cut_layer and --top_layers',
+            '--cut_layer and --top_layers are two',
         ),
-        ({'finetune': 'all', 'top_layers': 2}, 'are for --finetune=top'),
-        ({'finetune': 'head_then_all'}, 'need each other'),
+        ({'finetune': 'all', 'top_layers': 2}, 'is for --finetune=top'),
         ({'finetune': 'head_then_all', 'head_rounds': 150}, 'leaves none'),
         ({'finetune': 'adapters', 'adapter_rank': 0}, '--adapter_rank'),
         ({'finetune': 'top', 'top_layers': 1, 'head': 'ridge'}, '--head=ridge'),
         ({'finetune': 'all', 'head': 'prototype'}, '--head=prototype is computed'),
-        ({'finetune': 'all', 'cache_dtype': 'uint8'}, '--finetune=all keeps no'),
-        ({'finetune': 'bias_norm', 'cache_dtype': 'float16'}, 'keeps no features'),
-        ({'finetune': 'adapters', 'cache_dtype': 'uint8'}, 'keeps no features'),
+        (
+            {'finetune': 'all', 'cache_dtype': 'uint8'},
+            '--cache_dtype is for --finetune',
+        ),
+        ({'finetune': 'bias_norm', 'cache_dtype': 'float16'}, 'but --finetune is bias'),
+        ({'finetune': 'adapters', 'cache_dtype': 'uint8'}, 'but --finetune is adapt'),
         ({'batch_norm': 'local'}, 'trains none of the backbone'),
-        ({'model': 'cnn', 'batch_norm': 'group_norm'}, 'use --model=backbone'),
+        ({'model': 'cnn', 'batch_norm': 'group_norm'}, 'is for --model=backbone'),
         ({'unseen_statistics': 'pretrained'}, 'is for --batch_norm=local'),
     ],
 )

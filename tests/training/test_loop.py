@@ -293,6 +293,29 @@ def test_a_client_without_training_examples_takes_part():
     assert all(np.isfinite(w).all() for w in result.network.get_weights())
 
 
+def test_clients_that_are_given_are_used_or_refused():
+    with pytest.raises(UserError, match='data=toy has no clients; give some'):
+        loop.train(make_config(), data=make_data().select([]))
+    config = dataclasses.replace(
+        make_config(),
+        data=DataConfig(
+            'synthetic_writers', max_clients=3, unseen_fraction=0.2, split_seed=1
+        ),
+    )
+    message = "^dataset='synthetic_writers', max_clients=3 of the configuration say"
+    with pytest.raises(UserError, match=message):
+        loop.train(config, data=make_data())
+
+
+def test_early_stopping_needs_test_examples_of_seen_clients():
+    data = make_data()
+    data = dataclasses.replace(
+        data, num_train=data.num_train + data.num_test, num_test=0 * data.num_test
+    )
+    with pytest.raises(UserError, match='toy has none; give a --test_fraction, or'):
+        loop.train(make_config(early_stop_patience=3), data=data)
+
+
 def test_a_head_of_ones_own_needs_a_backbone():
     config = make_config()
     with pytest.raises(UserError, match='head'):

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from tff_transfer import tracing
 from tff_transfer.backbones import applications, download, saved_functions, saved_models
-from tff_transfer.backbones.backbone import Backbone
+from tff_transfer.backbones.backbone import Backbone, meets_images
 from tff_transfer.backbones.preprocessing import Preprocessing
-from tff_transfer.errors import UserError, one_line
+from tff_transfer.errors import UserError
 
 DEFAULT_IMAGE_SIZE = 96
 
@@ -234,14 +234,8 @@ def _backbone(
 
 
 def _trace(name: str, network, preprocess: Preprocessing):
-    try:
+    with meets_images(name, preprocess):
         return tracing.concrete_function(network, _taken(preprocess), training=False)
-    except Exception as error:  # A foreign network may raise anything.
-        raise UserError(
-            f'backbone {name} cannot be called with images of'
-            f' {preprocess.image_size[0]} x {preprocess.image_size[1]} pixels'
-            f' ({one_line(error)}); give another image size or another backbone'
-        ) from error
 
 
 def _taken(preprocess: Preprocessing) -> tf.TensorSpec:

@@ -16,12 +16,14 @@ from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.training import (
     checkpoints,
+    divergence,
     export,
     report,
     resuming,
     run_directory,
+    sources,
 )
-from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config, TrainingConfig
 from tff_transfer.training.evaluation import (
     Evaluator,
     per_client,
@@ -39,6 +41,8 @@ COLUMNS = (
     'round',
     'train/loss',
     'train/accuracy',
+    'train/clients',
+    'train/dropped_clients',
     *(
         f'{part}/{metric}'
         for part in PARTS
@@ -91,7 +95,8 @@ def train(
     Args:
       config: The whole configuration.
       run_dir: The run directory; None writes nothing.
-      data: Clients to use instead of those that `config.data` names.
+      data: Clients to use instead of those that `config.data` names, whose split of
+        clients alone then has an effect.
       head: A function of (feature size, classes) that makes a Keras network to use
         instead of the head that `config.model` describes.
 
@@ -99,16 +104,21 @@ def train(
       The result.
 
     Raises:
-      UserError: In one line, if a value, a source or the run directory is unfit.
+      UserError: In one line, if a value, a source or the run directory is unfit, or
+        if training diverged.
     """
+    if data is not None:
+        sources.check_given(config.data, data)
     config.check()
+    config = config.resolved()
     with contextlib.ExitStack() as stack:
         # First, so that a setting that does not suit the machine leaves nothing.
         stack.enter_context(_use_runtime(config.training))
         if run_dir is not None:
             run_dir = stack.enter_context(run_directory.opened(run_dir, config))
         backbone = load_backbone(config)
-        data = data or load_data(config, backbone)
+        if data is None:
+            data = load_data(config, backbone)
         if run_dir is not None:
             run_directory.check_same_data(run_dir, data)
             run_directory.check_same_backbone(run_dir, backbone)
@@ -116,18 +126,31 @@ def train(
         if run_dir is not None:
             run_directory.check_same_network(run_dir, setup.model)
         if config.model.head in heads.ONE_ROUND:
-            result = _solve(config.model, setup, run_dir)
+            result = _solve(config, setup, run_dir)
         else:
             result = _train(config, setup, run_dir)
+        diverged = divergence.stopped(config.training, result.rows)
         if run_dir is not None:
             with writing(run_dir):
-                export.save(setup, result.weights, run_dir / 'model')
                 report.write(config, result)
-                if config.training.tflite:
-                    export.save_tflite(run_dir / 'model', run_dir / 'model.tflite')
-                if config.training.export_keras:
-                    export.save_keras(setup, result.weights, run_dir / 'model.keras')
+                if not diverged:
+                    _export(config.training, result)
+    if diverged:
+        raise UserError(
+            f'{divergence.described(config.training, result.rows)}, or go on all the'
+            ' same with --on_divergence=continue'
+        )
     return result
+
+
+def _export(config: TrainingConfig, result: Result) -> None:
+    """Writes the trained model in the forms that a configuration asks for."""
+    setup, weights, run_dir = result.setup, result.weights, result.run_dir
+    export.save(setup, weights, run_dir / 'model')
+    if config.tflite:
+        export.save_tflite(run_dir / 'model', run_dir / 'model.tflite')
+    if config.export_keras:
+        export.save_keras(setup, weights, run_dir / 'model.keras')
 
 
 def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result:
@@ -143,7 +166,7 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
     reached, exported = resuming.resume(run, run_dir, best=best)
     stage, done, state = reached.stage, reached.round, reached.state
     records = Records(run_dir, COLUMNS, up_to_round=done if done else -1)
-    start = time.perf_counter() - _last(records.rows, 'time/total_s')
+    start = time.perf_counter() - (_last(records.rows, 'time/total_s') or 0)
 
     def evaluate():
         return _evaluated(
@@ -154,20 +177,21 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
         if not records.rows:
             row = {'round': 0, **evaluate()}
             records.append({**row, 'time/total_s': time.perf_counter() - start})
+            divergence.warn(config, records.rows)
         bar = progress.bar(
             total=config.rounds, initial=done, desc='training', unit='round'
         )
         with bar:
-            while done < config.rounds and not stopped_early(config, records.rows):
+            while done < config.rounds and not _stopped(config, records.rows):
                 round_start = time.perf_counter()
                 done += 1
                 if done not in stage.rounds:
                     head = stage.weights(state)
                     stage = run[-1]
                     state = stage.after(head)
-                state, metrics = stage.next(state, done)
+                state, columns = stage.next(state, done)
                 sent = stage.bytes_sent(state)
-                row = {'round': done, **_train_metrics(metrics)}
+                row = {'round': done, **columns}
                 if done % config.evaluate_every == 0 or done == config.rounds:
                     row.update(evaluate())
                 now = time.perf_counter()
@@ -180,8 +204,9 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
                     }
                 )
                 records.append(row)
+                divergence.warn(config, records.rows)
                 last = done in (stage.rounds[-1], config.rounds)
-                last = last or stopped_early(config, records.rows)
+                last = last or _stopped(config, records.rows)
                 kept = resuming.best_round(records.rows) if best else None
                 if kept in (None, done):
                     exported = resuming.Reached(stage, done, state)
@@ -197,9 +222,9 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
                             config.keep_checkpoints,
                             kept,
                         )
-                accuracy = _last(records.rows, 'unseen/accuracy')
                 bar.set_postfix(
-                    loss=f'{row["train/loss"]:.3f}', unseen=f'{accuracy:.1%}'
+                    loss=_shown(row.get('train/loss'), '.3f'),
+                    unseen=_shown(_last(records.rows, 'unseen/accuracy'), '.1%'),
                 )
                 bar.update()
     chosen = {'exported round': f'{exported.round}, the best'} if best else {}
@@ -232,7 +257,7 @@ def _result(
     )
 
 
-def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> Result:
+def _solve(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result:
     """Computes a head in one round, in which all seen clients take part.
 
     No checkpoint is kept: a run that was killed computes the same again.
@@ -255,11 +280,11 @@ def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> R
         records.append({**row, 'time/total_s': time.perf_counter() - start})
         round_start = time.perf_counter()
         solution = heads.solve(
-            config.head,
+            config.model.head,
             setup.data,
             setup.seen,
             setup.transform,
-            penalty=config.ridge_penalty,
+            penalty=config.model.ridge_penalty,
             accuracy=accuracy if len(rows_of['seen']) else None,
         )
         now = time.perf_counter()
@@ -273,6 +298,7 @@ def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> R
                 'time/total_s': now - start,
             }
         )
+        divergence.warn(config.training, records.rows)
         weights = solution.weights
         per_example = functools.partial(evaluator.per_example, weights)
         accuracies = _client_accuracies(setup.data, per_example, rows_of)
@@ -317,14 +343,17 @@ def _use_runtime(config: TrainingConfig) -> contextlib.AbstractContextManager:
     return runtime.use_compiled(compute_dtype=short)
 
 
-def _train_metrics(metrics: Mapping) -> dict[str, float]:
-    train_metrics = metrics['client_work']['train']
-    return {f'train/{name}': float(value) for name, value in train_metrics.items()}
+def _stopped(config: TrainingConfig, rows: Sequence[Mapping]) -> bool:
+    return stopped_early(config, rows) or divergence.stopped(config, rows)
 
 
-def _last(rows: Sequence[Mapping], column: str) -> float:
-    """Returns the last value there is in a column, or 0."""
-    return next((r[column] for r in reversed(rows) if r[column] is not None), 0.0)
+def _last(rows: Sequence[Mapping], column: str) -> float | None:
+    """Returns the last value there is in a column, if there is any."""
+    return next((r[column] for r in reversed(rows) if r[column] is not None), None)
+
+
+def _shown(value: float | None, form: str) -> str:
+    return '-' if value is None else format(value, form)
 
 
 def _evaluated(data, per_example, rows_of) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import itertools
+import math
 import types
 import typing
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ def option(
     at_least: float | None = None,
     above: float | None = None,
     below: float | None = None,
+    only_for: typing.Mapping[str, Sequence[str]] | None = None,
 ) -> Any:
     """Declares a field of an options dataclass.
 
@@ -30,12 +33,19 @@ def option(
       at_least: The least value.
       above: What the value must be greater than.
       below: What the value must be less than.
+      only_for: The choices of other options, by name, without which it has no effect
+        (see `check_effects`).
 
     Returns:
       A dataclass field.
     """
     metadata = dict(
-        help=help, choices=choices, at_least=at_least, above=above, below=below
+        help=help,
+        choices=choices,
+        at_least=at_least,
+        above=above,
+        below=below,
+        only_for=only_for or {},
     )
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -64,6 +74,10 @@ def check(options: Any) -> None:
         kind, many = _kind(field)
         if value is None and isinstance(field.type, types.UnionType):
             continue
+        if many and not isinstance(value, tuple):
+            raise UserError(
+                f'--{field.name} is {value!r}, but must be a tuple, such as (512, 256)'
+            )
         for item in value if many else [value]:
             _check_value(f'--{field.name}', item, kind, rule)
 
@@ -74,6 +88,10 @@ def _check_value(name: str, value: Any, kind: type, rule: typing.Mapping) -> Non
         isinstance(value, bool) and kind is not bool
     ):
         raise UserError(f'{name} is {value!r}, but must be of type {kind.__name__}')
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise UserError(f'{name} is beyond 2**63, about 9e18; give a smaller number')
+    if kind is float and not math.isfinite(value):
+        raise UserError(f'{name} is {value}, but must be a finite number')
     if rule['choices'] and value not in rule['choices']:
         close = difflib.get_close_matches(str(value), rule['choices'], 1)
         hint = f'; did you mean {close[0]}?' if close else ''
@@ -81,13 +99,39 @@ def _check_value(name: str, value: Any, kind: type, rule: typing.Mapping) -> Non
             f'{name} is {value!r}, but must be one of'
             f' {", ".join(rule["choices"])}{hint}'
         )
-    # Written so that NaN fails too.
-    if rule['at_least'] is not None and not value >= rule['at_least']:
+    if rule['at_least'] is not None and value < rule['at_least']:
         raise UserError(f'{name} is {value}, but must be at least {rule["at_least"]}')
-    if rule['above'] is not None and not value > rule['above']:
+    if rule['above'] is not None and value <= rule['above']:
         raise UserError(f'{name} is {value}, but must be above {rule["above"]}')
-    if rule['below'] is not None and not value < rule['below']:
+    if rule['below'] is not None and value >= rule['below']:
         raise UserError(f'{name} is {value}, but must be below {rule["below"]}')
+
+
+def check_effects(*parts: Any) -> None:
+    """Checks that no option is set that the others leave without effect.
+
+    Args:
+      parts: Options dataclasses; an `only_for` may name an option of any of them.
+
+    Raises:
+      UserError: An option is not its default, and one that it is `only_for` has
+        another choice.
+    """
+    chosen = {k: v for part in parts for k, v in vars(part).items()}
+    for field in itertools.chain(*map(dataclasses.fields, parts)):
+        if chosen[field.name] == field.default:
+            continue
+        for other, allowed in field.metadata['only_for'].items():
+            if chosen[other] not in allowed:
+                raise UserError(
+                    f'--{field.name} is for --{other}={_either(allowed)}, but --{other}'
+                    f' is {chosen[other]}; leave it out'
+                )
+
+
+def _either(words: Sequence[str]) -> str:
+    *others, last = words
+    return f'{", ".join(others)} or {last}' if others else last
 
 
 def define_flags(cls: type) -> None:

@@ -8,7 +8,7 @@ import jinja2
 import numpy as np
 
 from tff_transfer import files
-from tff_transfer.training import plots, run_directory
+from tff_transfer.training import divergence, plots, run_directory
 from tff_transfer.training.config import Config
 
 REPORT = 'report.html'
@@ -83,6 +83,8 @@ def write(config: Config, result) -> pathlib.Path:
         'trained weights': f'{sum(map(np.size, result.weights)):,}',
         **result.chosen,
     }
+    if diverged := divergence.described(config.training, result.rows):
+        facts['divergence'] = diverged
     accuracies = result.client_accuracy['unseen'] or result.client_accuracy['seen']
     hardest = sorted(accuracies.items(), key=lambda item: item[1])[:5]
     described = run_directory.describe(config)

@@ -31,6 +31,8 @@ _FILES = (
     'model.tflite',
     'model.keras',
 )
+# Options that may be others when a run goes on.
+_MAY_CHANGE = ('rounds', 'on_divergence')
 _FOLDERS = ('checkpoints', 'tensorboard', 'model')
 
 
@@ -156,7 +158,8 @@ def opened(path: str | os.PathLike[str], config: Config) -> Iterator[pathlib.Pat
     Args:
       path: The directory; it is made if absent.
       config: The run's configuration, recorded in `config.json`. It may have other
-        rounds than were recorded, if no fewer than are done.
+        rounds than were recorded, if no fewer than are done, and go on where a run
+        that diverged stopped.
 
     Yields:
       The directory.
@@ -215,7 +218,7 @@ def _check_kinds(path: pathlib.Path) -> None:
 
 
 def _go_on(path: pathlib.Path, config: Config) -> None:
-    """Checks that a run may go on with a configuration, and records its rounds."""
+    """Checks that a run may go on with a configuration, and records it."""
     described = _read_json(path)
     try:
         stored = options.from_dict(Config, described)
@@ -225,7 +228,8 @@ def _go_on(path: pathlib.Path, config: Config) -> None:
             f'{path} is no configuration of this version; choose another --run_dir'
         ) from error
     old, new = _flat(stored), _flat(config)
-    different = [name for name in new if name != 'rounds' and old[name] != new[name]]
+    changed = [name for name in new if old[name] != new[name]]
+    different = [name for name in changed if name not in _MAY_CHANGE]
     if different:
         shown = ', '.join(f'--{n}={old[n]} there, {new[n]} now' for n in different)
         raise UserError(
@@ -238,13 +242,13 @@ def _go_on(path: pathlib.Path, config: Config) -> None:
             f'{path.parent} holds a run of {done} rounds, but --rounds is'
             f' {new["rounds"]}; give at least {done}, or choose another --run_dir'
         )
-    if changed := environment.differences(described, environment.describe()):
+    if others := environment.differences(described, environment.describe()):
         logging.warning(
             'The run in %s began on something else (%s): its results may differ.',
             path.parent,
-            '; '.join(changed),
+            '; '.join(others),
         )
-    if new['rounds'] != old['rounds']:
+    if changed:
         text = json.dumps({**described, **dataclasses.asdict(config)}, indent=2)
         files.write_text(path, text + '\n')
 

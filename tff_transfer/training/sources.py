@@ -1,5 +1,7 @@
 """From a configuration to what it names: clients and a backbone."""
 
+import dataclasses
+
 from tff_transfer import backbones
 from tff_transfer.backbones import group_norm
 from tff_transfer.data import (
@@ -11,6 +13,9 @@ from tff_transfer.data import (
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.training.config import Config, DataConfig
+
+# What a configuration says of clients that are given, not loaded.
+_OF_GIVEN_DATA = ('unseen_fraction', 'split_seed')
 
 
 def load_data(
@@ -72,6 +77,28 @@ def _load(config: DataConfig, image_size: tuple[int, int] | None) -> FederatedDa
         seed=config.data_seed,
         **splits,
     )
+
+
+def check_given(config: DataConfig, data: FederatedData) -> None:
+    """Checks clients that are given instead of those that a configuration names.
+
+    Raises:
+      UserError: There are none, or the configuration says something of them that has
+        no effect.
+    """
+    if not len(data):
+        raise UserError(f'data={data.name} has no clients; give some')
+    ignored = [
+        f'{field.name}={getattr(config, field.name)!r}'
+        for field in dataclasses.fields(config)
+        if field.name not in _OF_GIVEN_DATA
+        and getattr(config, field.name) != field.default
+    ]
+    if ignored:
+        raise UserError(
+            f'{", ".join(ignored)} of the configuration say which clients to load, but'
+            f' data={data.name} is given; leave one of both out'
+        )
 
 
 def load_backbone(config: Config) -> backbones.Backbone | None:

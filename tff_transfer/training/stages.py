@@ -10,6 +10,7 @@ import tensorflow as tf
 from tff_transfer import batch_norm
 from tff_transfer.algorithms import fed_bn
 from tff_transfer.data.cohorts import Cohort, choose_clients, training_cohort
+from tff_transfer.metrics import MEANS
 from tff_transfer.training import process
 from tff_transfer.training.config import Config, TrainingConfig
 from tff_transfer.training.evaluation import Evaluator
@@ -37,10 +38,11 @@ class Stage:
         """Returns the state at the start."""
         return self._process.initialize()
 
-    def next(self, state, round_number: int) -> tuple[Any, Mapping]:
-        """Returns the state and the metrics after a round."""
-        output = self._process.next(state, self.cohort(round_number))
-        return output.state, output.metrics
+    def next(self, state, round_number: int) -> tuple[Any, dict[str, float]]:
+        """Returns the state after a round, and what `train_columns` gives."""
+        cohort = self.cohort(round_number)
+        output = self._process.next(state, cohort)
+        return output.state, train_columns(output.metrics, cohort)
 
     def weights(self, state) -> list[np.ndarray]:
         """Returns the model's weights, in the order of `Model.initial_weights`."""
@@ -115,12 +117,10 @@ class LocalBatchNormStage(Stage):
         )
 
     def next(self, state, round_number):
-        """Returns the state and the metrics after a round."""
-        chosen = self._chosen(round_number)
+        """Returns the state after a round, and what `train_columns` gives."""
+        chosen, cohort = self._chosen(round_number), self.cohort(round_number)
         kept = [tuple(array[client] for array in state['kept']) for client in chosen]
-        server, metrics, kept_now = self._process.next(
-            state['server'], self.cohort(round_number), kept
-        )
+        server, metrics, kept_now = self._process.next(state['server'], cohort, kept)
         arrays = tuple(array.copy() for array in state['kept'])
         for client, values in zip(chosen, kept_now, strict=True):
             for array, value in zip(arrays, values, strict=True):
@@ -128,7 +128,7 @@ class LocalBatchNormStage(Stage):
         took_part = state['took_part'].copy()
         took_part[chosen] = True
         now = collections.OrderedDict(server=server, kept=arrays, took_part=took_part)
-        return now, metrics
+        return now, train_columns(metrics, cohort)
 
     def weights(self, state):
         """Returns the model's weights with the layers of all clients on average."""
@@ -201,11 +201,34 @@ def _with_head(trainable: Sequence, head: Sequence[np.ndarray]):
     return type(trainable)([*trainable[: -len(head)], *head])
 
 
+def train_columns(metrics: Mapping, cohort: Cohort) -> dict[str, float]:
+    """Returns the columns of `metrics.csv` that a round of training fills.
+
+    Clients leave out updates that are not finite, and the server leaves out their
+    mean where it is not.
+
+    Args:
+      metrics: What the process measured.
+      cohort: The round's examples.
+
+    Returns:
+      The number of clients with examples whose updates were used and dropped; and
+      loss and accuracy, if there are clients to have them.
+    """
+    found = metrics['client_work']['train']
+    trained, finite = np.count_nonzero(np.diff(cohort.row_splits)), found['clients']
+    used = 0 if metrics['finalizer']['update_non_finite'] else int(finite)
+    columns = {'train/clients': used, 'train/dropped_clients': int(trained - used)}
+    if finite:
+        columns |= {f'train/{name}': float(found[name]) for name in MEANS}
+    return columns
+
+
 def stages(config: Config, setup: Setup) -> list[Stage]:
     """Returns the stages of a run.
 
     Args:
-      config: How it is trained.
+      config: How it is trained, resolved.
       setup: What is trained.
     """
     found, training = [], config.training
