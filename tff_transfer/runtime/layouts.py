@@ -11,12 +11,16 @@ padded. A tensor type says how:
 """
 
 import dataclasses
+import functools
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 from tensorflow_federated.python.common_libs import structure
+
+from tff_transfer import aligned
 
 
 def leaf_types(type_spec: tff.Type | None) -> list[tff.Type]:
@@ -68,6 +72,62 @@ def starts_of(counts) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
 
 
+class Rows:
+    """Rows of many arrays, one array's after another's, gathered when they are used.
+
+    A slice of rows gathers these, into memory that TensorFlow need not copy: so the
+    rows of clients are copied once, by the threads that run the clients.
+    """
+
+    def __init__(
+        self,
+        pieces: Sequence[tuple[np.ndarray, np.ndarray]],
+        shape: Sequence[int],
+        dtype,
+    ):
+        """Keeps what to gather.
+
+        Args:
+          pieces: Arrays [rows, ...] and which of their rows are wanted, int64.
+          shape: The shape of a row.
+          dtype: The dtype of the arrays.
+        """
+        self.pieces = tuple(pieces)
+        self._shape = tuple(shape)
+        self._dtype = np.dtype(dtype)
+
+    @functools.cached_property
+    def _starts(self) -> np.ndarray:
+        return starts_of([len(rows) for _, rows in self.pieces])
+
+    @property
+    def nbytes(self) -> int:
+        """What all rows take."""
+        return len(self) * self._dtype.itemsize * math.prod(self._shape)
+
+    def __len__(self) -> int:
+        """Returns how many rows there are."""
+        return int(self._starts[-1])
+
+    def __getitem__(self, wanted: slice) -> np.ndarray:
+        """Returns rows, an array of its own."""
+        first, last, _ = wanted.indices(len(self))
+        shape = (max(last - first, 0), *self._shape)
+        plain = self._dtype.kind not in 'OUS'
+        result = (aligned.empty if plain else np.empty)(shape, self._dtype)
+        piece = max(int(np.searchsorted(self._starts, first, 'right')) - 1, 0)
+        for (array, rows), start in zip(
+            self.pieces[piece:], self._starts[piece:-1].tolist(), strict=True
+        ):
+            if start >= last:
+                break
+            rows = rows[max(first - start, 0) : last - start]
+            to = max(start - first, 0)
+            # The default mode would gather into a buffer of its own first.
+            np.take(array, rows, 0, result[to : to + len(rows)], mode='clip')
+        return result
+
+
 def _part(arrays: tuple[np.ndarray, ...], first: int, last: int):
     """Returns values `first` to `last` of concatenated ones, without a copy."""
     if len(arrays) == 1:
@@ -112,7 +172,7 @@ class ClientSequences:
     Attributes:
       leaves: For each tensor of an element, in the order of `leaf_types`, what
         `concatenate` returns for the elements of all clients, one client's after
-        another's.
+        another's; `Rows` may take the place of the values.
       starts: Where each client's elements start, int64 [clients + 1].
     """
 
@@ -151,6 +211,54 @@ class ClientSequences:
             row = values.nbytes / max(len(values), 1)
             size[1:] += np.diff(rest[0]) * row if rest else row
         return np.diff(np.cumsum(size)[self.starts])
+
+
+@dataclasses.dataclass(frozen=True)
+class Elements:
+    """The elements of one client's sequence.
+
+    Attributes:
+      count: How many there are.
+      leaves: For each tensor of an element what `concatenate` returns, in which
+        `Rows` may take the place of the values.
+    """
+
+    count: int
+    leaves: tuple[tuple, ...]
+
+
+def join(clients: Sequence[Elements], types: Sequence[tff.Type]) -> ClientSequences:
+    """Returns the sequences of clients, their values not yet gathered.
+
+    Args:
+      clients: The elements of each.
+      types: The types of an element's leaves.
+    """
+    leaves = tuple(
+        _join([client.leaves[i] for client in clients], leaf)
+        for i, leaf in enumerate(types)
+    )
+    return ClientSequences(leaves, starts_of([client.count for client in clients]))
+
+
+def _join(parts: list[tuple], leaf: tff.TensorType) -> tuple:
+    pieces = []
+    for values, *_ in parts:
+        whole = ((values, np.arange(len(values))),)
+        pieces += values.pieces if isinstance(values, Rows) else whole
+    shape = {'stacked': slice(None), 'rows': slice(1, None)}.get(layout(leaf), slice(0))
+    dtype = object if leaf.dtype.type is np.str_ else leaf.dtype
+    result = [Rows(pieces, (leaf.shape or ())[shape], dtype)]
+    if len(concatenated_specs(leaf)) > 1:
+        sizes = [np.diff(starts) for _, starts, *_ in parts]
+        result.append(starts_of(np.concatenate([np.zeros(0, np.int64), *sizes])))
+    if len(concatenated_specs(leaf)) > 2:
+        shapes = [shapes for _, _, shapes in parts]
+        rank = 0 if leaf.shape is None else len(leaf.shape)
+        result.append(
+            np.concatenate(shapes) if shapes else np.zeros((0, rank), np.int64)
+        )
+    return tuple(result)
 
 
 def specs(type_spec: tff.Type) -> list[tf.TensorSpec]:
