@@ -15,7 +15,10 @@ _LONG_S = 60
 
 
 def read(
-    datasets: Sequence[tf.data.Dataset], names: Sequence[str], limit_bytes: float
+    datasets: Sequence[tf.data.Dataset],
+    names: Sequence[str],
+    limit_bytes: float,
+    threads: int,
 ) -> list[list]:
     """Reads datasets whole.
 
@@ -23,6 +26,8 @@ def read(
       datasets: The datasets; their elements have as many tensors of the same dtypes.
       names: What each is called in messages.
       limit_bytes: What all elements may take.
+      threads: How many are read at a time: one after another, if more might change
+        what they give.
 
     Returns:
       For each dataset a list with each component of its elements, in order: a list
@@ -36,7 +41,7 @@ def read(
     specs = [tf.nest.flatten(d.element_spec) for d in datasets]
     common = tuple(_common(column) for column in zip(*specs, strict=True))
     chunk = _chunk(common)
-    pipeline = _joined(common, chunk)(
+    pipeline = _joined(common, chunk, threads)(
         tf.stack([tf.data.experimental.to_variant(d) for d in datasets])
     )
     found = [[[] for _ in common] for _ in datasets]
@@ -90,7 +95,7 @@ def _chunk(specs: Sequence[tf.TensorSpec]) -> int | None:
 
 
 @functools.lru_cache(maxsize=32)
-def _joined(specs: tuple[tf.TensorSpec, ...], chunk: int | None):
+def _joined(specs: tuple[tf.TensorSpec, ...], chunk: int | None, threads: int):
     """Returns what makes one dataset, of numbered elements, of datasets' variants."""
     # Their optimisation takes longer than reading a few clients' datasets.
     options = tf.data.Options()
@@ -105,7 +110,14 @@ def _joined(specs: tuple[tf.TensorSpec, ...], chunk: int | None):
                 dataset = dataset.batch(chunk)
             return dataset.map(lambda *components: (number, *components))
 
-        count = tf.shape(variants, tf.int64)[0]
-        return tf.data.Dataset.range(count).flat_map(numbered).with_options(options)
+        numbers = tf.data.Dataset.range(tf.shape(variants, tf.int64)[0])
+        # In any order: each element has its dataset's number.
+        together = numbers.interleave(
+            numbered,
+            cycle_length=threads,
+            num_parallel_calls=threads if threads > 1 else None,
+            deterministic=False if threads > 1 else None,
+        )
+        return together.with_options(options)
 
     return joined

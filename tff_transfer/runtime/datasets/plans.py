@@ -138,18 +138,18 @@ def _extended(plan: Plan, step: Step | _Map | tuple) -> Plan | None:
     if isinstance(step, Take) and (not sliced or Repeat in done):
         return None
     if isinstance(step, Repeat) and (
-        {Shuffle, Repeat} <= done or not (sliced or _is_steady(plan.source))
+        {Shuffle, Repeat} <= done or not (sliced or is_steady(plan.source))
     ):
         return None
     return dataclasses.replace(plan, steps=(*steps, step))
 
 
-def _is_steady(dataset: tf.data.Dataset) -> bool:
-    """Returns whether each pass over a dataset gives the same."""
+def is_steady(dataset: tf.data.Dataset) -> bool:
+    """Returns whether each pass over a dataset gives the same, whatever runs beside."""
     return (
         _is(dataset, *_STEADY)
         and not any(_has_state(f.function) for f in dataset._functions())
-        and all(_is_steady(d) for d in dataset._inputs())
+        and all(is_steady(d) for d in dataset._inputs())
     )
 
 

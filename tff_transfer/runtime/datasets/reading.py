@@ -1,6 +1,7 @@
 """Clients' datasets as arrays in the runtime's layout."""
 
 import math
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -72,9 +73,10 @@ def _sources(made: list[plans.Plan], names: Sequence[str], limit: int) -> list[l
             dtypes = [s.dtype for s in tf.nest.flatten(plan.source.element_spec)]
             groups.setdefault(tuple(dtypes), []).append(number)
     for numbers in groups.values():
-        columns = pipelines.read(
-            [made[n].source for n in numbers], [names[n] for n in numbers], limit
-        )
+        sources = [made[n].source for n in numbers]
+        steady = all(map(plans.is_steady, sources))
+        threads = len(os.sched_getaffinity(0)) if steady else 1
+        columns = pipelines.read(sources, [names[n] for n in numbers], limit, threads)
         for number, mine in zip(numbers, columns, strict=True):
             found[number] = mine
     return found
