@@ -15,7 +15,7 @@ lint: install
 
 bench: install
 	scripts/peers.sh
-	.venv/bin/python -m benchmarks.speed head head_skewed cnn finetune_all aggregators evaluation
+	.venv/bin/python -m benchmarks.speed head head_skewed tutorial cnn finetune_all aggregators evaluation
 	.venv/bin/python -m benchmarks.growth
 	.venv/bin/python -m benchmarks.frozen
 	.venv/bin/python -m benchmarks.memory --flagfile=experiments/presets/demo.txt --rounds=500
