@@ -11,8 +11,6 @@ padded. A tensor type says how:
 """
 
 import dataclasses
-import functools
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +18,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 from tensorflow_federated.python.common_libs import structure
 
-from tff_transfer import aligned
+from tff_transfer.runtime.rows import Rows
 
 
 def leaf_types(type_spec: tff.Type | None) -> list[tff.Type]:
@@ -70,62 +68,6 @@ def concatenate(
 def starts_of(counts) -> np.ndarray:
     """Returns where values of these many entries start, and the end of the last."""
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
-
-
-class Rows:
-    """Rows of many arrays, one array's after another's, gathered when they are used.
-
-    A slice of rows gathers these, into memory that TensorFlow need not copy: so the
-    rows of clients are copied once, by the threads that run the clients.
-    """
-
-    def __init__(
-        self,
-        pieces: Sequence[tuple[np.ndarray, np.ndarray]],
-        shape: Sequence[int],
-        dtype,
-    ):
-        """Keeps what to gather.
-
-        Args:
-          pieces: Arrays [rows, ...] and which of their rows are wanted, int64.
-          shape: The shape of a row.
-          dtype: The dtype of the arrays.
-        """
-        self.pieces = tuple(pieces)
-        self._shape = tuple(shape)
-        self._dtype = np.dtype(dtype)
-
-    @functools.cached_property
-    def _starts(self) -> np.ndarray:
-        return starts_of([len(rows) for _, rows in self.pieces])
-
-    @property
-    def nbytes(self) -> int:
-        """What all rows take."""
-        return len(self) * self._dtype.itemsize * math.prod(self._shape)
-
-    def __len__(self) -> int:
-        """Returns how many rows there are."""
-        return int(self._starts[-1])
-
-    def __getitem__(self, wanted: slice) -> np.ndarray:
-        """Returns rows, an array of its own."""
-        first, last, _ = wanted.indices(len(self))
-        shape = (max(last - first, 0), *self._shape)
-        plain = self._dtype.kind not in 'OUS'
-        result = (aligned.empty if plain else np.empty)(shape, self._dtype)
-        piece = max(int(np.searchsorted(self._starts, first, 'right')) - 1, 0)
-        for (array, rows), start in zip(
-            self.pieces[piece:], self._starts[piece:-1].tolist(), strict=True
-        ):
-            if start >= last:
-                break
-            rows = rows[max(first - start, 0) : last - start]
-            to = max(start - first, 0)
-            # The default mode would gather into a buffer of its own first.
-            np.take(array, rows, 0, result[to : to + len(rows)], mode='clip')
-        return result
 
 
 def _part(arrays: tuple[np.ndarray, ...], first: int, last: int):

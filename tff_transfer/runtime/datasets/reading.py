@@ -13,6 +13,7 @@ from tff_transfer.errors import UserError
 from tff_transfer.runtime import layouts
 from tff_transfer.runtime.datasets import pipelines, plans
 from tff_transfer.runtime.datasets.orders import Order, Repeat, after
+from tff_transfer.runtime.rows import Rows
 
 
 def read(
@@ -130,9 +131,9 @@ def _laid_out(column: np.ndarray, order: Order, leaf: tff.TensorType) -> tuple:
     """Returns the arrays of one component, its rows not yet gathered if possible."""
     kind = layouts.layout(leaf)
     if kind == 'stacked' and order.starts is None:
-        return (layouts.Rows([(column, order.rows)], column.shape[1:], column.dtype),)
+        return (Rows([(column, order.rows)], column.shape[1:], column.dtype),)
     if kind == 'rows' and order.starts is not None:
-        rows = layouts.Rows([(column, order.rows)], column.shape[1:], column.dtype)
+        rows = Rows([(column, order.rows)], column.shape[1:], column.dtype)
         return rows, order.starts
     gathered = column[order.rows]
     values = list(gathered)
