@@ -1,12 +1,13 @@
 """From a handle to a backbone."""
 
+import contextlib
 import difflib
 import functools
 import os
 import pathlib
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -211,7 +212,9 @@ def _backbone(
     preprocess = Preprocessing(sides, value_range or (0.0, 1.0), channels, family)
     if isinstance(network, saved_functions.SavedFunctions):
         trace = functools.partial(network.trace, _taken(preprocess))
-        return Backbone(name, handle, preprocess, trace, trace(training=False), None)
+        with _calling(name, preprocess):
+            functional = trace(training=False)
+        return Backbone(name, handle, preprocess, trace, functional, None)
     traced = _trace(name, network, preprocess)
     if isinstance(traced.structured_outputs, dict):
         network = _Output(network, _vector_key(name, traced.structured_outputs))
@@ -234,9 +237,16 @@ def _backbone(
 
 
 def _trace(name: str, network, preprocess: Preprocessing):
-    try:
+    with _calling(name, preprocess):
         return tracing.concrete_function(network, _taken(preprocess), training=False)
-    except Exception as error:  # A foreign network may raise anything.
+
+
+@contextlib.contextmanager
+def _calling(name: str, preprocess: Preprocessing) -> Iterator[None]:
+    """Makes one line of what a foreign network raises, which may be anything."""
+    try:
+        yield
+    except Exception as error:
         raise UserError(
             f'backbone {name} cannot be called with images of'
             f' {preprocess.image_size[0]} x {preprocess.image_size[1]} pixels'
