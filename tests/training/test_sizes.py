@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_loop import CLIENTS, SIZE, TRAIN, make_config, make_data
 
-from tff_transfer import memory, models
+from tff_transfer import machine, models
 from tff_transfer.data import synthetic_alpha_beta, synthetic_writers
 from tff_transfer.errors import UserError
 from tff_transfer.training import loop, sizes
@@ -19,7 +19,8 @@ def limit(monkeypatch):
     """Sets the bytes that are free."""
 
     def set_to(free):
-        monkeypatch.setattr(memory, 'total_and_free', lambda: (1 << 40, free))
+        given = machine.Memory(1 << 40, free)
+        monkeypatch.setattr(machine, 'memory', lambda: given)
 
     return set_to
 
@@ -31,18 +32,6 @@ def refused(call, *parts):
     assert '\n' not in message
     for part in parts:
         assert part in message, message
-
-
-def test_free_memory_is_that_of_the_control_group(tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, 'MEMINFO', tmp_path / 'meminfo')
-    monkeypatch.setattr(memory, 'CONTROL_GROUP', tmp_path)
-    (tmp_path / 'meminfo').write_text('MemTotal:  64 kB\nMemAvailable: 32 kB\n')
-    assert memory.total_and_free() == (65536, 32768)
-    (tmp_path / 'memory.max').write_text('max\n')
-    (tmp_path / 'memory.current').write_text('9000\n')
-    assert memory.total_and_free() == (65536, 32768)
-    (tmp_path / 'memory.max').write_text('10000\n')
-    assert memory.total_and_free() == (10000, 1000)
 
 
 def test_the_weights_of_a_network_are_counted_first(limit):

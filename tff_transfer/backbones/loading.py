@@ -211,7 +211,9 @@ def _backbone(
     preprocess = Preprocessing(sides, value_range or (0.0, 1.0), channels, family)
     if isinstance(network, saved_functions.SavedFunctions):
         trace = functools.partial(network.trace, _taken(preprocess))
-        return Backbone(name, handle, preprocess, trace, trace(training=False), None)
+        with meets_images(name, preprocess):
+            functional = trace(training=False)
+        return Backbone(name, handle, preprocess, trace, functional, None)
     traced = _trace(name, network, preprocess)
     if isinstance(traced.structured_outputs, dict):
         network = _Output(network, _vector_key(name, traced.structured_outputs))
