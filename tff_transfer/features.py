@@ -14,6 +14,7 @@ from tff_transfer import (
     features_file,
     progress,
     randomness,
+    reprs,
     totals,
 )
 from tff_transfer.backbones import Backbone
@@ -138,6 +139,8 @@ class Standardisation:
 
     mean: np.ndarray
     deviation: np.ndarray
+
+    __repr__ = reprs.of_fields
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Returns features [..., size], an array or a tensor, standardised, float32."""

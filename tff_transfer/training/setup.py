@@ -13,6 +13,7 @@ from tff_transfer import (
     finetuning,
     functional,
     models,
+    reprs,
 )
 from tff_transfer.data.augmentation import Augmentation
 from tff_transfer.data.federated import FederatedData, split_clients
@@ -52,6 +53,8 @@ class Setup:
     first: 'Setup | None' = None
     below: keras_file.Below | None = None
     augment: Augmentation | None = None
+
+    __repr__ = reprs.of_fields
 
 
 def prepare(
