@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from tff_transfer import errors, files, versions
+from tff_transfer import errors, files, pipes, versions
 
 _GIB = 1 << 30
 _EMNIST_WRITERS = 3_400  # as documented by tff.simulation.datasets.emnist.load_data
@@ -327,4 +327,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with pipes.may_close():
+        sys.exit(main())

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from absl import logging
 
-from tff_transfer import features_file, files
+from tff_transfer import features_file, files, pipes
 from tff_transfer.errors import UserError
 
 _FORMAT = 'features 2'
@@ -263,4 +263,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with pipes.may_close():
+        sys.exit(main())
