@@ -1,7 +1,6 @@
 """A run: rounds of a federated process, with everything that makes it trustworthy."""
 
 import contextlib
-import dataclasses
 import functools
 import os
 import pathlib
@@ -16,13 +15,10 @@ from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.training import checkpoints, export, report, run_directory
 from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
-from tff_transfer.training.evaluation import (
-    Evaluator,
-    per_client,
-    summary,
-    trained_network,
-)
+from tff_transfer.training.evaluation import Evaluator, summary, trained_network
+from tff_transfer.training.predictions import Predictions
 from tff_transfer.training.records import Records
+from tff_transfer.training.result import Result
 from tff_transfer.training.setup import Setup, prepare
 from tff_transfer.training.sources import load_backbone, load_data
 from tff_transfer.training.stages import Stage, stages
@@ -42,30 +38,6 @@ COLUMNS = (
     'time/round_s',
     'time/total_s',
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What a run comes to.
-
-    Attributes:
-      rows: One mapping for each round from 0, with the columns of `metrics.csv`.
-      weights: The trained weights, in the order of `setup.model`.
-      network: The trained head, from features to logits; without a backbone the whole
-        network.
-      setup: What it was trained in.
-      client_accuracy: For `seen` and `unseen`, each client's accuracy by its name.
-      run_dir: Where everything was written, if anywhere.
-      chosen: What the run chose itself, by name, for the report.
-    """
-
-    rows: Sequence[Mapping[str, float | None]]
-    weights: Sequence[np.ndarray]
-    network: tf.keras.Model
-    setup: Setup
-    client_accuracy: Mapping[str, Mapping[str, float]]
-    run_dir: pathlib.Path | None
-    chosen: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def train(
@@ -91,6 +63,7 @@ def train(
       UserError: In one line, if a value, a source or the run directory is unfit.
     """
     config.check()
+    given = [name for name, it in (('data', data), ('head', head)) if it is not None]
     with contextlib.ExitStack() as stack:
         # First, so that a setting that does not suit the machine leaves nothing.
         stack.enter_context(_use_runtime(config.training))
@@ -108,7 +81,7 @@ def train(
                 result = _train(config, setup, run_dir)
             if run_dir is not None:
                 export.save(setup, result.weights, run_dir / 'model')
-                report.write(config, result)
+                report.write(config, result, data, given)
                 if config.training.tflite:
                     export.save_tflite(run_dir / 'model', run_dir / 'model.tflite')
                 if config.training.export_keras:
@@ -192,10 +165,10 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
             head, stage = stage.weights(state), run[-1]
             state = stage.after(head)
         per_example = functools.partial(stage.per_example, state)
-        accuracies = _client_accuracies(setup.data, per_example, rows_of)
+        predictions = _predictions(setup.data, per_example, rows_of)
     weights = stage.weights(state)
     network = trained_network(setup.model, weights)
-    return Result(records.rows, weights, network, setup, accuracies, run_dir)
+    return Result(records.rows, weights, network, setup, predictions, run_dir)
 
 
 def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> Result:
@@ -212,8 +185,9 @@ def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> R
         return _evaluated(setup.data, per_example, rows_of)
 
     def accuracy(weights):
-        _, correct = evaluator.per_example(weights, rows_of['seen'])
-        return np.mean(correct)
+        rows = rows_of['seen']
+        _, predicted = evaluator.per_example(weights, rows)
+        return np.mean(predicted == setup.data.y[rows])
 
     with contextlib.closing(Records(run_dir, COLUMNS, up_to_round=-1)) as records:
         initial = setup.model.network.get_weights()
@@ -241,10 +215,10 @@ def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> R
         )
         weights = solution.weights
         per_example = functools.partial(evaluator.per_example, weights)
-        accuracies = _client_accuracies(setup.data, per_example, rows_of)
+        predictions = _predictions(setup.data, per_example, rows_of)
     network = trained_network(setup.model, weights)
     return Result(
-        records.rows, weights, network, setup, accuracies, run_dir, solution.chosen
+        records.rows, weights, network, setup, predictions, run_dir, solution.chosen
     )
 
 
@@ -298,12 +272,10 @@ def _evaluated(data, per_example, rows_of) -> dict[str, float]:
     }
 
 
-def _client_accuracies(data, per_example, rows_of) -> dict[str, dict[str, float]]:
-    """Returns each client's accuracy by its name, for seen and unseen ones."""
+def _predictions(data, per_example, rows_of) -> dict[str, Predictions]:
+    """Returns what is predicted, for seen and unseen clients."""
     found = {}
     for part, rows in rows_of.items():
-        _, correct = per_example(rows)
-        clients, accuracies = per_client(data, rows, correct)
-        names = (data.client_ids[client] for client in clients)
-        found[part] = dict(zip(names, accuracies.tolist(), strict=True))
+        loss, predicted = per_example(rows)
+        found[part] = Predictions(rows, data.y[rows], predicted, loss)
     return found
