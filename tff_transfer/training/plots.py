@@ -157,11 +157,12 @@ def data_uri(image: np.ndarray, max_side: int = 80) -> str:
 
 
 def svg(figure: Figure) -> str:
-    """Returns a figure as an SVG element to put into a page."""
+    """Returns a figure as an SVG element that is as wide as its place in a page."""
     buffer = io.StringIO()
     figure.savefig(buffer, format='svg', metadata={'Date': None})
     text = buffer.getvalue()
-    return text[text.index('<svg') :]
+    wide = '<svg style="width: 100%; height: auto"'
+    return text[text.index('<svg') :].replace('<svg', wide, 1)
 
 
 def compared(curves: dict[str, list[tuple[int, float]]], metric: str) -> Figure:
