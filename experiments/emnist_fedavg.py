@@ -4,7 +4,7 @@ On federated EMNIST, on clients of your own, or on synthetic writers:
 
   python -m experiments.emnist_fedavg --dataset=synthetic_writers
   python -m experiments.emnist_fedavg --dataset=by_client --data_path=mine.npz
-  python -m experiments.emnist_fedavg --flagfile=experiments/presets/emnist_cnn.txt
+  python -m experiments.emnist_fedavg --flagfile=emnist_cnn
 """
 
 from absl import flags

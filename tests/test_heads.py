@@ -7,7 +7,7 @@ import sklearn.metrics
 import sklearn.neighbors
 import tensorflow as tf
 
-from tff_transfer import backbones, heads, models, runtime
+from tff_transfer import backbones, heads, keras_layers, models, runtime
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.training import loop
@@ -143,12 +143,12 @@ def test_the_penalty_is_the_one_of_the_best_accuracy():
 def test_cosine_logits():
     draw = np.random.default_rng(0)
     x, kernel = draw.normal(size=(3, 5)), draw.normal(size=(5, 4))
-    layer = heads.CosineDense(4, scale=2.5)
+    layer = keras_layers.CosineDense(4, scale=2.5)
     layer.build((None, 5))
     layer.set_weights([kernel, 2.5])
     cosines = sklearn.metrics.pairwise.cosine_similarity(x, kernel.T)
     np.testing.assert_allclose(layer(tf.constant(x, tf.float32)), 2.5 * cosines, 1e-5)
-    again = heads.CosineDense.from_config(layer.get_config())
+    again = keras_layers.CosineDense.from_config(layer.get_config())
     assert again.units == 4 and again.initial_scale == 2.5
 
 

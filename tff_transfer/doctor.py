@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 
-from tff_transfer import files, machine, probes, versions
+from tff_transfer import files, machine, pipes, probes, versions
 from tff_transfer.findings import Finding, judge, line
 
 _GIB = 1 << 30
@@ -196,4 +196,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with pipes.may_close():
+        sys.exit(main())

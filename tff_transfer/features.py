@@ -15,6 +15,7 @@ from tff_transfer import (
     memory,
     progress,
     randomness,
+    reprs,
     totals,
 )
 from tff_transfer.backbones import Backbone
@@ -150,6 +151,8 @@ class Standardisation:
 
     mean: np.ndarray
     deviation: np.ndarray
+
+    __repr__ = reprs.of_fields
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Returns features [..., size], an array or a tensor, standardised, float32."""

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from absl import logging
 
-from tff_transfer import features_file, files
+from tff_transfer import features_file, files, pipes
 from tff_transfer.errors import UserError
 
 _FORMAT = 'features 2'
@@ -290,4 +290,5 @@ def _run(options: argparse.Namespace) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with pipes.may_close():
+        sys.exit(main())

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from tff_transfer import files
+from tff_transfer import files, reprs
 from tff_transfer.errors import UserError, one_line
 
 DTYPES = ('float32', 'float16', 'uint8')
@@ -43,6 +43,8 @@ class Compact:
     low: np.ndarray | None = None
     step: np.ndarray | None = None
     dtype = np.dtype(np.float32)
+
+    __repr__ = reprs.of_fields
 
     @property
     def shape(self) -> tuple[int, ...]:

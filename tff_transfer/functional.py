@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import graph_defs, network_graphs
+from tff_transfer import graph_defs, network_graphs, reprs
 
 # Numbers of a weight that is a constant where it is frozen, at most.
 _SMALL = 2**15
@@ -32,6 +32,8 @@ class Weight:
     value: np.ndarray
     trainable: bool
     used_by: frozenset[str]
+
+    __repr__ = reprs.of_fields
 
 
 class FunctionalNetwork:

@@ -1,4 +1,4 @@
-"""Heads beyond dense layers: a cosine layer, and two that one round computes."""
+"""Heads that one federated round computes, without training."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ import numpy as np
 import scipy.linalg
 import tensorflow as tf
 
-from tff_transfer import totals
+from tff_transfer import reprs, totals
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 
@@ -19,59 +19,6 @@ PENALTIES = tuple(10.0**power for power in range(-2, 6))
 
 # The score of a class of which no client has an example: never the greatest.
 _NEVER = -1e9
-
-
-@tf.keras.utils.register_keras_serializable('tff_transfer')
-class CosineDense(tf.keras.layers.Layer):
-    """Logits that are scaled cosines between the inputs and a vector of each class.
-
-    Gidaris & Komodakis 2018, "Dynamic few-shot visual learning without forgetting",
-    section 3.2, with their learned scale.
-
-    Args:
-      units: Classes.
-      scale: The scale before training.
-      kernel_initializer: As of `tf.keras.layers.Dense`; zeros have no direction.
-    """
-
-    def __init__(
-        self,
-        units: int,
-        scale: float = 10.0,
-        kernel_initializer='glorot_uniform',
-        **arguments,
-    ):
-        super().__init__(**arguments)
-        self.units, self.initial_scale = units, scale
-        self.kernel_initializer = tf.keras.initializers.get(kernel_initializer)
-
-    def build(self, input_shape):
-        """Makes the weights: `kernel` [size, units] and `scale` []."""
-        self.kernel = self.add_weight(
-            'kernel', (input_shape[-1], self.units), initializer=self.kernel_initializer
-        )
-        self.scale = self.add_weight(
-            'scale', (), initializer=tf.keras.initializers.Constant(self.initial_scale)
-        )
-        super().build(input_shape)
-
-    def call(self, inputs):
-        """Returns logits float32 [batch, units] of inputs float32 [batch, size]."""
-        cosines = tf.matmul(
-            tf.math.l2_normalize(inputs, -1), tf.math.l2_normalize(self.kernel, 0)
-        )
-        return self.scale * cosines
-
-    def get_config(self):
-        """Returns what makes the layer again."""
-        return {
-            **super().get_config(),
-            'units': self.units,
-            'scale': self.initial_scale,
-            'kernel_initializer': tf.keras.initializers.serialize(
-                self.kernel_initializer
-            ),
-        }
 
 
 def own(
@@ -245,6 +192,8 @@ class Solution:
     weights: list[np.ndarray]
     bytes_up: int
     chosen: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    __repr__ = reprs.of_fields
 
 
 def solve(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import heads, memory, metrics, randomness, tracing
+from tff_transfer import keras_layers, memory, metrics, randomness, reprs, tracing
 from tff_transfer.errors import UserError
 
 # Of all weights in training: the server's, a client's, its gradient and its update.
@@ -37,6 +37,8 @@ class BatchStatistics:
     scales: frozenset[int]
     local: bool
     unseen: str
+
+    __repr__ = reprs.of_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Model:
     takes_keys: bool
     fingerprint: str
     statistics: BatchStatistics | None = None
+
+    __repr__ = reprs.of_fields
 
     @property
     def initial_weights(self) -> list[np.ndarray]:
@@ -103,41 +107,6 @@ class Model:
         return collections.OrderedDict(inputs=inputs, key=key)
 
 
-class KeyedDropout(tf.keras.layers.Layer):
-    """Dropout whose mask is a function of the batch's first key, and of nothing else.
-
-    So a run that is resumed draws what the first one would have drawn, which
-    `tf.keras.layers.Dropout`, with its hidden generator, does not.
-    """
-
-    def __init__(self, rate: float, salt: int, **arguments):
-        super().__init__(**arguments)
-        self.rate, self.salt = rate, salt
-
-    def call(self, inputs, training=False):
-        """Drops each unit with probability `rate` in training, and scales the rest.
-
-        Args:
-          inputs: Activations float32 [batch, units] and keys int32 [batch, 2].
-          training: Whether to drop at all.
-
-        Returns:
-          The activations, float32 [batch, units].
-        """
-        activations, keys = inputs
-        if not training:
-            return activations
-        # An empty batch has no first key.
-        first = tf.reduce_sum(keys[:1], axis=0)
-        return tf.nn.experimental.stateless_dropout(
-            activations, self.rate, seed=first + [0, self.salt]
-        )
-
-    def get_config(self):
-        """Returns what makes the layer again."""
-        return {**super().get_config(), 'rate': self.rate, 'salt': self.salt}
-
-
 def mlp(
     input_shape: Sequence[int],
     num_classes: int,
@@ -158,8 +127,8 @@ def mlp(
       dropout: Dropout rate after each hidden layer.
       seed: The seed of the initial weights (Glorot uniform; biases are zero).
       dtype: The inputs' dtype; uint8 in [0, 255] is scaled to [0, 1].
-      cosine: Whether logits are scaled cosines (`heads.CosineDense`) instead of a
-        dense layer's.
+      cosine: Whether logits are scaled cosines (`keras_layers.CosineDense`) instead
+        of a dense layer's.
 
     Returns:
       The model; its inputs are [batch, *input_shape].
@@ -178,9 +147,9 @@ def mlp(
             units, 'relu', kernel_initializer=_glorot(seed, index)
         )(hidden)
         if dropout:
-            hidden = KeyedDropout(dropout, index)([hidden, key])
+            hidden = keras_layers.KeyedDropout(dropout, index)([hidden, key])
     last = _glorot(seed, len(hidden_units)) if hidden_units or cosine else 'zeros'
-    layer = heads.CosineDense if cosine else tf.keras.layers.Dense
+    layer = keras_layers.CosineDense if cosine else tf.keras.layers.Dense
     logits = layer(num_classes, kernel_initializer=last)(hidden)
     if dropout and hidden_units:
         inputs = {'inputs': inputs, 'key': key}
@@ -236,7 +205,7 @@ def cnn(
         hidden
     )
     if dropout:
-        hidden = KeyedDropout(dropout, 0)([hidden, key])
+        hidden = keras_layers.KeyedDropout(dropout, 0)([hidden, key])
         inputs = {'inputs': inputs, 'key': key}
     logits = tf.keras.layers.Dense(num_classes, kernel_initializer=_glorot(seed, 3))(
         hidden

@@ -237,7 +237,7 @@ def test_a_run_leaves_a_report_and_a_model(tmp_path):
     data = make_data()
     result = loop.train(make_config(), tmp_path / 'run', data=data)
     page = (tmp_path / 'run' / 'report.html').read_text()
-    assert page.count('<svg') == 3
+    assert page.count('<svg') == 4
     assert 'src=' not in page and 'href="http' not in page
     model = tf.saved_model.load(str(tmp_path / 'run' / 'model'))
     kernel, bias = result.network.get_weights()

@@ -69,6 +69,19 @@ def test_without_flags_the_defaults_stand(parse):
     assert parse() == _Outer()
 
 
+@pytest.mark.parametrize(
+    ('given', 'expected'),
+    [
+        (_Outer(), []),
+        (_Outer(name='green', switch=False), ['--name=green', '--noswitch']),
+        (_Outer(_Inner((1, 2), 1e-7)), ['--sizes=1,2', '--rate=1e-07']),
+    ],
+)
+def test_flags_of_what_is_no_default_make_it_again(parse, given, expected):
+    assert options.to_flags(given) == expected
+    assert parse(*expected) == given
+
+
 def test_flags_are_typed(parse):
     outer = parse(
         '--sizes=512,256', '--rate=0.25', '--name=green', '--count=3', '--noswitch'

@@ -39,6 +39,13 @@ class Backbone:
     functional: FunctionalNetwork
     keras_model: tf.keras.Model | None
 
+    def __repr__(self) -> str:
+        weights = sum(weight.value.size for weight in self.functional.weights)
+        return (
+            f'Backbone {self.name}\n{self.preprocess}\nto features'
+            f' {list(self.feature_shape)}, {weights:,} weights'
+        )
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal: equal for equal features.

@@ -6,6 +6,7 @@ Usage: python -m tff_transfer.data.convert SOURCE TARGET.sqlite
 import argparse
 import sys
 
+from tff_transfer import pipes
 from tff_transfer.data import by_client, sqlite
 from tff_transfer.errors import UserError
 
@@ -39,4 +40,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with pipes.may_close():
+        sys.exit(main())

@@ -74,6 +74,14 @@ class FederatedData:
         """Returns the number of clients."""
         return len(self.client_ids)
 
+    def __repr__(self) -> str:
+        train, test = int(np.sum(self.num_train)), int(np.sum(self.num_test))
+        return (
+            f'FederatedData {self.name}\n{len(self):,} clients, {train:,} training and'
+            f' {test:,} test examples of {self.num_classes} classes\nx:'
+            f' {self.x.dtype} {list(self.x.shape)}'
+        )
+
     @functools.cached_property
     def row_splits(self) -> np.ndarray:
         """Where each client's rows start, and the end, int64 [clients + 1]."""

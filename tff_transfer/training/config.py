@@ -4,7 +4,12 @@ import dataclasses
 
 from tff_transfer.errors import UserError
 from tff_transfer.training import combinations
-from tff_transfer.training.options import check, check_effects, option
+from tff_transfer.training.options import (
+    check,
+    check_effects,
+    option,
+    repr_of_changed,
+)
 
 OPTIMIZERS = ('sgd', 'adagrad', 'adam', 'adamw', 'adafactor', 'rmsprop', 'yogi')
 DATASETS = ('emnist', 'by_client', 'synthetic_writers', 'synthetic_alpha_beta')
@@ -91,6 +96,8 @@ class DataConfig:
     )
     split_seed: int = option(0, 'The seed of both splits.', at_least=0)
 
+    __repr__ = repr_of_changed
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -104,9 +111,9 @@ class ModelConfig:
     )
     backbone: str = option(
         'embedded',
-        'embedded, a TF-Hub URL, a SavedModel folder or archive, ResNet18,'
-        ' ResNet18GroupNorm, or a keras.applications name, for MobileNets also with'
-        ' a width: MobileNetV2_035.',
+        'embedded, a TF-Hub URL, a SavedModel folder or archive, a .keras or .h5 file,'
+        ' ResNet18, ResNet18GroupNorm, or a keras.applications name, for MobileNets'
+        ' also with a width: MobileNetV2_035.',
         only_for=_BACKBONE,
     )
     backbone_weights: str | None = option(
@@ -206,6 +213,8 @@ class ModelConfig:
     dropout: float = option(
         0.0, "Dropout rate after each of the head's hidden layers.", at_least=0, below=1
     )
+
+    __repr__ = repr_of_changed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -313,6 +322,8 @@ class TrainingConfig:
         only_for={'runtime': ('compiled',)},
     )
 
+    __repr__ = repr_of_changed
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -321,6 +332,8 @@ class Config:
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
+
+    __repr__ = repr_of_changed
 
     def check(self) -> None:
         """Checks every value, and those that must fit together.

@@ -24,13 +24,10 @@ from tff_transfer.training import (
     sources,
 )
 from tff_transfer.training.config import Config, TrainingConfig
-from tff_transfer.training.evaluation import (
-    Evaluator,
-    per_client,
-    summary,
-    trained_network,
-)
+from tff_transfer.training.evaluation import Evaluator, summary, trained_network
+from tff_transfer.training.predictions import Predictions
 from tff_transfer.training.records import Records
+from tff_transfer.training.result import Result
 from tff_transfer.training.run_directory import writing
 from tff_transfer.training.setup import Setup, prepare
 from tff_transfer.training.sources import load_backbone, load_data
@@ -53,34 +50,6 @@ COLUMNS = (
     'time/round_s',
     'time/total_s',
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What a run comes to.
-
-    Attributes:
-      rows: One mapping for each round from 0, with the columns of `metrics.csv`.
-      weights: The trained weights of the exported round, in the order of
-        `setup.model`.
-      network: The trained head, from features to logits; without a backbone the whole
-        network.
-      setup: What it was trained in.
-      client_accuracy: For `seen` and `unseen`, each client's accuracy by its name, in
-        the exported round.
-      run_dir: Where everything was written, if anywhere.
-      exported_round: The round whose weights these are, by `--export`.
-      chosen: What the run chose itself, by name, for the report.
-    """
-
-    rows: Sequence[Mapping[str, float | None]]
-    weights: Sequence[np.ndarray]
-    network: tf.keras.Model
-    setup: Setup
-    client_accuracy: Mapping[str, Mapping[str, float]]
-    run_dir: pathlib.Path | None
-    exported_round: int
-    chosen: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def train(
@@ -111,6 +80,7 @@ def train(
         sources.check_given(config.data, data)
     config.check()
     config = config.resolved()
+    given = [name for name, it in (('data', data), ('head', head)) if it is not None]
     with contextlib.ExitStack() as stack:
         # First, so that a setting that does not suit the machine leaves nothing.
         stack.enter_context(_use_runtime(config.training))
@@ -130,9 +100,12 @@ def train(
         else:
             result = _train(config, setup, run_dir)
         diverged = divergence.stopped(config.training, result.rows)
+        if said := divergence.described(config.training, result.rows):
+            chosen = {**result.chosen, 'divergence': said}
+            result = dataclasses.replace(result, chosen=chosen)
         if run_dir is not None:
             with writing(run_dir):
-                report.write(config, result)
+                report.write(config, result, data, given)
                 if not diverged:
                     _export(config.training, result)
     if diverged:
@@ -250,7 +223,7 @@ def _result(
         weights,
         trained_network(setup.model, weights),
         setup,
-        _client_accuracies(setup.data, per_example, rows_of),
+        _predictions(setup.data, per_example, rows_of),
         run_dir,
         exported.round,
         chosen,
@@ -271,8 +244,9 @@ def _solve(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
         return _evaluated(setup.data, per_example, rows_of)
 
     def accuracy(weights):
-        _, correct = evaluator.per_example(weights, rows_of['seen'])
-        return np.mean(correct)
+        rows = rows_of['seen']
+        _, predicted = evaluator.per_example(weights, rows)
+        return np.mean(predicted == setup.data.y[rows])
 
     with contextlib.closing(Records(run_dir, COLUMNS, up_to_round=-1)) as records:
         initial = setup.model.network.get_weights()
@@ -301,10 +275,10 @@ def _solve(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
         divergence.warn(config.training, records.rows)
         weights = solution.weights
         per_example = functools.partial(evaluator.per_example, weights)
-        accuracies = _client_accuracies(setup.data, per_example, rows_of)
+        predictions = _predictions(setup.data, per_example, rows_of)
     network = trained_network(setup.model, weights)
     return Result(
-        records.rows, weights, network, setup, accuracies, run_dir, 1, solution.chosen
+        records.rows, weights, network, setup, predictions, run_dir, 1, solution.chosen
     )
 
 
@@ -365,12 +339,10 @@ def _evaluated(data, per_example, rows_of) -> dict[str, float]:
     }
 
 
-def _client_accuracies(data, per_example, rows_of) -> dict[str, dict[str, float]]:
-    """Returns each client's accuracy by its name, for seen and unseen ones."""
+def _predictions(data, per_example, rows_of) -> dict[str, Predictions]:
+    """Returns what is predicted, for seen and unseen clients."""
     found = {}
     for part, rows in rows_of.items():
-        _, correct = per_example(rows)
-        clients, accuracies = per_client(data, rows, correct)
-        names = (data.client_ids[client] for client in clients)
-        found[part] = dict(zip(names, accuracies.tolist(), strict=True))
+        loss, predicted = per_example(rows)
+        found[part] = Predictions(rows, data.y[rows], predicted, loss)
     return found

@@ -187,6 +187,34 @@ def from_flags(cls: type, values: flags.FlagValues = flags.FLAGS) -> Any:
     )
 
 
+def changed(options: Any) -> dict[str, Any]:
+    """Returns the fields of a dataclass that differ from its defaults."""
+    values = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
+    defaults = {f.name: f.default for f in dataclasses.fields(options)}
+    return {name: v for name, v in values.items() if v != defaults[name]}
+
+
+def repr_of_changed(options: Any) -> str:
+    """Returns what makes a dataclass again: the fields that are not its defaults."""
+    shown = (f'{name}={value!r}' for name, value in changed(options).items())
+    return f'{type(options).__qualname__}({", ".join(shown)})'
+
+
+def to_flags(options: Any) -> list[str]:
+    """Returns the flags that `from_flags` makes a dataclass of, without defaults."""
+    found = []
+    for name, value in changed(options).items():
+        if dataclasses.is_dataclass(value):
+            found += to_flags(value)
+        elif isinstance(value, bool):
+            found.append(f'--{name}' if value else f'--no{name}')
+        elif isinstance(value, tuple):
+            found.append(f'--{name}={",".join(map(str, value))}')
+        else:
+            found.append(f'--{name}={value}')
+    return found
+
+
 def from_dict(cls: type, values: typing.Mapping[str, Any]) -> Any:
     """Makes a dataclass from what `dataclasses.asdict` and JSON made of one."""
     made = {}

@@ -14,6 +14,7 @@ from tff_transfer import (
     functional,
     heads,
     models,
+    reprs,
 )
 from tff_transfer.data.augmentation import Augmentation
 from tff_transfer.data.federated import FederatedData, split_clients
@@ -53,6 +54,8 @@ class Setup:
     first: 'Setup | None' = None
     below: keras_file.Below | None = None
     augment: Augmentation | None = None
+
+    __repr__ = reprs.of_fields
 
 
 def prepare(

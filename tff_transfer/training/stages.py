@@ -62,7 +62,7 @@ class Stage:
         return self._process.set_model_weights(state, weights)
 
     def per_example(self, state, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the loss of each row and whether it is right (see `Evaluator`)."""
+        """Returns each row's loss and predicted class (see `Evaluator`)."""
         return self._evaluator.per_example(self.weights(state), rows)
 
     def _chosen(self, round_number: int) -> np.ndarray:
@@ -148,11 +148,11 @@ class LocalBatchNormStage(Stage):
         return {**state, 'server': server._replace(weights=weights)}
 
     def per_example(self, state, rows):
-        """Returns the loss of each row and whether it is right (see `Evaluator`)."""
+        """Returns each row's loss and predicted class (see `Evaluator`)."""
         place = {client: place for place, client in enumerate(self.setup.seen)}
         holders = self.setup.data.client_of_row[rows]
         losses = np.zeros(len(rows), np.float32)
-        corrects = np.zeros(len(rows), bool)
+        predicted = np.zeros(len(rows), np.int32)
         average = self._average(state)
         for client in np.unique(holders):
             number = place.get(client)
@@ -163,8 +163,8 @@ class LocalBatchNormStage(Stage):
                 weights = self._of_new_client(state, average, client)
             mine = np.flatnonzero(holders == client)
             found = self._evaluator.per_example(weights, rows[mine])
-            losses[mine], corrects[mine] = found
-        return losses, corrects
+            losses[mine], predicted[mine] = found
+        return losses, predicted
 
     def _of_client(self, state, kept) -> list[np.ndarray]:
         shared = state['server'].weights.trainable
