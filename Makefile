@@ -1,13 +1,16 @@
 # Each target does all of the set-up that it needs: see scripts/install.sh.
 # PYTHON=/path/to/python3.11 names the interpreter to make .venv with.
 
-.PHONY: demo test lint bench notebooks install
+.PHONY: demo test test-slow lint bench notebooks install
 
 demo: install
 	.venv/bin/python -m experiments.emnist_fedavg --flagfile=experiments/presets/demo.txt
 
 test: install
 	.venv/bin/python -m pytest
+
+test-slow: install
+	.venv/bin/python -m pytest -m slow --durations=20
 
 lint: install
 	.venv/bin/ruff check .

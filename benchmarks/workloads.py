@@ -137,11 +137,21 @@ def images(sizes: Sequence[int], batch_size: int = 20) -> Work:
     return Work('backbone', x, y, _splits(sizes), [], batch_size, 0.01)
 
 
+def tutorial(sizes: Sequence[int], batch_size: int = 20) -> Work:
+    """Makes grey images and a linear softmax model, as TFF's tutorial has them."""
+    x, y = _examples(sum(sizes), (28, 28), 0.1, IMAGE_CLASSES)
+    shapes = [(28 * 28, IMAGE_CLASSES), (IMAGE_CLASSES,)]
+    weights = [np.zeros(shape, np.float32) for shape in shapes]
+    x = np.clip(x + 0.5, 0, 1)
+    return Work('tutorial', x, y, _splits(sizes), weights, batch_size, 0.02)
+
+
 WORKLOADS: dict[str, Callable[[], Work]] = {
     'head': functools.partial(head, [100] * 100),
     'head_skewed': lambda: head(log_normal_sizes(100)),
     'cnn': functools.partial(cnn, [100] * 10),
     'aggregators': functools.partial(head, [100] * 100),
     'evaluation': functools.partial(evaluation, [100] * 400),
+    'tutorial': functools.partial(tutorial, [100] * 100),
     'finetune_all': functools.partial(mobilenet, [100] * 10),
 }

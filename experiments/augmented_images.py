@@ -37,7 +37,7 @@ def draw(images: np.ndarray, variants: list[np.ndarray]) -> Figure:
 def main() -> None:
     """Writes the picture."""
     config = options.from_flags(Config)
-    data = sources.load_data(config.data)
+    data = sources.load_data(config)
     augment = setup.augmentation(config.training, data)
     if augment is None:
         raise UserError('no augmentation is asked for; give --augment_shift, say')

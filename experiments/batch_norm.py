@@ -29,7 +29,7 @@ from tff_transfer.data import partition
 from tff_transfer.data.cohorts import choose_clients, training_cohort
 from tff_transfer.data.federated import FederatedData, split_clients
 from tff_transfer.training import loop, plots, report
-from tff_transfer.training.config import BATCH_NORM, Config
+from tff_transfer.training.config import BATCH_NORM, Config, DataConfig
 from tff_transfer.training.sources import load_backbone, load_data
 
 STOCK, STOCK_BATCHES = 'stock', 'stock, by batches'
@@ -164,7 +164,9 @@ def train(config: Config, data: FederatedData, policy: str) -> list[tuple[int, f
       By round, accuracy on the unseen clients.
     """
     model = dataclasses.replace(config.model, finetune='all', batch_norm=policy)
-    result = loop.train(dataclasses.replace(config, model=model), data=data)
+    split = {n: getattr(config.data, n) for n in ('unseen_fraction', 'split_seed')}
+    config = dataclasses.replace(config, data=DataConfig(**split), model=model)
+    result = loop.train(config, data=data)
     column = [(row['round'], row['unseen/accuracy']) for row in result.rows]
     return [(number, a) for number, a in column if number and a is not None]
 
@@ -173,7 +175,7 @@ def main() -> None:
     """Prints a table and writes the picture."""
     config = options.from_flags(Config)
     config.check()
-    data = load_data(config.data)
+    data = load_data(config)
     if flags.FLAGS.shards_per_client:
         data = dealt_again(data, flags.FLAGS.shards_per_client)
     given = flags.FLAGS['client_learning_rate'].present

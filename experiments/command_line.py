@@ -1,11 +1,15 @@
 """What every program here does with its command line and its errors."""
 
+import pathlib
 import sys
 from collections.abc import Callable
 
 from absl import app, flags, logging
 
+from tff_transfer import pipes
 from tff_transfer.errors import UserError
+
+_PRESETS = pathlib.Path(__file__).parent / 'presets'
 
 
 def fail(message: str) -> None:
@@ -14,12 +18,47 @@ def fail(message: str) -> None:
     sys.exit(2)
 
 
+def with_presets(arguments: list[str]) -> list[str]:
+    """Returns a command line in which presets named as flag files have their paths.
+
+    Args:
+      arguments: The command line; `--flagfile=NAME` may name a file or, where there
+        is no such file, one of the presets that come with this package.
+
+    Raises:
+      UserError: Neither; the message lists the presets.
+    """
+    found, awaits = [], False
+    for argument in arguments:
+        flag, equals, name = argument.partition('=')
+        given = flag in ('--flagfile', '-flagfile')
+        if given and equals:
+            argument = f'{flag}={_flag_file(name)}'
+        elif awaits:
+            argument = _flag_file(argument)
+        awaits = given and not equals
+        found.append(argument)
+    return found
+
+
+def _flag_file(name: str) -> str:
+    if pathlib.Path(name).expanduser().exists():
+        return name
+    presets = {path.stem: str(path) for path in sorted(_PRESETS.glob('*.txt'))}
+    if name not in presets:
+        raise UserError(
+            f'--flagfile={name}: there is no such file, and no such preset; the presets'
+            f' are {", ".join(presets)}'
+        )
+    return presets[name]
+
+
 def _parse(arguments: list[str]) -> list[str]:
     try:
-        return flags.FLAGS(arguments)
-    except flags.Error as error:
+        return flags.FLAGS(with_presets(arguments))
+    except (flags.Error, UserError) as error:
         fail(error)
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         fail(f'--flagfile: {error}')
 
 
@@ -47,4 +86,5 @@ def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
             print('interrupted', file=sys.stderr)
             sys.exit(130)
 
-    app.run(guarded, flags_parser=_parse)
+    with pipes.may_close():
+        app.run(guarded, flags_parser=_parse)

@@ -7,10 +7,11 @@ import json
 import pathlib
 
 from absl import flags
+from matplotlib.backend_bases import FigureCanvasBase
 
 from experiments import command_line
 from tff_transfer import files
-from tff_transfer.errors import UserError
+from tff_transfer.errors import UserError, one_line
 from tff_transfer.training import plots, records, report
 
 METRIC = flags.DEFINE_string('metric', 'unseen/accuracy', 'A column of metrics.csv.')
@@ -18,39 +19,100 @@ OUTPUT = flags.DEFINE_string('output', None, 'The picture to write, png or svg.'
 
 
 def differences(configs: list[dict]) -> list[str]:
-    """Returns, for each configuration, the options in which it differs."""
+    """Returns, for each configuration, the options in which it differs.
+
+    Args:
+      configs: What each `config.json` holds: dicts of options, and other records.
+    """
     flat = [
-        {k: v for part in ('data', 'model', 'training') for k, v in c[part].items()}
-        for c in configs
+        dict(
+            item
+            for part in config.values()
+            if isinstance(part, dict)
+            for item in part.items()
+        )
+        for config in configs
     ]
-    names = [n for n in flat[0] if any(c.get(n) != flat[0][n] for c in flat)]
-    return [', '.join(f'{n}={c.get(n)}' for n in names) for c in flat]
+    names = dict.fromkeys(name for options in flat for name in options)
+    told = [n for n in names if any(c.get(n) != flat[0].get(n) for c in flat)]
+    return [', '.join(f'{n}={c.get(n)}' for n in told) for c in flat]
+
+
+def _config(run_dir: pathlib.Path) -> dict:
+    path = run_dir / 'config.json'
+    try:
+        config = json.loads(path.read_text('utf-8'))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f'{path} cannot be read ({one_line(error)}); leave this run out'
+        ) from error
+    if not isinstance(config, dict) or not isinstance(config.get('training'), dict):
+        raise UserError(f'{path} is no configuration of a run; leave this run out')
+    return config
+
+
+def _rows(run_dir: pathlib.Path, metric: str) -> list[dict]:
+    """Returns the rows of a run, of which one at least has the metric."""
+    try:
+        rows = records.read(run_dir / 'metrics.csv')
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f'{run_dir / "metrics.csv"} cannot be read ({one_line(error)}); leave this'
+            ' run out'
+        ) from error
+    known = {name for row in rows for name, value in row.items() if value is not None}
+    if not {'round', 'time/total_s'} <= known:
+        raise UserError(f'{run_dir} has no rounds in a metrics.csv; leave it out')
+    if metric not in known:
+        raise UserError(
+            f'{run_dir} has no {metric} in its metrics.csv; give as --metric one of'
+            f' {", ".join(sorted(known - {"round"}))}'
+        )
+    return rows
+
+
+def _check_output(path: str) -> None:
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    if pathlib.Path(path).suffix.removeprefix('.') not in kinds:
+        raise UserError(
+            f'--output={path} names no kind of picture; let it end with'
+            f' {", ".join(f".{kind}" for kind in sorted(kinds))}'
+        )
 
 
 def main(run_dirs: list[str]) -> None:
     """Prints a table and writes the picture."""
     if not run_dirs:
         raise UserError('no run directories given; see --help')
-    configs, curves, lines = [], {}, []
-    for run_dir in map(pathlib.Path, run_dirs):
-        rows = records.read(run_dir / 'metrics.csv')
-        points = [(r['round'], r.get(METRIC.value)) for r in rows]
-        points = [(number, value) for number, value in points if value is not None]
-        if not points:
-            raise UserError(f'{run_dir} has no {METRIC.value} in a metrics.csv')
-        configs.append(json.loads((run_dir / 'config.json').read_text('utf-8')))
-        curves[run_dir.name] = points
+    if OUTPUT.value:
+        _check_output(OUTPUT.value)
+    metric, configs, curves, lines = METRIC.value, [], {}, []
+    paths = [pathlib.Path(run_dir) for run_dir in run_dirs]
+    alike = len({path.name for path in paths}) < len(paths)
+    for path in paths:
+        rows = _rows(path, metric)
+        configs.append(_config(path))
+        points = [(r['round'], r[metric]) for r in rows if r[metric] is not None]
+        name = str(path) if alike else path.name
+        curves[name] = points
         best = max(value for _, value in points)
         last = f'{points[-1][1]:.4f}'
         seconds = f'{rows[-1]["time/total_s"]:.0f}'
-        lines.append([run_dir.name, str(points[-1][0]), last, f'{best:.4f}', seconds])
-    head = ['run', 'rounds', METRIC.value, 'highest', 'seconds', 'differs in']
+        lines.append([name, str(points[-1][0]), last, f'{best:.4f}', seconds])
+    head = ['run', 'rounds', metric, 'highest', 'seconds', 'differs in']
     told = differences(configs)
     lines = [[*line, what] for line, what in zip(lines, told, strict=True)]
+    if OUTPUT.value:
+        try:
+            with files.replacing(OUTPUT.value) as new:
+                plots.compared(curves, metric).savefig(new, dpi=110)
+        except OSError as error:
+            raise UserError(
+                f'--output={OUTPUT.value} cannot be written ({error.strerror}); choose'
+                ' another'
+            ) from error
     print(report.text_table([head, *lines]))
     if OUTPUT.value:
-        with files.replacing(OUTPUT.value) as new:
-            plots.compared(curves, METRIC.value).savefig(new, dpi=110)
         print(f'picture: {OUTPUT.value}')
 
 

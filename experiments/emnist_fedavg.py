@@ -4,17 +4,14 @@ On federated EMNIST, on clients of your own, or on synthetic writers:
 
   python -m experiments.emnist_fedavg --dataset=synthetic_writers
   python -m experiments.emnist_fedavg --dataset=by_client --data_path=mine.npz
-  python -m experiments.emnist_fedavg --flagfile=experiments/presets/emnist_cnn.txt
+  python -m experiments.emnist_fedavg --flagfile=emnist_cnn
 """
-
-import pathlib
-import time
 
 from absl import flags
 
 from experiments import command_line
 from tff_transfer import options
-from tff_transfer.training import loop, report
+from tff_transfer.training import loop, report, run_directory
 from tff_transfer.training.config import Config
 
 options.define_flags(Config)
@@ -30,10 +27,12 @@ RUN_DIR = flags.DEFINE_string(
 def main() -> None:
     """Trains, and prints what came of it."""
     config = options.from_flags(Config)
-    run_dir = pathlib.Path(RUN_DIR.value or time.strftime('runs/%Y-%m-%d_%H-%M-%S'))
-    result = loop.train(config, run_dir)
+    config.check()
+    result = loop.train(config, RUN_DIR.value or run_directory.fresh('runs'))
     print(report.text_table(report.table(result)))
-    print(f'report: {run_dir / report.REPORT}')
+    if config.training.export == 'best':
+        print(f'exported: round {result.exported_round}')
+    print(f'report: {result.run_dir / report.REPORT}')
 
 
 if __name__ == '__main__':

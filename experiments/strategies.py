@@ -19,7 +19,6 @@ from experiments import command_line, learning_rates
 from tff_transfer import files, options
 from tff_transfer.training import loop, records, report
 from tff_transfer.training.config import FINETUNE, Config
-from tff_transfer.training.sources import load_data
 
 COLUMNS = (
     'finetune',
@@ -94,14 +93,11 @@ def row(run_dir: pathlib.Path) -> list[str]:
 def main() -> None:
     """Trains what is missing and prints the table, also into the folder of runs."""
     config = options.from_flags(Config)
-    data = load_data(config.data)
     table = [list(COLUMNS)]
     folder = pathlib.Path(flags.FLAGS.runs)
     for cell in cells(flags.FLAGS.only):
         run_dir = folder / '-'.join(cell)
-        loop.train(
-            configured(config, flags.FLAGS.pretrained, *cell), run_dir, data=data
-        )
+        loop.train(configured(config, flags.FLAGS.pretrained, *cell), run_dir)
         table.append([*cell, *row(run_dir)])
         print('  '.join(table[-1]), flush=True)
     markdown = [f'| {" | ".join(line)} |' for line in table]

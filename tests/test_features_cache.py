@@ -182,3 +182,49 @@ def test_command_line(tmp_path, three, capsys):
     assert code == 0 and '3 files' in out and 'removed' in out
     code, out = run(capsys, folder, 'list')
     assert out.startswith('0 files')
+
+
+def test_what_is_no_file_of_the_cache_is_passed_over(tmp_path, three):
+    (features_cache.folder_of(tmp_path) / 'folder.npy').mkdir()
+    assert names(features_cache.entries(tmp_path)) == ['a', 'b', 'c']
+    features_cache.prune(tmp_path)
+    assert (features_cache.folder_of(tmp_path) / 'folder.npy').is_dir()
+
+
+def test_another_order_of_axes_is_noticed(tmp_path):
+    make(tmp_path)
+    (entry,) = features_cache.entries(tmp_path)
+    content = entry.path.read_bytes()
+    assert content.count(b"'fortran_order': False") == 1
+    swapped = content.replace(b"'fortran_order': False", b"'fortran_order': True ")
+    entry.path.write_bytes(swapped)
+    np.testing.assert_array_equal(make(tmp_path), VALUES)
+
+
+@pytest.mark.parametrize('description', [b'[]', b'{}', b'{"shape": 8}'])
+def test_another_description_is_shown_as_broken(tmp_path, capsys, description):
+    make(tmp_path)
+    (entry,) = features_cache.entries(tmp_path)
+    content = entry.path.read_bytes()
+    start, end = content.index(b'{"'), content.rindex(b'}') + 1
+    padded = description.ljust(end - start)
+    entry.path.write_bytes(content[:start] + padded + content[end:])
+    code, out = run(capsys, f'--cache_dir={tmp_path}', 'list')
+    assert code == 0 and 'cut short, or of another version' in out
+
+
+@pytest.mark.parametrize('amount', ['-1', 'nan', 'many'])
+def test_amounts_below_nothing_are_refused(tmp_path, three, capsys, amount):
+    for option in ('--unused_days', '--max_gigabytes'):
+        with pytest.raises(SystemExit) as ended:
+            run(capsys, f'--cache_dir={tmp_path}', 'prune', f'{option}={amount}')
+        assert ended.value.code == 2
+    assert names(features_cache.entries(tmp_path)) == ['a', 'b', 'c']
+
+
+def test_a_cache_that_cannot_be_changed_is_one_line(tmp_path, three, capsys):
+    three[0].with_suffix('.lock').unlink()
+    three[0].with_suffix('.lock').mkdir()
+    code = features_cache.main([f'--cache_dir={tmp_path}', 'prune'])
+    assert code == 2
+    assert capsys.readouterr().err.startswith(f'error: {three[0].with_suffix(".lock")}')

@@ -7,7 +7,7 @@ import sklearn.metrics
 import sklearn.neighbors
 import tensorflow as tf
 
-from tff_transfer import backbones, heads, models, runtime
+from tff_transfer import backbones, heads, keras_layers, models, runtime
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.training import loop
@@ -143,12 +143,12 @@ def test_the_penalty_is_the_one_of_the_best_accuracy():
 def test_cosine_logits():
     draw = np.random.default_rng(0)
     x, kernel = draw.normal(size=(3, 5)), draw.normal(size=(5, 4))
-    layer = heads.CosineDense(4, scale=2.5)
+    layer = keras_layers.CosineDense(4, scale=2.5)
     layer.build((None, 5))
     layer.set_weights([kernel, 2.5])
     cosines = sklearn.metrics.pairwise.cosine_similarity(x, kernel.T)
     np.testing.assert_allclose(layer(tf.constant(x, tf.float32)), 2.5 * cosines, 1e-5)
-    again = heads.CosineDense.from_config(layer.get_config())
+    again = keras_layers.CosineDense.from_config(layer.get_config())
     assert again.units == 4 and again.initial_scale == 2.5
 
 
@@ -191,11 +191,7 @@ def pictures(clients=10, each=40):
 
 @pytest.mark.parametrize('head', ['prototype', 'ridge'])
 def test_a_run_of_one_round(small_backbone, tmp_path, head):
-    config = Config(
-        DataConfig(unseen_fraction=0.2),
-        ModelConfig(head=head),
-        TrainingConfig(clients_per_round=3),
-    )
+    config = Config(DataConfig(unseen_fraction=0.2), ModelConfig(head=head))
     data = pictures()
     result = loop.train(config, tmp_path / 'run', data=data)
     assert [row['round'] for row in result.rows] == [0, 1]
@@ -234,12 +230,63 @@ def test_a_run_with_a_cosine_head(small_backbone, tmp_path):
     assert result.network.get_weights()[1] != 10
 
 
-def test_a_head_of_ones_own_and_another_are_refused(small_backbone):
-    config = Config(
-        model=ModelConfig(head='cosine'), training=TrainingConfig(clients_per_round=3)
-    )
-    with pytest.raises(UserError, match="head='cosine'"):
-        loop.train(config, data=pictures(), head=lambda size, classes: None)
+@pytest.mark.parametrize(
+    ('model', 'part'),
+    [
+        ({'head': 'cosine'}, "head='cosine'"),
+        ({'hidden_units': (4,)}, r'hidden_units=\(4,\)'),
+    ],
+)
+def test_a_head_of_ones_own_and_another_are_refused(small_backbone, model, part):
+    training = TrainingConfig(clients_per_round=3)
+    config = Config(model=ModelConfig(**model), training=training)
+    with pytest.raises(UserError, match=f'{part} are both given'):
+        loop.train(config, data=pictures(), head=own)
+
+
+def own(size, outputs, **arguments):
+    features = tf.keras.Input((size,), **arguments)
+    return tf.keras.Model(features, tf.keras.layers.Dense(outputs)(features))
+
+
+@pytest.mark.parametrize(
+    ('head', 'part'),
+    [
+        (
+            lambda size, classes: None,
+            'gives a NoneType, but must give a tf.keras.Model',
+        ),
+        (lambda size, classes: tf.keras.layers.Dense(classes), 'gives a Dense, but'),
+        (
+            lambda size, classes: tf.keras.Sequential([tf.keras.layers.Dense(classes)]),
+            'does not know its inputs; begin it with tf.keras.Input((5,))',
+        ),
+        (lambda size, classes: own(size, 7), '(None, 7), but there are 3 classes'),
+        (lambda size, classes: own(size, 2), '(None, 2), but there are 3 classes'),
+        (lambda size, classes: own(4, classes), 'features of shape (None, 5)'),
+        (
+            lambda size, classes: own(size, classes, batch_size=1),
+            'inputs of shape (1, 5)',
+        ),
+        (
+            lambda size, classes: tf.keras.Model(
+                model := tf.keras.Input((size,)), [model, model]
+            ),
+            'outputs of shape several',
+        ),
+    ],
+)
+def test_a_head_of_ones_own_is_looked_at_first(head, part):
+    with pytest.raises(UserError) as caught:
+        heads.own(head, 5, 3)
+    assert part in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_a_head_of_ones_own_that_fits_is_taken(small_backbone):
+    assert heads.own(own, 5, 3).output.shape == (None, 3)
+    config = Config(training=TrainingConfig(clients_per_round=3))
+    with pytest.raises(UserError, match=r'\(None, 2\), but there are 3 classes'):
+        loop.train(config, data=pictures(), head=lambda size, classes: own(size, 2))
 
 
 @pytest.mark.parametrize(

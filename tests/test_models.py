@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import models
+from tff_transfer import keras_layers, models
 
 
 def _predict(model, x):
@@ -76,7 +76,7 @@ def test_dropout_is_a_function_of_the_first_key():
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
-    layer = models.KeyedDropout(0.25, salt=0)
+    layer = keras_layers.KeyedDropout(0.25, salt=0)
     dropped = layer(
         [tf.ones([100, 100]), tf.zeros([100, 2], tf.int32)], training=True
     ).numpy()
@@ -86,7 +86,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
 
 
 def test_dropout_of_an_empty_batch_is_empty():
-    layer = models.KeyedDropout(0.5, salt=0)
+    layer = keras_layers.KeyedDropout(0.5, salt=0)
     empty = layer([tf.ones([0, 3]), tf.zeros([0, 2], tf.int32)], training=True)
     assert empty.shape == (0, 3)
 

@@ -24,6 +24,23 @@ class _Outer:
     switch: bool = option(True, 'A switch.')
 
 
+@dataclasses.dataclass(frozen=True)
+class _Unbounded:
+    rate: float = option(0.5, 'A rate.')
+
+
+@dataclasses.dataclass(frozen=True)
+class _Paint:
+    colour: str = option('red', 'A colour.', choices=('red', 'green', 'blue'))
+    shade: float = option(0.5, 'A shade.', only_for={'colour': ('green', 'blue')})
+    layers: int = option(1, 'Layers.', only_for={'colour': ('red',), 'place': ('in',)})
+
+
+@dataclasses.dataclass(frozen=True)
+class _House:
+    place: str = option('in', 'A place.', choices=('in', 'out'))
+
+
 @pytest.fixture
 def parse(monkeypatch):
     values = flags.FlagValues()
@@ -52,6 +69,19 @@ def test_without_flags_the_defaults_stand(parse):
     assert parse() == _Outer()
 
 
+@pytest.mark.parametrize(
+    ('given', 'expected'),
+    [
+        (_Outer(), []),
+        (_Outer(name='green', switch=False), ['--name=green', '--noswitch']),
+        (_Outer(_Inner((1, 2), 1e-7)), ['--sizes=1,2', '--rate=1e-07']),
+    ],
+)
+def test_flags_of_what_is_no_default_make_it_again(parse, given, expected):
+    assert options.to_flags(given) == expected
+    assert parse(*expected) == given
+
+
 def test_flags_are_typed(parse):
     outer = parse(
         '--sizes=512,256', '--rate=0.25', '--name=green', '--count=3', '--noswitch'
@@ -76,7 +106,14 @@ def test_from_dict_undoes_asdict():
     ('value', 'part'),
     [
         (_Inner(rate=1.0), '--rate is 1.0, but must be below 1'),
-        (_Inner(rate=float('nan')), '--rate is nan'),
+        (_Inner(rate=float('nan')), '--rate is nan, but must be a finite number'),
+        (_Inner(rate=float('-inf')), '--rate is -inf, but must be a finite number'),
+        (_Unbounded(rate=float('inf')), '--rate is inf, but must be a finite number'),
+        (_Unbounded(rate=10**400), '--rate is beyond 2**63'),
+        (_Inner(sizes=512), '--sizes is 512, but must be a tuple, such as (512, 256)'),
+        (_Inner(sizes=[64]), '--sizes is [64], but must be a tuple'),
+        (_Inner(sizes=('64',)), "--sizes is '64', but must be of type int"),
+        (_Inner(sizes=(10**30,)), '--sizes is beyond 2**63'),
         (_Inner(rate='x'), "--rate is 'x', but must be of type float"),
         (_Inner(sizes=(3, 0)), '--sizes is 0, but must be at least 1'),
         (_Outer(name='gren'), 'must be one of red, green; did you mean green?'),
@@ -97,3 +134,31 @@ def test_check_refuses(value, part):
 
 def test_check_accepts_none_where_the_type_does():
     options.check(_Inner())
+
+
+@pytest.mark.parametrize(
+    ('paint', 'house', 'message'),
+    [
+        (_Paint(), _House('out'), None),
+        (_Paint('green', shade=0.1), _House(), None),
+        (_Paint(shade=0.5), _House(), None),
+        (_Paint(layers=2), _House(), None),
+        (
+            _Paint(shade=0.1),
+            _House(),
+            '--shade is for --colour=green or blue, but --colour is red; leave it out',
+        ),
+        (
+            _Paint(layers=2),
+            _House('out'),
+            '--layers is for --place=in, but --place is out; leave it out',
+        ),
+    ],
+)
+def test_an_option_without_effect_is_refused(paint, house, message):
+    if message is None:
+        options.check_effects(paint, house)
+        return
+    with pytest.raises(UserError) as caught:
+        options.check_effects(paint, house)
+    assert str(caught.value) == message

@@ -30,7 +30,7 @@ _PLACES = {
     'ModelConfig': ('training.config', 'ModelConfig'),
     'TrainingConfig': ('training.config', 'TrainingConfig'),
     'FederatedData': ('data.federated', 'FederatedData'),
-    'Result': ('training.loop', 'Result'),
+    'Result': ('training.result', 'Result'),
     'UserError': ('errors', 'UserError'),
     'train': ('training.loop', 'train'),
 }

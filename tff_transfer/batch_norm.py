@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import functional, randomness
+from tff_transfer import functional, randomness, reprs
 from tff_transfer.errors import UserError
 
 _MEAN, _VARIANCE = 'moving_mean', 'moving_variance'
@@ -33,6 +33,8 @@ class BatchNorm:
     places: tuple[int, ...]
     scales: frozenset[int]
     momenta: tuple[float, ...]
+
+    __repr__ = reprs.of_fields
 
     @property
     def initial(self) -> tuple[np.ndarray, ...]:

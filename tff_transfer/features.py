@@ -12,8 +12,10 @@ from tff_transfer import (
     aligned,
     features_cache,
     features_file,
+    memory,
     progress,
     randomness,
+    reprs,
     totals,
 )
 from tff_transfer.backbones import Backbone
@@ -54,8 +56,8 @@ def extract(
       `features_file.Compact`, which is indexed like it.
 
     Raises:
-      UserError: The data hold no images, features are not finite, or the cache
-        cannot be written.
+      UserError: The data hold no images, a batch of them does not fit in memory,
+        features are not finite, or the cache cannot be written.
     """
     if data.x.ndim != 4:
         raise UserError(
@@ -87,7 +89,7 @@ def of_sample(
       The population with `SAMPLE` of these examples at most, and no others.
 
     Raises:
-      UserError: Features are not finite.
+      UserError: A batch does not fit in memory, or features are not finite.
     """
     rows = np.concatenate([np.r_[data.train_rows(client)] for client in clients])
     draw = randomness.generator(seed, 'sample of features')
@@ -108,8 +110,19 @@ def of_sample(
 def _batches(
     backbone: Backbone, data: FederatedData, batch_size: int
 ) -> Iterator[np.ndarray]:
+    at_once = min(_BATCHES_AT_ONCE * batch_size, len(data.x))
+    height, width = backbone.image_size
+    what = f'{backbone.name} on {at_once} images of {height} x {width} pixels'
+    needed = at_once * backbone.step_bytes(data.x)
+    memory.check_fits(what, needed, 'give a smaller --image_size')
+
     def features(start: int) -> np.ndarray:
-        batch = backbone(data.x[start : start + batch_size]).numpy()
+        try:
+            batch = backbone(data.x[start : start + batch_size]).numpy()
+        except tf.errors.ResourceExhaustedError as error:
+            raise UserError(
+                f'memory was too small for {what}; give a smaller --image_size'
+            ) from error
         if not np.isfinite(batch).all():
             raise UserError(
                 f'{data.name}: the backbone {backbone.name} gives features that are not'
@@ -138,6 +151,8 @@ class Standardisation:
 
     mean: np.ndarray
     deviation: np.ndarray
+
+    __repr__ = reprs.of_fields
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Returns features [..., size], an array or a tensor, standardised, float32."""

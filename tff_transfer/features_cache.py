@@ -13,6 +13,7 @@ import hashlib
 import os
 import pathlib
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from absl import logging
 
-from tff_transfer import features_file, files
+from tff_transfer import features_file, files, pipes
 from tff_transfer.errors import UserError
 
 _FORMAT = 'features 2'
@@ -106,9 +107,9 @@ def get_or_make(
 
 def _read(path, shape, dtype: str) -> np.ndarray | features_file.Compact | None:
     """Returns the features of a whole and unchanged file, else None."""
-    if not path.exists():
-        return None
     try:
+        if not path.exists():
+            return None
         stored, scales, _ = features_file.open_file(path)
         if stored.shape != shape or stored.dtype != dtype:
             raise features_file.BrokenError('its shape is another')
@@ -141,6 +142,8 @@ def entries(cache_dir: str | os.PathLike[str] | None = None) -> list[Entry]:
     for path in folder_of(cache_dir).glob('*.npy'):
         with contextlib.suppress(FileNotFoundError):  # Removed meanwhile.
             status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                continue
             try:
                 what = features_file.open_file(path)[2]
             except features_file.BrokenError:
@@ -211,13 +214,17 @@ def _described(entry: Entry) -> str:
         text = 'cut short, or of another version'
     else:
         shape = ' x '.join(map(str, entry.what['shape']))
-        text = '{data} by {backbone}'.format(**entry.what)
-        text = f'{entry.what["dtype"]} {shape}  {text}'
+        of, by = entry.what.get('data'), entry.what.get('backbone')
+        text = f'{entry.what["dtype"]} {shape}  {of} by {by}'
     return f'{entry.bytes / 1e6:10.1f} MB  {day}  {text}'
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Lists, verifies or prunes; returns the exit code: 1 for a broken file, else 0."""
+    """Lists, verifies or prunes.
+
+    Returns:
+      The exit code: 1 for a broken file, 2 if the user must mend something, else 0.
+    """
     parser = argparse.ArgumentParser(
         prog='python -m tff_transfer.features_cache',
         description='Looks after the cache of features.',
@@ -230,12 +237,32 @@ def main(arguments: list[str] | None = None) -> int:
         'prune', help='removes broken files, and those that the options name'
     )
     pruning.add_argument(
-        '--unused_days', type=float, help='remove what was not used for so long'
+        '--unused_days', type=_amount, help='remove what was not used for so long'
     )
     pruning.add_argument(
-        '--max_gigabytes', type=float, help='remove the least recently used of more'
+        '--max_gigabytes', type=_amount, help='remove the least recently used of more'
     )
     options = parser.parse_args(arguments)
+    try:
+        return _run(options)
+    except OSError as error:
+        print(
+            f'error: {error.filename}: {error.strerror}; name a cache that may be read'
+            ' and written with --cache_dir',
+            file=sys.stderr,
+        )
+        return 2
+
+
+def _amount(text: str) -> float:
+    value = float(text)
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f'{text} is below 0')
+    return value
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Does what the command line asks for; returns the exit code."""
     if options.command == 'prune':
         limit = options.max_gigabytes
         shown = prune(
@@ -263,4 +290,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with pipes.may_close():
+        sys.exit(main())

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from tff_transfer import files
-from tff_transfer.errors import UserError
+from tff_transfer import files, reprs
+from tff_transfer.errors import UserError, one_line
 
 DTYPES = ('float32', 'float16', 'uint8')
 
@@ -43,6 +43,8 @@ class Compact:
     low: np.ndarray | None = None
     step: np.ndarray | None = None
     dtype = np.dtype(np.float32)
+
+    __repr__ = reprs.of_fields
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -86,7 +88,7 @@ def write(
       path: The file.
       shape: [n, ..., size].
       dtype: How they are kept, one of `DTYPES`.
-      what: Their description, for JSON.
+      what: Their description, for JSON, with `shape` and `dtype`.
       batches: Gives them in order, float32 [batch, ..., size]; closed at the end.
 
     Raises:
@@ -168,8 +170,12 @@ def open_file(path: pathlib.Path) -> tuple[np.ndarray, bytes, dict]:
     """
     try:
         stored = np.lib.format.open_memmap(path, mode='r')
-    except ValueError as error:
-        raise BrokenError(str(error)) from error
+    except OSError:
+        raise
+    except Exception as error:  # NumPy reads the header as Python.
+        raise BrokenError(one_line(error)) from error
+    if str(stored.dtype) not in DTYPES or not stored.flags.c_contiguous:
+        raise BrokenError('its header is another')
     with open(path, 'rb') as file:
         file.seek(stored.offset + stored.nbytes)
         after = file.read()
@@ -181,6 +187,9 @@ def open_file(path: pathlib.Path) -> tuple[np.ndarray, bytes, dict]:
         what = json.loads(after[end - length : end])
     except ValueError as error:
         raise BrokenError('its description is broken') from error
+    form = {'shape': list(stored.shape), 'dtype': stored.dtype.name}
+    if not isinstance(what, dict) or {key: what.get(key) for key in form} != form:
+        raise BrokenError('its description is another')
     return stored, after[: end - length], what
 
 

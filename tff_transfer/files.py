@@ -3,9 +3,12 @@
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+
+_SCRATCH = re.compile(r'\.(.+)-[a-z0-9_]{8}\.part')
 
 
 @contextlib.contextmanager
@@ -23,7 +26,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix=f'.{path.name}-', dir=path.parent))
+    scratch = pathlib.Path(
+        tempfile.mkdtemp(prefix=f'.{path.name}-', suffix='.part', dir=path.parent)
+    )
     try:
         new = scratch / path.name
         yield new
@@ -37,10 +42,30 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Removes what `replacing` left in a folder when its process was killed.
+
+    What it had just moved aside, to put a new folder in its place, goes back.
+
+    Args:
+      folder: A folder into which no other process writes.
+    """
+    for scratch in pathlib.Path(folder).glob('.*.part'):
+        name = _SCRATCH.fullmatch(scratch.name)
+        if name is None or not scratch.is_dir():
+            continue
+        if (scratch / 'old').exists() and not (scratch.parent / name[1]).exists():
+            os.rename(scratch / 'old', scratch.parent / name[1])
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes `text` to `path`, whole or not at all."""
+    r"""Writes `text` to `path`, whole or not at all.
+
+    What UTF-8 cannot hold, as in the name of another file, is written `\udce9`.
+    """
     with replacing(path) as new:
-        new.write_text(text, encoding='utf-8')
+        new.write_text(text, encoding='utf-8', errors='backslashreplace')
 
 
 def cache_dir() -> pathlib.Path:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import functional, models, randomness
+from tff_transfer import functional, models, randomness, reprs
 from tff_transfer.backbones import Backbone
 from tff_transfer.batch_norm import BatchNorm
 from tff_transfer.errors import UserError
@@ -28,6 +28,8 @@ class Parameters:
     initial: tuple[np.ndarray, ...]
     numbers: tuple[int | None, ...]
     compose: Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
+
+    __repr__ = reprs.of_fields
 
 
 def whole(network: functional.FunctionalNetwork) -> Parameters:
@@ -253,5 +255,6 @@ def finetuned(
         models.functional_model(initial, predict, spec, moving),
         head.network,
         head.takes_keys,
+        head.fingerprint,
         trained_statistics,
     )

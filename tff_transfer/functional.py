@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import graph_defs, network_graphs
+from tff_transfer import graph_defs, network_graphs, reprs
 
 # Numbers of a weight that is a constant where it is frozen, at most.
 _SMALL = 2**15
@@ -32,6 +32,8 @@ class Weight:
     value: np.ndarray
     trainable: bool
     used_by: frozenset[str]
+
+    __repr__ = reprs.of_fields
 
 
 class FunctionalNetwork:
@@ -78,11 +80,20 @@ class FunctionalNetwork:
 
         Names are left out, since Keras counts its layers up within a process.
         """
+        return self._digest(self.weights)
+
+    @property
+    def frozen_fingerprint(self) -> str:
+        """The same without the values of the weights that are to be trained."""
+        return self._digest([w for w in self.weights if not w.trainable])
+
+    def _digest(self, hashed: Sequence[Weight]) -> str:
         digest = hashlib.sha256()
         network_graphs.digest(digest, self._graph)
         for weight in self.weights:
             digest.update(f'{weight.value.dtype.str} {weight.value.shape}'.encode())
-            digest.update(np.ascontiguousarray(weight.value).data)
+            if weight in hashed:
+                digest.update(np.ascontiguousarray(weight.value).data)
         return digest.hexdigest()
 
     def __call__(self, values: Sequence[tf.Tensor], inputs) -> tf.Tensor:

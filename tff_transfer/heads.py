@@ -1,4 +1,4 @@
-"""Heads beyond dense layers: a cosine layer, and two that one round computes."""
+"""Heads that one federated round computes, without training."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ import numpy as np
 import scipy.linalg
 import tensorflow as tf
 
-from tff_transfer import totals
+from tff_transfer import reprs, totals
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 
@@ -21,57 +21,49 @@ PENALTIES = tuple(10.0**power for power in range(-2, 6))
 _NEVER = -1e9
 
 
-@tf.keras.utils.register_keras_serializable('tff_transfer')
-class CosineDense(tf.keras.layers.Layer):
-    """Logits that are scaled cosines between the inputs and a vector of each class.
-
-    Gidaris & Komodakis 2018, "Dynamic few-shot visual learning without forgetting",
-    section 3.2, with their learned scale.
+def own(
+    make: Callable[[int, int], tf.keras.Model], feature_size: int, num_classes: int
+) -> tf.keras.Model:
+    """Makes a head of the user's own, and checks that it can be one.
 
     Args:
-      units: Classes.
-      scale: The scale before training.
-      kernel_initializer: As of `tf.keras.layers.Dense`; zeros have no direction.
+      make: A function of (feature size, classes) that makes a Keras network.
+      feature_size: Features of an example.
+      num_classes: Classes.
+
+    Returns:
+      The network, which takes features float32 [batch, feature_size], or a dict of
+      `inputs` and `key` (see `models.from_keras`), to float32 [batch, num_classes].
+
+    Raises:
+      UserError: It makes anything else.
     """
-
-    def __init__(
-        self,
-        units: int,
-        scale: float = 10.0,
-        kernel_initializer='glorot_uniform',
-        **arguments,
-    ):
-        super().__init__(**arguments)
-        self.units, self.initial_scale = units, scale
-        self.kernel_initializer = tf.keras.initializers.get(kernel_initializer)
-
-    def build(self, input_shape):
-        """Makes the weights: `kernel` [size, units] and `scale` []."""
-        self.kernel = self.add_weight(
-            'kernel', (input_shape[-1], self.units), initializer=self.kernel_initializer
+    network = make(feature_size, num_classes)
+    if not isinstance(network, tf.keras.Model):
+        raise UserError(
+            f'the head gives a {type(network).__name__}, but must give a tf.keras.Model'
         )
-        self.scale = self.add_weight(
-            'scale', (), initializer=tf.keras.initializers.Constant(self.initial_scale)
+    if not network.inputs:
+        raise UserError(
+            f'the head {network.name} does not know its inputs; begin it with'
+            f' tf.keras.Input(({feature_size},))'
         )
-        super().build(input_shape)
-
-    def call(self, inputs):
-        """Returns logits float32 [batch, units] of inputs float32 [batch, size]."""
-        cosines = tf.matmul(
-            tf.math.l2_normalize(inputs, -1), tf.math.l2_normalize(self.kernel, 0)
+    given = network.input
+    if isinstance(given, dict) and given.keys() == {'inputs', 'key'}:
+        given = given['inputs']
+    found = getattr(given, 'shape', 'several')
+    if tuple(found) != (None, feature_size):
+        raise UserError(
+            f'the head {network.name} takes inputs of shape {found}, but the backbone'
+            f' gives features of shape {(None, feature_size)}'
         )
-        return self.scale * cosines
-
-    def get_config(self):
-        """Returns what makes the layer again."""
-        return {
-            **super().get_config(),
-            'units': self.units,
-            'scale': self.initial_scale,
-            'kernel_initializer': tf.keras.initializers.serialize(
-                self.kernel_initializer
-            ),
-        }
+    found = getattr(network.output, 'shape', 'several')
+    if tuple(found) != (None, num_classes):
+        raise UserError(
+            f'the head {network.name} gives outputs of shape {found}, but there are'
+            f' {num_classes} classes; end it with tf.keras.layers.Dense({num_classes})'
+        )
+    return network
 
 
 def prototype(
@@ -200,6 +192,8 @@ class Solution:
     weights: list[np.ndarray]
     bytes_up: int
     chosen: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    __repr__ = reprs.of_fields
 
 
 def solve(

@@ -2,6 +2,9 @@
 
 import collections
 import dataclasses
+import hashlib
+import itertools
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -9,8 +12,11 @@ import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import heads, metrics, randomness, tracing
+from tff_transfer import keras_layers, memory, metrics, randomness, reprs, tracing
 from tff_transfer.errors import UserError
+
+# Of all weights in training: the server's, a client's, its gradient and its update.
+_COPIES = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +38,8 @@ class BatchStatistics:
     local: bool
     unseen: str
 
+    __repr__ = reprs.of_fields
+
 
 @dataclasses.dataclass(frozen=True)
 class Model:
@@ -39,7 +47,7 @@ class Model:
 
     Attributes:
       functional: A `tff.learning.models.FunctionalModel` whose batches are `x` and
-        `y`, with the metrics `loss` and `accuracy`. Its trainable weights are those
+        `y`, with the metrics of `metrics.py`. Its trainable weights are those
         that are trained, and no others; its non-trainable ones are BatchNorm's
         statistics where these are not frozen.
       network: The head, or the whole network where there is no backbone: a
@@ -47,13 +55,18 @@ class Model:
         The last of the trained weights are its `trainable_variables`.
       takes_keys: Whether training draws random numbers; the batches' `x` then holds
         `inputs` and `key`, int32 [batch, 2] (see `cohorts.training_cohort`).
+      fingerprint: SHA-256, in hexadecimal, of what `network` computes of its inputs
+        and of its trained weights, whatever values these have.
       statistics: How BatchNorm is trained, if it is.
     """
 
     functional: tff.learning.models.FunctionalModel
     network: tf.keras.Model
     takes_keys: bool
+    fingerprint: str
     statistics: BatchStatistics | None = None
+
+    __repr__ = reprs.of_fields
 
     @property
     def initial_weights(self) -> list[np.ndarray]:
@@ -94,41 +107,6 @@ class Model:
         return collections.OrderedDict(inputs=inputs, key=key)
 
 
-class KeyedDropout(tf.keras.layers.Layer):
-    """Dropout whose mask is a function of the batch's first key, and of nothing else.
-
-    So a run that is resumed draws what the first one would have drawn, which
-    `tf.keras.layers.Dropout`, with its hidden generator, does not.
-    """
-
-    def __init__(self, rate: float, salt: int, **arguments):
-        super().__init__(**arguments)
-        self.rate, self.salt = rate, salt
-
-    def call(self, inputs, training=False):
-        """Drops each unit with probability `rate` in training, and scales the rest.
-
-        Args:
-          inputs: Activations float32 [batch, units] and keys int32 [batch, 2].
-          training: Whether to drop at all.
-
-        Returns:
-          The activations, float32 [batch, units].
-        """
-        activations, keys = inputs
-        if not training:
-            return activations
-        # An empty batch has no first key.
-        first = tf.reduce_sum(keys[:1], axis=0)
-        return tf.nn.experimental.stateless_dropout(
-            activations, self.rate, seed=first + [0, self.salt]
-        )
-
-    def get_config(self):
-        """Returns what makes the layer again."""
-        return {**super().get_config(), 'rate': self.rate, 'salt': self.salt}
-
-
 def mlp(
     input_shape: Sequence[int],
     num_classes: int,
@@ -149,12 +127,17 @@ def mlp(
       dropout: Dropout rate after each hidden layer.
       seed: The seed of the initial weights (Glorot uniform; biases are zero).
       dtype: The inputs' dtype; uint8 in [0, 255] is scaled to [0, 1].
-      cosine: Whether logits are scaled cosines (`heads.CosineDense`) instead of a
-        dense layer's.
+      cosine: Whether logits are scaled cosines (`keras_layers.CosineDense`) instead
+        of a dense layer's.
 
     Returns:
       The model; its inputs are [batch, *input_shape].
+
+    Raises:
+      UserError: Its weights do not fit in memory.
     """
+    sizes = [math.prod(input_shape), *hidden_units, num_classes]
+    _check_fits(sum(a * b for a, b in itertools.pairwise(sizes)))
     inputs, hidden = _inputs(input_shape, dtype)
     key = tf.keras.Input((2,), dtype=tf.int32, name='key')
     if len(input_shape) > 1:
@@ -164,9 +147,9 @@ def mlp(
             units, 'relu', kernel_initializer=_glorot(seed, index)
         )(hidden)
         if dropout:
-            hidden = KeyedDropout(dropout, index)([hidden, key])
+            hidden = keras_layers.KeyedDropout(dropout, index)([hidden, key])
     last = _glorot(seed, len(hidden_units)) if hidden_units or cosine else 'zeros'
-    layer = heads.CosineDense if cosine else tf.keras.layers.Dense
+    layer = keras_layers.CosineDense if cosine else tf.keras.layers.Dense
     logits = layer(num_classes, kernel_initializer=last)(hidden)
     if dropout and hidden_units:
         inputs = {'inputs': inputs, 'key': key}
@@ -194,7 +177,18 @@ def cnn(
 
     Returns:
       The model; its inputs are images [batch, *image_shape].
+
+    Raises:
+      UserError: The images are too small to be halved twice, or too large for the
+        weights to fit in memory.
     """
+    height, width = image_shape[:2]
+    if min(height, width) < 4:
+        raise UserError(
+            f'images of {height} x {width} pixels are too small for the CNN, which'
+            ' halves them twice; give at least 4 x 4, or use --model=mlp'
+        )
+    _check_fits((height // 4) * (width // 4) * 64 * 128)
     inputs, hidden = _inputs(image_shape, dtype)
     key = tf.keras.Input((2,), dtype=tf.int32, name='key')
     for index, filters in enumerate((32, 64)):
@@ -211,12 +205,21 @@ def cnn(
         hidden
     )
     if dropout:
-        hidden = KeyedDropout(dropout, 0)([hidden, key])
+        hidden = keras_layers.KeyedDropout(dropout, 0)([hidden, key])
         inputs = {'inputs': inputs, 'key': key}
     logits = tf.keras.layers.Dense(num_classes, kernel_initializer=_glorot(seed, 3))(
         hidden
     )
     return from_keras(tf.keras.Model(inputs, logits))
+
+
+def _check_fits(weights: int) -> None:
+    """Refuses a network whose weights, of float32, clearly do not fit in memory."""
+    memory.check_fits(
+        f'a network of {weights:,} weights, {_COPIES} times in training,',
+        weights * 4 * _COPIES,
+        'give smaller --hidden_units or smaller images',
+    )
 
 
 def _inputs(shape: Sequence[int], dtype: npt.DTypeLike):
@@ -274,7 +277,13 @@ def from_keras(network: tf.keras.Model) -> Model:
             f'all weights of the network {network.name} are frozen; nothing is left to'
             ' train'
         )
-    return Model(functional_model(initial, predict, x), network, takes_keys)
+    of_modes = ' '.join(modes[mode].frozen_fingerprint for mode in (False, True))
+    return Model(
+        functional_model(initial, predict, x),
+        network,
+        takes_keys,
+        hashlib.sha256(of_modes.encode()).hexdigest(),
+    )
 
 
 def functional_model(
@@ -293,8 +302,8 @@ def functional_model(
       statistics: BatchNorm's statistics at the start.
 
     Returns:
-      The model, with sparse categorical cross-entropy as its loss, the metrics `loss`
-      and `accuracy`, and labels int32 [batch].
+      The model, with sparse categorical cross-entropy as its loss, the metrics of
+      `metrics.py`, and labels int32 [batch].
     """
     return tff.learning.models.FunctionalModel(
         initial_weights=(tuple(initial), tuple(statistics)),

@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import itertools
+import math
 import types
 import typing
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ def option(
     at_least: float | None = None,
     above: float | None = None,
     below: float | None = None,
+    only_for: typing.Mapping[str, Sequence[str]] | None = None,
 ) -> Any:
     """Declares a field of an options dataclass.
 
@@ -30,14 +33,41 @@ def option(
       at_least: The least value.
       above: What the value must be greater than.
       below: What the value must be less than.
+      only_for: The choices of other options, by name, without which it has no effect
+        (see `check_effects`).
 
     Returns:
       A dataclass field.
     """
     metadata = dict(
-        help=help, choices=choices, at_least=at_least, above=above, below=below
+        help=help,
+        choices=choices,
+        at_least=at_least,
+        above=above,
+        below=below,
+        only_for=only_for or {},
     )
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def variant(default: Any, help: str, registry: Any) -> Any:
+    """Declares a field that is one of several options dataclasses.
+
+    Its flag names which, and each one's own options are flags under its name:
+    `--algorithm=fedprox --fedprox.mu=0.1`.
+
+    Args:
+      default: An instance of one of them.
+      help: One sentence for `--help`.
+      registry: Has their `NAMES`, `options` (the dataclass of a name) and `name_of`
+        (the name of an instance, None if it is of no such class).
+
+    Returns:
+      A dataclass field.
+    """
+    return dataclasses.field(
+        default=default, metadata={'help': help, 'registry': registry}
+    )
 
 
 def _kind(field: dataclasses.Field) -> tuple[type, bool]:
@@ -52,8 +82,12 @@ def _kind(field: dataclasses.Field) -> tuple[type, bool]:
     return annotation, False
 
 
-def check(options: Any) -> None:
+def check(options: Any, prefix: str = '') -> None:
     """Checks each field of an options dataclass against its declaration.
+
+    Args:
+      options: The dataclass.
+      prefix: What its flags begin with, such as `fedprox.`.
 
     Raises:
       UserError: A value of another type or out of its bounds; the message names the
@@ -64,8 +98,13 @@ def check(options: Any) -> None:
         kind, many = _kind(field)
         if value is None and isinstance(field.type, types.UnionType):
             continue
+        if many and not isinstance(value, tuple):
+            raise UserError(
+                f'--{prefix}{field.name} is {value!r}, but must be a tuple, such as'
+                ' (512, 256)'
+            )
         for item in value if many else [value]:
-            _check_value(f'--{field.name}', item, kind, rule)
+            _check_value(f'--{prefix}{field.name}', item, kind, rule)
 
 
 def _check_value(name: str, value: Any, kind: type, rule: typing.Mapping) -> None:
@@ -74,6 +113,10 @@ def _check_value(name: str, value: Any, kind: type, rule: typing.Mapping) -> Non
         isinstance(value, bool) and kind is not bool
     ):
         raise UserError(f'{name} is {value!r}, but must be of type {kind.__name__}')
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise UserError(f'{name} is beyond 2**63, about 9e18; give a smaller number')
+    if kind is float and not math.isfinite(value):
+        raise UserError(f'{name} is {value}, but must be a finite number')
     if rule['choices'] and value not in rule['choices']:
         close = difflib.get_close_matches(str(value), rule['choices'], 1)
         hint = f'; did you mean {close[0]}?' if close else ''
@@ -81,37 +124,74 @@ def _check_value(name: str, value: Any, kind: type, rule: typing.Mapping) -> Non
             f'{name} is {value!r}, but must be one of'
             f' {", ".join(rule["choices"])}{hint}'
         )
-    # Written so that NaN fails too.
-    if rule['at_least'] is not None and not value >= rule['at_least']:
+    if rule['at_least'] is not None and value < rule['at_least']:
         raise UserError(f'{name} is {value}, but must be at least {rule["at_least"]}')
-    if rule['above'] is not None and not value > rule['above']:
+    if rule['above'] is not None and value <= rule['above']:
         raise UserError(f'{name} is {value}, but must be above {rule["above"]}')
-    if rule['below'] is not None and not value < rule['below']:
+    if rule['below'] is not None and value >= rule['below']:
         raise UserError(f'{name} is {value}, but must be below {rule["below"]}')
+
+
+def check_effects(*parts: Any) -> None:
+    """Checks that no option is set that the others leave without effect.
+
+    Args:
+      parts: Options dataclasses; an `only_for` may name an option of any of them.
+
+    Raises:
+      UserError: An option is not its default, and one that it is `only_for` has
+        another choice.
+    """
+    chosen = {k: v for part in parts for k, v in vars(part).items()}
+    for field in itertools.chain(*map(dataclasses.fields, parts)):
+        if chosen[field.name] == field.default:
+            continue
+        for other, allowed in field.metadata['only_for'].items():
+            if chosen[other] not in allowed:
+                raise UserError(
+                    f'--{field.name} is for --{other}={_either(allowed)}, but --{other}'
+                    f' is {chosen[other]}; leave it out'
+                )
+
+
+def _either(words: Sequence[str]) -> str:
+    *others, last = words
+    return f'{", ".join(others)} or {last}' if others else last
 
 
 def define_flags(cls: type) -> None:
     """Defines an absl flag for each field of a dataclass and of those within it."""
     for field in dataclasses.fields(cls):
-        if dataclasses.is_dataclass(field.type):
+        if 'registry' in field.metadata:
+            registry, help = field.metadata['registry'], field.metadata['help']
+            name = registry.name_of(field.default)
+            flags.DEFINE_enum(field.name, name, registry.NAMES, help)
+            for name in registry.NAMES:
+                for inner in dataclasses.fields(registry.options(name)):
+                    _define_flag(f'{name}.{inner.name}', inner)
+        elif dataclasses.is_dataclass(field.type):
             define_flags(field.type)
-            continue
-        kind, many = _kind(field)
-        arguments = (field.name, field.default, field.metadata['help'])
-        if many:
-            item = flags.FloatParser() if kind is float else flags.IntegerParser()
-            serializer = flags.CsvListSerializer(',')
-            flags.DEFINE(_CommaSeparated(item), *arguments, serializer=serializer)
-        elif field.metadata['choices']:
-            flags.DEFINE_enum(*arguments[:2], field.metadata['choices'], arguments[2])
         else:
-            define = {
-                bool: flags.DEFINE_bool,
-                int: flags.DEFINE_integer,
-                float: flags.DEFINE_float,
-                str: flags.DEFINE_string,
-            }[kind]
-            define(*arguments)
+            _define_flag(field.name, field)
+
+
+def _define_flag(name: str, field: dataclasses.Field) -> None:
+    kind, many = _kind(field)
+    arguments = (name, field.default, field.metadata['help'])
+    if many:
+        item = flags.FloatParser() if kind is float else flags.IntegerParser()
+        serializer = flags.CsvListSerializer(',')
+        flags.DEFINE(_CommaSeparated(item), *arguments, serializer=serializer)
+    elif field.metadata['choices']:
+        flags.DEFINE_enum(*arguments[:2], field.metadata['choices'], arguments[2])
+    else:
+        define = {
+            bool: flags.DEFINE_bool,
+            int: flags.DEFINE_integer,
+            float: flags.DEFINE_float,
+            str: flags.DEFINE_string,
+        }[kind]
+        define(*arguments)
 
 
 class _CommaSeparated(flags.ArgumentParser):
@@ -132,23 +212,100 @@ class _CommaSeparated(flags.ArgumentParser):
 
 
 def from_flags(cls: type, values: flags.FlagValues = flags.FLAGS) -> Any:
-    """Makes a dataclass whose flags were defined by `define_flags` from them."""
-    return cls(
-        **{
-            field.name: from_flags(field.type, values)
-            if dataclasses.is_dataclass(field.type)
-            else values[field.name].value
-            for field in dataclasses.fields(cls)
-        }
-    )
+    """Makes a dataclass whose flags were defined by `define_flags` from them.
+
+    Raises:
+      UserError: A flag is given of a variant that is not the one chosen.
+    """
+    made = {}
+    for field in dataclasses.fields(cls):
+        if 'registry' in field.metadata:
+            made[field.name] = _variant_from_flags(field, values)
+        elif dataclasses.is_dataclass(field.type):
+            made[field.name] = from_flags(field.type, values)
+        else:
+            made[field.name] = values[field.name].value
+    return cls(**made)
+
+
+def _variant_from_flags(field: dataclasses.Field, values: flags.FlagValues) -> Any:
+    registry, chosen = field.metadata['registry'], values[field.name].value
+    of_name = {
+        name: [inner.name for inner in dataclasses.fields(registry.options(name))]
+        for name in registry.NAMES
+    }
+    for name, inside in of_name.items():
+        for option_name in inside:
+            if name != chosen and values[f'{name}.{option_name}'].present:
+                raise UserError(
+                    f'--{name}.{option_name} is for --{field.name}={name}, but'
+                    f' --{field.name} is {chosen}; leave it out'
+                )
+    own = {name: values[f'{chosen}.{name}'].value for name in of_name[chosen]}
+    return registry.options(chosen)(**own)
+
+
+def changed(options: Any) -> dict[str, Any]:
+    """Returns the fields of a dataclass that differ from its defaults."""
+    values = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
+    defaults = {f.name: f.default for f in dataclasses.fields(options)}
+    return {name: v for name, v in values.items() if v != defaults[name]}
+
+
+def repr_of_changed(options: Any) -> str:
+    """Returns what makes a dataclass again: the fields that are not its defaults."""
+    shown = (f'{name}={value!r}' for name, value in changed(options).items())
+    return f'{type(options).__qualname__}({", ".join(shown)})'
+
+
+def to_flags(options: Any, prefix: str = '') -> list[str]:
+    """Returns the flags that `from_flags` makes a dataclass of, without defaults."""
+    found = []
+    fields = {field.name: field for field in dataclasses.fields(options)}
+    for name, value in changed(options).items():
+        if 'registry' in fields[name].metadata:
+            chosen = fields[name].metadata['registry'].name_of(value)
+            found += [f'--{name}={chosen}', *to_flags(value, f'{chosen}.')]
+        elif dataclasses.is_dataclass(value):
+            found += to_flags(value)
+        elif isinstance(value, bool):
+            found.append(f'--{"" if value else "no"}{prefix}{name}')
+        elif isinstance(value, tuple):
+            found.append(f'--{prefix}{name}={",".join(map(str, value))}')
+        else:
+            found.append(f'--{prefix}{name}={value}')
+    return found
+
+
+def to_dict(options: Any) -> dict[str, Any]:
+    """Returns a dataclass as JSON has it; a variant with its `name`."""
+    made = {}
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if 'registry' in field.metadata:
+            name = field.metadata['registry'].name_of(value)
+            made[field.name] = {'name': name, **dataclasses.asdict(value)}
+        elif dataclasses.is_dataclass(value):
+            made[field.name] = to_dict(value)
+        else:
+            made[field.name] = value
+    return made
 
 
 def from_dict(cls: type, values: typing.Mapping[str, Any]) -> Any:
-    """Makes a dataclass from what `dataclasses.asdict` and JSON made of one."""
+    """Makes a dataclass of what `to_dict` and JSON made of one.
+
+    What is not named, as in a run of an earlier version, has its default.
+    """
     made = {}
     for field in dataclasses.fields(cls):
+        if field.name not in values:
+            continue
         value = values[field.name]
-        if dataclasses.is_dataclass(field.type):
+        if 'registry' in field.metadata:
+            of_class = field.metadata['registry'].options(value['name'])
+            value = from_dict(of_class, value)
+        elif dataclasses.is_dataclass(field.type):
             value = from_dict(field.type, value)
         elif isinstance(value, list):
             value = tuple(value)

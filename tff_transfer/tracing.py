@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import graph_defs, graph_functions, network_graphs
+from tff_transfer import graph_defs, graph_functions, network_graphs, reprs
 from tff_transfer.errors import UserError
 from tff_transfer.functional import FunctionalNetwork, Weight
 
@@ -30,6 +30,8 @@ class Variable:
     name: str
     value: np.ndarray
     trainable: bool
+
+    __repr__ = reprs.of_fields
 
 
 def trace(

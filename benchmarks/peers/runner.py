@@ -107,19 +107,23 @@ class Result:
     settings: str
 
 
-def time_rounds(step: Callable, state, rounds: int):
+def time_rounds(
+    step: Callable, state, rounds: int, before: Callable[[], object] = lambda: None
+):
     """Calls `state = step(state)` again and again.
 
     Args:
       step: A whole round; returns only when its result is there.
       state: The first state.
       rounds: How often.
+      before: Called before each round, whose time it is not counted in.
 
     Returns:
       The seconds of each call and the last state.
     """
     seconds = []
     for _ in range(rounds):
+        before()
         start = time.perf_counter()
         state = step(state)
         seconds.append(time.perf_counter() - start)

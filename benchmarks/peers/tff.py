@@ -5,6 +5,7 @@ unmodified, on both runtimes.
 """
 
 import collections
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +23,13 @@ AGGREGATORS = {
     'compression': lambda clients: tff.learning.compression_aggregator(),
     'secure': lambda clients: tff.learning.secure_aggregator(),
     'ddp_secure': lambda clients: tff.learning.ddp_secure_aggregator(0.01, clients),
+}
+
+
+DATA = {
+    'cohort': 'the cohort as arrays',
+    'datasets': 'a tf.data.Dataset for each client, made beforehand',
+    'new_datasets': 'a tf.data.Dataset for each client, made anew before each round',
 }
 
 
@@ -52,6 +60,25 @@ def clients(work: runner.Work, stock: bool):
     return list(cohort) if stock else cohort
 
 
+class Rounds:
+    """The data of each round, made before its time is taken.
+
+    Attributes:
+      clients: Those of the coming round.
+    """
+
+    def __init__(self, make: Callable[[], Sequence], anew: bool):
+        """Keeps how data are made, for each round or once for all."""
+        self.clients = None
+        self._make = make
+        self._anew = anew
+
+    def prepare(self) -> None:
+        """Makes the coming round's data, if it cannot have the last one's."""
+        if self._anew or self.clients is None:
+            self.clients = self._make()
+
+
 def initial_state(process, work: runner.Work):
     """Returns the process's first state, with the workload's weights."""
     state = process.initialize()
@@ -64,29 +91,31 @@ def initial_state(process, work: runner.Work):
 
 
 def train(work: runner.Work, options) -> runner.Result:
-    """Trains with `process.next`; the stock runtime's data sets are made before."""
+    """Trains with `process.next`; data sets are made before a round's time."""
     stock = options.runtime == 'stock'
     with runtime.use_stock() if stock else runtime.use_compiled():
         process = build_process(work, options.aggregator)
-        data = clients(work, stock)
+        form = options.data or ('datasets' if stock else 'cohort')
+        data = Rounds(
+            lambda: clients(work, stock=form != 'cohort'), form == 'new_datasets'
+        )
         seconds, state = runner.time_rounds(
-            lambda state: process.next(state, data).state,
+            lambda state: process.next(state, data.clients).state,
             initial_state(process, work),
             options.rounds,
+            data.prepare,
         )
         weights = process.get_model_weights(state).trainable
-    settings = (
-        "TFF's worker, a tf.data.Dataset for each client, made beforehand"
-        if stock
-        else 'use_compiled() as it stands, the cohort as arrays'
-    )
+    which = "TFF's worker" if stock else 'use_compiled() as it stands'
+    settings = f'{which}, {DATA[form]}'
     return runner.Result(seconds, [np.asarray(w) for w in weights], settings)
 
 
 def add_options(parser) -> None:
-    """Adds the runtime and the aggregator."""
+    """Adds the runtime, the aggregator and the form of the clients' data."""
     parser.add_argument('--runtime', choices=['compiled', 'stock'], required=True)
     parser.add_argument('--aggregator', choices=list(AGGREGATORS), default='mean')
+    parser.add_argument('--data', choices=list(DATA))
 
 
 if __name__ == '__main__':

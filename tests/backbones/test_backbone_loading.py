@@ -7,6 +7,7 @@ import socket
 import tarfile
 import threading
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -565,6 +566,28 @@ def test_url_is_downloaded_once_and_then_needs_no_network(
     server.pages.clear()
     assert backbones.load(url, image_size=8).fingerprint == backbone.fingerprint
     assert len(server.asked) == 1
+
+
+def test_damaged_archive_is_one_line(folder, tmp_path):
+    whole = archive(folder, tmp_path / 'm.tar', 'w').read_bytes()
+    stream = zlib.compressobj(level=0, wbits=31)
+    start = stream.compress(whole[:15000]) + stream.flush(zlib.Z_FULL_FLUSH)
+    (tmp_path / 'm.tgz').write_bytes(start + b'\xff' * 500)
+    assert 'cannot be unpacked (Error -3' in error(tmp_path / 'm.tgz')
+
+
+def test_server_that_speaks_another_language_is_one_line(hub_cache):
+    with socket.create_server(('localhost', 0)) as strange:
+
+        def answer():
+            connection, _ = strange.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b'220 mail server ready\r\n')
+
+        threading.Thread(target=answer, daemon=True).start()
+        url = f'http://localhost:{strange.getsockname()[1]}/google/m/1'
+        assert 'cannot be downloaded (220 mail server ready)' in error(url)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ import pytest
 import tensorflow as tf
 import tensorflow_hub as hub
 
+from tff_transfer import backbones, features
 from tff_transfer.backbones import embedded, pretraining
 from tff_transfer.data import synthetic_writers
+from tff_transfer.errors import UserError
 
 REAL = pathlib.Path(__file__).parents[3] / 'shared/data/handwriting_by_writer.npz'
 
@@ -34,6 +36,27 @@ def test_gives_1280_features_at_any_size(layer, size):
     assert features.shape == (3, 1280)
     assert np.isfinite(features).all() and features.min() >= 0  # ReLU6, averaged
     assert features.max() <= 6
+
+
+@pytest.mark.parametrize('size', [1, 8, 24])
+def test_images_too_small_for_its_strides_are_one_line(size):
+    backbone = backbones.load('embedded', image_size=size)
+    with pytest.raises(UserError, match=f'images of {size} x {size} pixels') as caught:
+        backbone(np.zeros((2, 28, 28, 1), np.uint8))
+    assert '\n' not in str(caught.value)
+
+
+def test_images_too_large_for_memory_are_one_line():
+    data = synthetic_writers.generate(4, 10, seed=0, classes=10)
+    backbone = backbones.load('embedded', image_size=100_000)
+    with pytest.raises(UserError, match='embedded on 36 images of 100000 x 100000'):
+        features.of_sample(backbone, data, np.arange(4), seed=0)
+
+
+def test_a_step_reads_and_writes_as_much_as_the_largest(digits):
+    # Of 64 x 64 pixels block_1 pads 48 channels of 32 x 32 to 33 x 33.
+    backbone = backbones.load('embedded', image_size=64)
+    assert backbone.step_bytes(digits.x) == 4 * 48 * (32 * 32 + 33 * 33)
 
 
 def test_equals_the_keras_network_with_its_weights(layer):

@@ -1,10 +1,12 @@
+import argparse
+
 import numpy as np
 import pytest
 import sklearn.linear_model
 import sklearn.metrics
 
 from benchmarks import growth, speed, workloads
-from benchmarks.peers import runner
+from benchmarks.peers import runner, tff, tff_tutorial
 
 
 def test_reference_takes_the_gradient_step_of_softmax_regression():
@@ -76,3 +78,28 @@ def test_what_is_not_installed_is_said(tmp_path):
     missing = speed.Runner('missing', (str(tmp_path / 'python'),))
     record = speed.run(missing, tmp_path, 2, tmp_path, 1)
     assert 'scripts/peers.sh' in record['error']
+
+
+@pytest.mark.slow
+def test_forms_of_client_data_train_alike():
+    """Lists of data sets, in memory and in SQLite, give the weights of the arrays."""
+    head = workloads.head([7, 5], batch_size=3)
+    weights = {}
+    for form in ('cohort', 'datasets', 'new_datasets'):
+        options = argparse.Namespace(
+            runtime='compiled', aggregator='mean', data=form, rounds=2
+        )
+        weights[form] = tff.train(head, options).weights
+    exact = workloads.train_head(head, 2)
+    for found in weights.values():
+        assert speed.difference(found, exact) < 1e-6
+    images = workloads.tutorial([7, 5], batch_size=3)
+    memory, sqlite = (
+        tff_tutorial.train(
+            images,
+            argparse.Namespace(runtime='compiled', source=source, anew=True, rounds=2),
+        ).weights
+        for source in ('memory', 'sqlite')
+    )
+    assert np.abs(memory[0]).max() > 1e-3
+    assert speed.difference(sqlite, memory) < 1e-6

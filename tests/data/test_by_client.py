@@ -1,8 +1,10 @@
+import os
 import pathlib
 import subprocess
 import sys
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from tff_transfer.data import by_client, convert, federated, sqlite
@@ -32,12 +34,12 @@ def test_real_handwriting():
     [
         ('absent.npz', ['no such file']),
         ('absent', ['no such file']),
-        ('a.parquet', ['.parquet', '.npz, .csv']),
+        ('a.xlsx', ['.xlsx', '.npz, .csv']),
         ('none', ["''", '.npz, .csv']),
     ],
 )
 def test_absent_and_unknown_files_are_refused(tmp_path, refused, name, words):
-    if name in ('a.parquet', 'none'):
+    if name in ('a.xlsx', 'none'):
         (tmp_path / name).write_bytes(b'abc')
     with refused(tmp_path / name, *words):
         by_client.load(tmp_path / name)
@@ -46,8 +48,50 @@ def test_absent_and_unknown_files_are_refused(tmp_path, refused, name, words):
 def test_keys_for_files_that_have_none_are_refused(tmp_path, refused):
     (tmp_path / 'a.sqlite').write_bytes(b'')
     for path in (tmp_path, tmp_path / 'a.sqlite'):
-        with refused(path, 'label_key'):
+        with refused(path, '--label_key', 'label_key= in Python'):
             by_client.load(path, label_key='y')
+
+
+def test_an_empty_path_is_not_the_current_directory(
+    tmp_path, refused, monkeypatch, capsys
+):
+    for client in ('ann', 'bob'):
+        (tmp_path / client / 'owl').mkdir(parents=True)
+        PIL.Image.new('L', (2, 2)).save(tmp_path / client / 'owl/1.png')
+    monkeypatch.chdir(tmp_path)
+    with refused('empty'):
+        by_client.load('')
+    assert convert.main(['', 'b.sqlite']) == 2
+    assert 'empty' in capsys.readouterr().err
+    assert len(by_client.load('.')) == 2
+
+
+def test_a_pipe_is_no_file(tmp_path, refused):
+    os.mkfifo(tmp_path / 'a.csv')
+    with refused(tmp_path / 'a.csv', 'no such file'):
+        by_client.load(tmp_path / 'a.csv')
+
+
+def test_a_file_s_name_that_is_no_utf_8_can_be_written(tmp_path):
+    path = os.fsencode(tmp_path) + b'/caf\xe9.csv'
+    with open(path, 'w') as file:
+        file.write('client,label,v\na,0,1\nb,1,2\n')
+    data = by_client.load(os.fsdecode(path))
+    assert data.name == 'caf\\xe9.csv'
+    sqlite.write(data, tmp_path / 'a.sqlite')
+    assert by_client.load(tmp_path / 'a.sqlite').client_ids == ('a', 'b')
+
+
+def test_the_command_brings_images_to_one_size(tmp_path, capsys):
+    for client, side in (('ann', 4), ('bob', 6)):
+        (tmp_path / client / 'owl').mkdir(parents=True)
+        PIL.Image.new('L', (side, side), side).save(tmp_path / client / 'owl/1.png')
+    target = str(tmp_path / 'b.sqlite')
+    assert convert.main([str(tmp_path), target, '--image_size', '5']) == 0
+    data = by_client.load(target)
+    assert data.x.shape == (2, 5, 5, 1) and data.x[:, 2, 2, 0].tolist() == [4, 6]
+    assert convert.main([str(tmp_path), target, '--image_size', '0']) == 2
+    assert 'at least 1' in capsys.readouterr().err
 
 
 def test_unreadable_paths_are_refused(tmp_path, refused, monkeypatch):

@@ -23,7 +23,7 @@ def test_pixel_columns_are_a_square_image(tmp_path):
 
 
 def test_colours_stand_together_in_pixel_columns(tmp_path):
-    header = 'writer,y,' + ','.join(f'{i // 3}x{i}' for i in range(12))
+    header = 'writer,y,' + ','.join(f'pixel{i}' for i in range(12))
     data = load(tmp_path, header + '\na,0,' + ','.join(map(str, range(12))))
     np.testing.assert_array_equal(data.x[0], np.arange(12).reshape(2, 2, 3))
 
@@ -72,7 +72,8 @@ def test_columns_can_be_named(tmp_path):
         label_key='what',
         client_key='who',
     )
-    assert data.client_ids == ('a',) and data.y.tolist() == [1]
+    assert data.client_ids == ('a',)
+    assert data.y.tolist() == [0] and data.class_names == ('1',)
 
 
 @pytest.mark.parametrize(
@@ -98,12 +99,32 @@ def test_columns_can_be_named(tmp_path):
         (PIXELS + '\n1,1,0,0,256,0\n', ['[0, 255]']),
         (PIXELS + '\n1,1,0,-1,0,0\n', ['[-1, 0]']),
         (PIXELS + '\n1,1,0,0,0.5,9\n', ['[0, 1]']),
-        (PIXELS + ',px5\n1,1,0,0,0,0,0\n', ['5 pixel columns']),
+        (PIXELS + ',px4\n1,1,0,0,0,0,0\n', ['5 pixel columns']),
+        (PIXELS + ',px5\n1,1,0,0,0,0,0\n', ['no column of pixel 4', 'px5']),
+        (PIXELS + ',px3\n1,1,0,0,0,0,0\n', ['pixel3', 'px3', 'same pixel']),
+        (PIXELS + ',1x1\n1,1,0,0,0,0,0\n', ['two ways', '1x1']),
+        ('client,label,px2,px3\n1,1,0,0\n', ['no column of pixel 1']),
+        ('client,label,1x1,1x2,2x2\n1,1,0,0,0\n', ['no column of pixel 2x1']),
+        (f'client,label,px{"9" * 5000}\n1,1,x\n', ['should be a number']),
         ('client,label,path\n1,1,absent.png\n', ['absent.png', 'no such image']),
         ('client,label,path\n1,1,a.csv\n', ['a.csv', 'no image']),
-        ('client,label,split,v\n1,1,val,3\n', ["'val'", 'train and test']),
+        ('client,label,split,v\n1,1,dev,3\n', ["'dev'", 'validation']),
+        ('split,client,label,split\n1,1,1,3\n', ['2 column', 'split', 'keep one']),
         (b'client,label,v\n1,1,\xff\n', ['UTF-8']),
-        (b'client,label,v\n1,1,\x00\n', ['a.csv']),
+        ('client,label,v\nM\xfcller,1,1\n'.encode('latin-1'), ['UTF-8']),
+        ('client,label,v\n1,1,1\n'.encode('utf-16'), ['UTF-8']),
+        (b'client,label,v\n1,1,\x00\n', ['line 2', 'NUL']),
+        (b'client,label,v\na\x00,1,1\na,1,1\n', ['line 2', 'NUL']),
+        ('\n \r\n', ['is empty']),
+        ('client;label;v\na;0;1,5\n', ["'1,5'", "column 'v'", 'with a point']),
+        ('client,label,v\na,0,1_000\n', ["'1_000'", 'number']),
+        ('client,label,v\na,0,1\nb,"0,2\nc,0,3\n', ['CSV', 'unexpected end']),
+        ('v,client,label\n1,a,x\n2,b,"y\n3,c,z\n', ['CSV', 'unexpected end']),
+        (f'client,label,v\na,0,{"1" * 200_000}\n', ['field larger']),
+        (f'client,label,v\n{"a" * 2000},0,1\n', ['client', '2000 characters']),
+        ('client,label,v\na,0,1\n a ,0,1\n', ["'a'", "' a '", 'spaces']),
+        ('client,label,v,\na,0,1,0.5\n', ['column 4', 'no name', 'index=False']),
+        ('Unnamed: 0,client,label,v\n3,a,0,1\n3,b,0,1\n', ['column 1', 'no name']),
     ],
 )
 def test_bad_files_are_refused(tmp_path, refused, text, words):
@@ -114,3 +135,89 @@ def test_bad_files_are_refused(tmp_path, refused, text, words):
 def test_a_column_that_is_not_there_is_refused(tmp_path, refused):
     with refused(tmp_path / 'a.csv', 'image_key'):
         load(tmp_path, 'client,label,v\n1,1,1\n', image_key='file')
+
+
+@pytest.mark.parametrize('name', ['', 'Unnamed: 0', 'Unnamed: 0.1'])
+@pytest.mark.parametrize('rows', [(0, 1, 2), (1, 2, 3), (17, 3, 5), ('', '', '')])
+def test_a_column_that_numbers_the_rows_is_no_feature(tmp_path, name, rows):
+    lines = [f'{row},{c},{c % 2},{c + 0.5}' for c, row in enumerate(rows)]
+    data = load(tmp_path, '\n'.join([f'{name},client,label,v', *lines]))
+    assert data.x.tolist() == [[0.5], [1.5], [2.5]]
+
+
+def test_pixels_are_put_in_the_order_of_their_numbers(tmp_path):
+    numbers = sorted(range(16), key=str)  # 0, 1, 10, 11, ..., 2, 3
+    header = ','.join(f'pixel{i}' for i in numbers)
+    cells = ','.join(str(2 * i) for i in numbers)
+    data = load(tmp_path, f'{header},client,label\n{cells},a,0\n')
+    np.testing.assert_array_equal(data.x[0, ..., 0], 2 * np.arange(16).reshape(4, 4))
+
+
+def test_pixels_are_put_in_the_order_of_rows_and_columns(tmp_path):
+    places = sorted(f'{r}x{c}' for r in range(1, 3) for c in range(1, 13))
+    assert places[1] == '1x10'
+    cells = [str(20 * int(p.split('x')[0]) + int(p.split('x')[1])) for p in places]
+    text = f'label,{",".join(places)},client\n0,{",".join(cells)},a\n'
+    data = load(tmp_path, text)
+    expected = [[21 + c for c in range(12)], [41 + c for c in range(12)]]
+    assert data.x[0, ..., 0].tolist() == expected
+
+
+@pytest.mark.parametrize('separator', [';', '\t', '|'])
+def test_other_separators(tmp_path, separator):
+    text = 'label,client,size (cm, or so),w\n0,"a,;\t|b",1.5,2\n'
+    for old, new in (('(cm, or so)', '(cm~ or so)'), ('a,;', 'a~;')):
+        text = text.replace(old, new)
+    text = text.replace(',', separator).replace('~', ',')
+    data = load(tmp_path, text)
+    assert data.client_ids == ('a,;\t|b',) and data.x.tolist() == [[1.5, 2]]
+
+
+def test_tsv_files(tmp_path):
+    (tmp_path / 'a.TSV').write_text('client\tlabel\tv\na b\t0\t1.5\n')
+    data = by_client.load(tmp_path / 'a.TSV')
+    assert data.client_ids == ('a b',) and data.x.tolist() == [[1.5]]
+
+
+def test_blank_lines_are_passed_over(tmp_path):
+    data = load(tmp_path, '\n  \r\n,,\nclient,label,v\n\na,0,1\n,,\n')
+    assert data.client_ids == ('a',)
+
+
+def test_client_ids_that_look_alike_stay_apart(tmp_path):
+    text = 'client,label,v\n1,0,1\n01,1,2\n1.0,0,3\n1,1,4\n'
+    data = load(tmp_path, text)
+    assert data.client_ids == ('01', '1', '1.0')
+    assert data.num_train.tolist() == [1, 2, 1]
+    long = '99999999999999999999'
+    data = load(tmp_path, f'client,label,v\n{long},0,1\n{long[1:]},1,2\n')
+    assert data.client_ids == (long[1:], long)
+
+
+def test_spaces_around_all_cells_are_no_part_of_ids(tmp_path):
+    data = load(tmp_path, 'client, label, v\nann , 0, 1\n bob, 1, 2\n')
+    assert data.client_ids == ('ann', 'bob')
+
+
+def test_quoted_cells_may_hold_lines(tmp_path):
+    data = load(tmp_path, '"client","label","v"\r\n"a\nb",0,"1"\r\nc,1,2\r\n')
+    assert data.client_ids == ('a\nb', 'c') and data.x.tolist() == [[1], [2]]
+
+
+def test_examples_for_validation_are_trained_on(tmp_path):
+    text = 'client,label,v,split\na,0,1,Train\na,1,2,val\na,0,3,validation\n'
+    data = load(tmp_path, text + 'a,1,4,test\n')
+    assert data.num_train.tolist() == [3] and data.num_test.tolist() == [1]
+    assert data.x.ravel().tolist() == [1, 2, 3, 4]
+    (tmp_path / 'a.csv').write_text(text)
+    drawn = by_client.load(tmp_path / 'a.csv', test_fraction=0.34)
+    assert drawn.num_test.tolist() == [1]
+
+
+def test_images_of_mixed_size_are_brought_to_one(tmp_path):
+    PIL.Image.new('L', (4, 4), 7).save(tmp_path / 'a.png')
+    PIL.Image.new('L', (8, 2), 9).save(tmp_path / 'b.png')
+    text = 'user,label,path\nu,0,a.png\nv,1,b.png\n'
+    data = load(tmp_path, text, image_size=(3, 5))
+    assert data.x.shape == (2, 3, 5, 1)
+    assert data.x[:, 1, 1, 0].tolist() == [7, 9]

@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from tff_transfer.data import federated
+from tff_transfer.data import checks, federated
 
 
 def rows(n=6):
@@ -73,6 +73,50 @@ def test_inputs_become_one_of_three_forms(x, shape, dtype):
     np.testing.assert_array_equal(data.x.reshape(x.shape), x)
 
 
+def shown(x, **options):
+    """Returns what becomes of two inputs."""
+    return federated.from_rows('d', x, np.array([0, 1]), np.array([0, 0]), **options).x
+
+
+def test_alpha_is_left_out_and_said(caplog):
+    x = np.arange(2 * 5 * 4 * 4, dtype=np.uint8).reshape(2, 5, 4, 4)
+    found = shown(x, test_fraction=0)
+    np.testing.assert_array_equal(found, x[..., :3])
+    assert found.flags.c_contiguous and 'alpha, is left out' in caplog.text
+
+
+def test_true_is_white():
+    x = np.arange(24).reshape(2, 3, 4) % 5 == 0
+    np.testing.assert_array_equal(
+        shown(x, test_fraction=0)[..., 0], np.where(x, 255, 0)
+    )
+    assert shown(x).dtype == np.uint8 and shown(x[:, 0]).dtype == np.float32
+
+
+def test_pixels_from_minus_one_to_one_are_moved_and_said(caplog):
+    pixels = np.arange(256, dtype=np.uint8).reshape(2, 8, 16)
+    found = shown((pixels / 127.5 - 1).astype(np.float32), test_fraction=0)
+    np.testing.assert_allclose(found[..., 0], pixels / 255, atol=1e-7)
+    assert found.dtype == np.float32 and '[-1, 1] are moved to [0, 1]' in caplog.text
+
+
+def test_whole_floats_up_to_255_are_bytes(caplog):
+    pixels = np.arange(256, dtype=np.uint8).reshape(2, 8, 16)
+    found = shown(pixels.astype(np.float64), test_fraction=0)
+    np.testing.assert_array_equal(found[..., 0], pixels)
+    assert found.dtype == np.uint8 and 'become uint8' in caplog.text
+
+
+def test_columns_that_stand_first_in_memory_change_nothing():
+    x = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    found = shown(np.asfortranarray(x), test_fraction=0)
+    np.testing.assert_array_equal(found[..., 0], x)
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(
+        shown(x[:, :, ::2], test_fraction=0)[..., 0], x[:, :, ::2]
+    )
+
+
 def image(value, dtype=np.float32):
     x = np.zeros([2, 4, 4], dtype)
     x[1, 2, 3] = value
@@ -85,10 +129,13 @@ def image(value, dtype=np.float32):
         (image(np.nan), ['NaN']),
         (image(np.inf), ['[0, 1]']),
         (image(-0.5), ['[-0.5, 0]', '[0, 1]']),
-        (image(255), ['divide by 255']),
+        # As where -1 marks what is missing, and where a mean is taken away.
+        (image(-1) + image(1)[::-1], ['[-1, 1]', '[0, 1]']),
+        (image(-0.4) + image(0.6)[::-1], ['[-0.4, 0.6]']),
+        (image(-1.5) + image(1)[::-1], ['[-1.5, 1]']),
+        (image(1.5), ['divide by 255']),
         (image(256, int), ['[0, 255]']),
         (image(-1, int), ['[0, 255]']),
-        (image(True, bool), ['bool']),
         (image(1, complex), ['complex']),
         (np.full([2, 4, 4], 'a'), ['<U1']),
         (np.zeros([2, 4, 4, 2]), ['(2, 4, 4, 2)']),
@@ -96,6 +143,10 @@ def image(value, dtype=np.float32):
         (np.zeros([2]), ['(2,)']),
         (np.array([[1, np.nan], [0, 0]]), ['NaN']),
         (np.array([[1, np.inf], [0, 0]]), ['infinite']),
+        (np.array([[1, 1e300], [0, 0]]), ['float32']),
+        (np.zeros([2, 4, 4, 5]), ['(2, 4, 4, 5)']),
+        (np.zeros([2, 4], 'i4, i4'), ['dtype']),
+        (np.array(3.0), ['()']),
         (np.zeros([3, 4, 4]), ['3 inputs', '2 labels']),
         (np.zeros([0, 4, 4]), ['0 inputs']),
     ],
@@ -115,14 +166,79 @@ def test_bad_inputs_are_refused(refused, x, words):
         ([0, 2**40], ['int32']),
         ([0, 1_000_000], ['1000001 classes', 'from 0 on']),
         ([0, 1, 2], ['3 labels']),
-        ([[1, 0], [0, 1]], ['argmax']),
+        ([[0.9, 0.1], [0, 1]], ['argmax', 'one-hot']),
+        ([[1, 0], [1, 1]], ['example 1', '2 labels']),
+        ([[1, 0], [0, 0]], ['example 1', '0 labels']),
         (['a', 'b'], ['<U1']),
         ([None, 1], ['object']),
+        (np.zeros(2, 'i4, i4'), ['dtype']),
+        (1, ['()']),
+        ([0, 1j], ['complex']),
+        (np.array([[0.0, np.nan], [1, 0]]), ['one-hot']),
     ],
 )
 def test_bad_labels_are_refused(refused, y, words):
     with refused('file.npz', *words):
         federated.from_rows('file.npz', np.zeros([2, 3]), np.array(y), np.array([0, 0]))
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, bool, np.float32])
+def test_one_hot_labels_are_places(dtype):
+    y = np.eye(4)[[2, 0, 1]].astype(dtype)
+    data = federated.from_rows('d', np.zeros([3, 2]), y, np.zeros(3), test_fraction=0)
+    assert data.y.tolist() == [2, 0, 1] and data.num_classes == 4
+
+
+def test_classes_without_examples_are_said(caplog):
+    x, clients = np.zeros([2, 3]), np.zeros(2, int)
+    federated.from_rows('d', x, np.array([0, 2]), clients, num_classes=4)
+    assert 'd: 2 of 4 classes have no examples: 1, 3' in caplog.text
+    federated.from_rows('e', x, np.array([0, 2]), clients, class_names=['a', 'b', 'c'])
+    assert 'e: 1 of 3 classes have no examples: b' in caplog.text
+    federated.from_rows('f', x, np.array([0, 1]), clients)
+    assert 'f:' not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ('labels', 'y', 'names'),
+    [
+        (['1', '10', '100'], [0, 1, 2], ('1', '10', '100')),
+        (['100', '10', '9'], [2, 1, 0], ('9', '10', '100')),
+        ([100, 1, 10], [2, 0, 1], ('1', '10', '100')),
+        ([1.0, 3.0, 2.0], [0, 2, 1], ('1', '2', '3')),
+        (['2.0', '1.0'], [1, 0], ('1', '2')),
+        (['1', '01', '1'], [1, 0, 1], ('01', '1')),
+        (['01', '02'], [0, 1], ('01', '02')),
+        (['1', '1.0'], [0, 1], ('1', '1.0')),
+        (['1_0', '5'], [0, 1], ('1_0', '5')),
+        ([b'\xe9', b'a'], [1, 0], ('a', '\xe9')),
+        # Numbers of classes already, one of which may be without examples.
+        (['0', '2', '1'], [0, 2, 1], ()),
+        ([0, 2, 3], [0, 2, 3], ()),
+        (['0', '2', '3'], [0, 2, 3], ()),
+        ([0, 7], [0, 1], ('0', '7')),
+    ],
+)
+def test_labels_that_occur_are_numbered_and_keep_their_names(labels, y, names):
+    found, found_names = checks.index_labels(np.array(labels))
+    assert found.tolist() == y and found_names == names
+
+
+def test_what_is_no_label_is_left_to_be_refused():
+    for labels in ([-1, 1], [0.5, 7.0], [np.nan, 7.0], [np.inf, 7.0]):
+        found, names = checks.index_labels(labels)
+        np.testing.assert_array_equal(found, labels)
+        assert names == ()
+
+
+def test_classes_that_are_not_the_labels_are_said(caplog):
+    y, names = checks.index_labels(['10', '1', '100'])
+    federated.from_rows('d', np.zeros([3, 2]), y, np.zeros(3), class_names=names)
+    assert 'd: the labels 1, 10, 100 are classes 0 to 2' in caplog.text
+    caplog.clear()
+    names = ['0', '1', '2']
+    federated.from_rows('d', np.zeros([3, 2]), y, np.zeros(3), class_names=names)
+    assert caplog.text == ''
 
 
 def test_whole_floats_and_columns_are_labels():
@@ -150,10 +266,53 @@ def test_bad_options_are_refused(refused, options, words):
         )
 
 
-@pytest.mark.parametrize('ids', [[0, np.nan], [0, 0.5], [0], [[0, 1]]])
+@pytest.mark.parametrize(
+    'ids',
+    [
+        [0, np.nan],
+        [0, 0.5],
+        [0],
+        [[0, 1]],
+        0,
+        [np.inf, -np.inf],
+        [2.0**60, 0],
+        [True, False],
+        [1j, 0],
+        np.zeros(2, 'i4, i4'),
+        np.array([b'a', 'a'], object),
+        np.array([1, '1'], object),
+        np.array(['2026-01-01', '2026-01-02'], 'M8[D]'),
+        np.zeros(2, 'V3'),
+    ],
+)
 def test_bad_client_ids_are_refused(refused, ids):
     with refused('d:', 'client ids'):
         federated.from_rows('d', np.zeros([2, 3]), np.array([0, 1]), np.array(ids))
+
+
+def test_ids_that_are_no_text_are_refused(refused):
+    with refused('d:', 'Unicode'):
+        federated.from_rows(
+            'd', np.zeros([2, 3]), np.array([0, 1]), np.array(['\udce9', 'a'])
+        )
+
+
+@pytest.mark.parametrize(
+    ('ids', 'expected'),
+    [
+        ([b'\xff', b'\xfe', b'a'], ('a', '\xfe', '\xff')),
+        (['é'.encode(), 'è'.encode()], ('è', 'é')),
+        # Latin-1 for all if one is no UTF-8: what is not equal must not become so.
+        (['é'.encode(), b'\xe9'], ('Ã©', 'é')),
+        (np.array(['b', 'a'], object), ('a', 'b')),
+        ([3.0, 20.0], ('3', '20')),
+    ],
+)
+def test_unlike_client_ids_stay_unlike(ids, expected):
+    ids = np.asarray(ids)
+    y = np.arange(len(ids))
+    data = federated.from_rows('d', np.zeros([len(ids), 3]), y, ids)
+    assert data.client_ids == expected
 
 
 def test_no_examples_are_refused(refused):
@@ -196,7 +355,7 @@ def test_the_fingerprint_is_of_values_shape_and_dtype():
     digest = hashlib.sha256(b'<f4 (5, 1)' + data.x.tobytes()).hexdigest()
     assert data.fingerprint == digest
     assert data.with_x(data.x + 1).fingerprint != digest
-    assert data.with_x(data.x.view(np.int32)).fingerprint != digest
+    assert data.with_x(data.x.view(np.uint8)).fingerprint != digest
 
 
 @pytest.mark.parametrize(
@@ -206,6 +365,22 @@ def test_the_fingerprint_is_of_values_shape_and_dtype():
         ({'client_ids': ('a', 'b', 'a')}, ['same name']),
         ({'y': np.zeros(4, np.int32)}, ['4 labels']),
         ({'num_train': np.array([2, 0, 2])}, ['6 examples']),
+        ({'x': np.zeros([5, 1])}, ['float64', 'float32']),
+        ({'x': np.zeros([5, 2, 2, 1], np.int64)}, ['int64', 'from_rows']),
+        ({'x': np.zeros(5, np.float32)}, ['float32 [5]']),
+        ({'x': [[0.0]] * 5}, ['a list']),
+        ({'y': np.zeros(5, int)}, ['int64', 'astype(np.int32)']),
+        ({'y': np.zeros([5, 1], np.int32)}, ['int32 [5, 1]']),
+        ({'y': [0] * 5}, ['a list']),
+        ({'y': np.full(5, 2, np.int32)}, ['[2, 2]', '[0, 1]']),
+        ({'y': np.full(5, -1, np.int32)}, ['[-1, -1]']),
+        ({'num_train': np.array([3, -1, 1])}, ['num_train', 'at least 0']),
+        ({'num_test': np.array([1.0, 0, 1])}, ['num_test', 'integers']),
+        ({'num_test': [1, 0, 1]}, ['num_test', 'a list']),
+        ({'client_ids': (1, 2, 3)}, ['no strings', 'str(id)']),
+        ({'num_classes': 0}, ['num_classes is 0']),
+        ({'num_classes': 2.0}, ['num_classes is 2.0']),
+        ({'class_names': ('a',)}, ['1 class names']),
     ],
 )
 def test_inconsistent_data_are_refused(refused, change, words):

@@ -1,5 +1,5 @@
 import collections
-import dataclasses
+import contextlib
 import os
 import sqlite3
 
@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer.data import federated, sqlite
+from tff_transfer.data import examples, federated, sqlite
 
 
 def sample(shape=(28, 28, 1), dtype=np.uint8, classes=62, n=60, name='sample'):
@@ -269,13 +269,169 @@ def test_pixels_out_of_range_are_refused(tmp_path, refused, x, words):
         sqlite.read(tmp_path / 'a.sqlite')
 
 
-def test_negative_labels_are_refused(tmp_path, refused):
-    good = sample()
-    y = good.y.copy()
-    y[5] = -3
-    sqlite.write(dataclasses.replace(good, y=y), tmp_path / 'a.sqlite')
+def of_other_origin(path, *statements):
+    """Makes a database one that TFF might have written, and changes it."""
+    change(
+        path,
+        ['DROP TABLE tff_transfer_metadata'],
+        ['PRAGMA application_id = 0'],
+        *statements,
+    )
+
+
+def test_negative_labels_are_refused(written, refused):
+    (example,) = examples.serialize(np.zeros([1, 28, 28, 1]), np.array([-3]))
+    of_other_origin(
+        written,
+        ['UPDATE examples SET serialized_example_proto = ? WHERE rowid = 1', [example]],
+    )
     with refused('a.sqlite', '-3'):
-        sqlite.read(tmp_path / 'a.sqlite')
+        sqlite.read(written)
+
+
+@pytest.mark.parametrize('part', ['train', 'test'])
+def test_a_changed_value_is_refused(written, refused, part):
+    with contextlib.closing(sqlite3.connect(written)) as connection:
+        example, client_id = connection.execute(
+            'SELECT serialized_example_proto, client_id FROM examples'
+            f" WHERE split_name = 'all_{part}'"
+        ).fetchone()
+    content = written.read_bytes()
+    row = f'all_{part}{client_id}'.encode() + example
+    assert content.count(row) == 1
+    for place in (len(row) // 2, len(f'all_{part}')):
+        changed = bytearray(row)
+        changed[place] ^= 1
+        written.write_bytes(content.replace(row, changed))
+        with refused(written, 'not those that were written'):
+            sqlite.read(written)
+
+
+def test_lost_and_doubled_rows_are_refused(written, refused):
+    whole = written.read_bytes()
+    one = "(SELECT MIN(rowid) FROM examples WHERE split_name = 'all_test')"
+    for statement in (
+        f'DELETE FROM examples WHERE rowid = {one}',
+        f'INSERT INTO examples SELECT * FROM examples WHERE rowid = {one}',
+        f"UPDATE examples SET client_id = 'f99' WHERE rowid = {one}",
+        f"UPDATE examples SET split_name = 'all_train' WHERE rowid = {one}",
+    ):
+        written.write_bytes(whole)
+        change(written, [statement])
+        with refused(written, 'not those that were written'):
+            sqlite.read(written)
+
+
+@pytest.mark.parametrize(
+    'statement',
+    [
+        ["UPDATE tff_transfer_metadata SET json = '[1]'"],
+        ["UPDATE tff_transfer_metadata SET json = REPLACE(json, '62', '63')"],
+        ["UPDATE tff_transfer_metadata SET json = x'00ff'"],
+        ['UPDATE tff_transfer_metadata SET crc32 = NULL'],
+        ['DELETE FROM tff_transfer_metadata'],
+        ['DROP TABLE tff_transfer_metadata'],
+    ],
+)
+def test_damaged_metadata_are_refused(written, refused, statement):
+    change(written, statement)
+    with refused(written, 'tff_transfer_metadata is damaged', 'again'):
+        sqlite.read(written)
+
+
+@pytest.mark.parametrize(
+    'json',
+    ['{', 'null', '[]', '3', '{"shape": 28}', '{"shape": ["a"]}', '{"shape": [0]}',
+     '{"num_classes": "9"}', '{"num_classes": -1}', '{"class_names": "ab"}',
+     '{"class_names": [1]}', '{"checksums": []}'],
+)  # fmt: skip
+def test_metadata_of_another_kind_are_refused(written, refused, json):
+    of_other_origin(
+        written,
+        ['CREATE TABLE tff_transfer_metadata (json TEXT)'],
+        ['INSERT INTO tff_transfer_metadata VALUES (?)', [json]],
+    )
+    with refused(written, 'tff_transfer_metadata is damaged'):
+        sqlite.read(written)
+
+
+def test_metadata_without_checksums_are_read(written):
+    expected = sqlite.read(written)
+    of_other_origin(
+        written,
+        ['CREATE TABLE tff_transfer_metadata (json TEXT)'],
+        [
+            'INSERT INTO tff_transfer_metadata VALUES (?)',
+            ['{"shape": [28, 28, 1], "num_classes": 62, "class_names": []}'],
+        ],
+    )
+    assert_equal(sqlite.read(written), expected)
+
+
+@pytest.mark.parametrize('blob', [b'f01', b'\xff', None, 5])
+def test_client_ids_that_are_no_text_are_refused(written, refused, blob):
+    statements = [
+        'CREATE TABLE new (split_name, client_id, serialized_example_proto)',
+        'INSERT INTO new SELECT * FROM examples',
+        'DROP TABLE examples',
+        'ALTER TABLE new RENAME TO examples',
+    ]
+    of_other_origin(
+        written,
+        *([statement] for statement in statements),
+        ['UPDATE examples SET client_id = ? WHERE rowid = 1', [blob]],
+    )
+    with refused(written, repr(blob), 'TEXT'):
+        sqlite.read(written)
+
+
+def test_client_ids_that_are_no_utf_8_are_refused(written, refused):
+    of_other_origin(
+        written,
+        ["UPDATE examples SET client_id = CAST(x'ff' AS TEXT) WHERE rowid = 1"],
+    )
+    with refused(written, 'UTF-8', 'client_id'):
+        sqlite.read(written)
+
+
+def test_a_lost_page_of_another_origin_is_refused(written, refused):
+    of_other_origin(written)
+    content = bytearray(written.read_bytes())
+    # The number of rows in a leaf of the table that holds nearly all pages.
+    page = next(
+        start
+        for start in range(4096, len(content), 4096)
+        if content[start] == 13 and int.from_bytes(content[start + 3 : start + 5]) > 1
+    )
+    content[page + 3 : page + 5] = (1).to_bytes(2)
+    written.write_bytes(content)
+    with refused(written, 'delete it'):
+        sqlite.read(written)
+
+
+def test_fewer_rows_than_a_database_says_are_logged(written, caplog):
+    of_other_origin(written, ['DELETE FROM examples WHERE rowid = 1'])
+    assert len(sqlite.read(written).y) == 59
+    assert 'has 59 examples, not 60' in caplog.text
+
+
+def test_a_schema_that_is_no_text_is_refused(written, refused):
+    content = written.read_bytes()
+    written.write_bytes(content.replace(b'CREATE TABLE c', b'CREATE TABL\xe6 c'))
+    with refused(written, 'delete it'):
+        sqlite.read(written)
+
+
+def test_a_test_split_alone_is_kept(tmp_path):
+    data = federated.from_rows(
+        'd',
+        np.zeros([2, 3]),
+        np.array([0, 1]),
+        np.array(['a', 'b']),
+        is_test=np.ones(2, bool),
+    )
+    sqlite.write(data, tmp_path / 'a.sqlite')
+    assert sqlite.read(tmp_path / 'a.sqlite').num_test.tolist() == [1, 1]
 
 
 def test_several_data_sets_in_one_database_are_refused(written, refused):

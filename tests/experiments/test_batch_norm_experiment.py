@@ -42,7 +42,7 @@ def test_policies_close_the_gap_that_stock_training_leaves(tmp_path, monkeypatch
             server_learning_rate=1.0,
         ),
     )
-    data = load_data(config.data)
+    data = load_data(config)
 
     with runtime.use_compiled():
         chosen = batch_norm.at_rate(config, 'aggregate')

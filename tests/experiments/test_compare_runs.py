@@ -35,9 +35,62 @@ def test_a_table_tells_what_differs(runs, capsys):
     assert (runs / 'plot.png').read_bytes().startswith(b'\x89PNG')
 
 
-def test_what_is_no_run_is_one_line(runs):
+def told(*run_dirs, metric='unseen/accuracy', output=''):
+    """Returns the one line that a comparison is refused with."""
     with (
-        flagsaver.as_parsed((compare_runs.METRIC, 'unseen/accuracy')),
-        pytest.raises(UserError, match='nowhere has no unseen/accuracy'),
+        flagsaver.as_parsed(
+            (compare_runs.METRIC, metric), (compare_runs.OUTPUT, str(output))
+        ),
+        pytest.raises(UserError) as info,
     ):
-        compare_runs.main([str(runs / 'nowhere')])
+        compare_runs.main([str(run_dir) for run_dir in run_dirs])
+    assert '\n' not in str(info.value)
+    return str(info.value)
+
+
+def test_what_is_no_run_is_one_line(runs):
+    assert 'nowhere has no rounds in a metrics.csv' in told(runs / 'nowhere')
+
+
+def test_an_unknown_metric_is_told_with_those_there_are(runs):
+    message = told(runs / 'a', metric='unseen/acuracy')
+    assert 'no unseen/acuracy' in message
+    assert message.endswith('one of time/total_s, unseen/accuracy')
+
+
+def test_an_unknown_kind_of_picture_is_told_before_any_run_is_read(runs):
+    for name in ('x.xyz', 'x'):
+        message = told(runs / 'nowhere', output=runs / name)
+        assert f'{name} names no kind' in message and '.png' in message
+    assert 'cannot be written' in told(runs / 'a', output=runs / 'a/config.json/x.png')
+
+
+@pytest.mark.parametrize(
+    'content', [b'', b'{"data": ', b'[1, 2]', b'{}', b'\xff\xfe', b'{"training": 3}']
+)
+def test_a_damaged_configuration_is_told(runs, content):
+    (runs / 'b' / 'config.json').write_bytes(content)
+    assert str(runs / 'b' / 'config.json') in told(runs / 'a', runs / 'b')
+
+
+def test_all_parts_and_the_flags_of_all_runs_are_compared():
+    first = {'training': {'rate': 1, 'same': 2}, 'git_commit': 'x'}
+    second = {'privacy': {'noise': 3}, 'training': {'rate': 1, 'same': 2}}
+    third = {'training': {'rate': 4, 'same': 2}, 'git_commit': 'y'}
+    assert compare_runs.differences([first, second, third]) == [
+        'rate=1, noise=None',
+        'rate=1, noise=3',
+        'rate=4, noise=None',
+    ]
+
+
+def test_runs_whose_folders_have_the_same_name_are_told_apart(runs, capsys):
+    (runs / 'c').mkdir()
+    (runs / 'b').rename(runs / 'c' / 'a')
+    with flagsaver.as_parsed(
+        (compare_runs.METRIC, 'unseen/accuracy'), (compare_runs.OUTPUT, '')
+    ):
+        compare_runs.main([str(runs / 'a'), str(runs / 'c' / 'a')])
+    _, first, second = capsys.readouterr().out.splitlines()
+    assert first.split()[0] == str(runs / 'a')
+    assert second.split()[0] == str(runs / 'c' / 'a')

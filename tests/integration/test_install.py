@@ -10,6 +10,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import zipfile
 
 import pytest
@@ -248,7 +249,7 @@ def test_the_wheel_carries_the_data(tmp_path):
     skipped = shutil.ignore_patterns('.venv', '.git', '*.egg-info', 'build', 'runs')
     shutil.copytree(_ROOT, clone, ignore=skipped)
     subprocess.run(
-        [_ROOT / '.venv/bin/python', '-m', 'pip', 'wheel', '--quiet', '--no-deps']
+        [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps']
         + ['--no-build-isolation', '--wheel-dir', tmp_path, '.'],
         cwd=clone,
         env={**os.environ, 'PIP_DISABLE_PIP_VERSION_CHECK': '1'},
@@ -258,6 +259,27 @@ def test_the_wheel_carries_the_data(tmp_path):
     (wheel,) = tmp_path.glob('tff_transfer-*.whl')
     carried = set(zipfile.ZipFile(wheel).namelist())
     tracked = subprocess.run(
-        ['git', 'ls-files', 'tff_transfer'], cwd=_ROOT, capture_output=True, text=True
+        ['git', 'ls-files', 'tff_transfer', 'experiments'],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
     ).stdout.split()
-    assert tracked and set(tracked) <= carried
+    assert 'experiments/presets/demo.txt' in tracked
+    assert 'tff_transfer/training/report.html.jinja' in tracked
+    assert set(tracked) <= carried
+    # As it is installed, without a checkout, presets are found by their names.
+    zipfile.ZipFile(wheel).extractall(tmp_path / 'installed')
+    code = (
+        'from experiments import command_line;'
+        'print(command_line.with_presets(["--flagfile=demo"]))'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(tmp_path / 'installed')},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    preset = tmp_path / 'installed' / 'experiments' / 'presets' / 'demo.txt'
+    assert done.stdout == f"['--flagfile={preset}']\n"

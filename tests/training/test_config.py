@@ -23,6 +23,12 @@ def test_the_defaults_are_fit():
             Config(DataConfig(dataset='synthetic_writers', data_path='x')),
             '--data_path',
         ),
+        (
+            Config(DataConfig(dataset='synthetic_writers', image_key='x')),
+            '--image_key',
+        ),
+        (Config(DataConfig(data_path='a.sqlite', client_key='x')), '--client_key'),
+        (Config(model=ModelConfig(model='cnn', image_size=28)), '--image_size'),
         (Config(DataConfig(dataset='synthetic_alpha_beta')), '--model=mlp'),
         (Config(model=ModelConfig(model='cnn', hidden_units=(3,))), '--hidden_units'),
         (Config(model=ModelConfig(dropout=0.5)), '--dropout'),
@@ -57,3 +63,71 @@ def test_unfit_values_are_one_line_with_the_flag(config, flag):
     with pytest.raises(UserError, match=flag) as caught:
         config.check()
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('part', 'message'),
+    [
+        (
+            DataConfig(num_writers=3),
+            'num_writers is for --dataset=synthetic_writers or',
+        ),
+        (DataConfig(alpha=2.0), 'alpha is for --dataset=synthetic_alpha_beta, but'),
+        (DataConfig(test_fraction=0.0), 'test_fraction is for --dataset=by_client, '),
+        (
+            DataConfig('by_client', data_path='x', only_digits=False),
+            'only_digits is for --dataset=emnist or synthetic_writers, but',
+        ),
+        (ModelConfig(adapter_rank=8), 'adapter_rank is for --finetune=adapters, but'),
+        (ModelConfig('cnn', backbone='MobileNetV2'), 'backbone is for --model=backb'),
+        (
+            ModelConfig('mlp', image_size=64),
+            'image_size is for a backbone, or for image',
+        ),
+        (ModelConfig(head_rounds=3), 'head_rounds is for --finetune=head_then_all, b'),
+        (TrainingConfig(client_epsilon=0.1), 'client_epsilon is for --client_optimiz'),
+        (
+            TrainingConfig(server_optimizer='adafactor', server_epsilon=0.1),
+            'server_epsilon is for --server_optimizer=adagrad, adam, adamw, rmsprop or',
+        ),
+    ],
+)
+def test_options_without_effect_are_refused(part, message):
+    name = type(part).__name__.removesuffix('Config').lower()
+    with pytest.raises(UserError, match=f'^--{message}'):
+        Config(**{name: part}).check()
+
+
+@pytest.mark.parametrize('head', ['prototype', 'ridge'])
+def test_a_head_of_one_round_takes_no_options_of_rounds(head):
+    model = ModelConfig(head=head)
+    Config(model=model, training=TrainingConfig(seed=3, tflite=True)).check()
+    for name, value in (('rounds', 3), ('client_learning_rate', 0.1)):
+        training = TrainingConfig(**{name: value})
+        with pytest.raises(UserError, match=f'--{name} is for heads that are trained'):
+            Config(model=model, training=training).check()
+
+
+def test_a_part_of_another_type_is_one_line():
+    with pytest.raises(UserError, match='data of a Config is a ModelConfig, but must'):
+        Config(ModelConfig()).check()
+
+
+def test_what_fine_tuning_leaves_open_is_resolved():
+    def resolved(rounds=30, **model):
+        model = ModelConfig(**model)
+        config = Config(model=model, training=TrainingConfig(rounds=rounds))
+        config.check()
+        assert config.resolved().resolved() == config.resolved()
+        model = config.resolved().model
+        return model.top_layers, model.cut_layer, model.head_rounds
+
+    assert resolved() == (None, None, None)
+    assert resolved(finetune='top') == (6, None, None)
+    assert resolved(finetune='top', top_layers=2) == (2, None, None)
+    assert resolved(finetune='top', cut_layer='x') == (None, 'x', None)
+    assert resolved(finetune='head_then_all') == (None, None, 10)
+    assert resolved(finetune='head_then_all', rounds=2) == (None, None, 1)
+    assert resolved(finetune='head_then_all', head_rounds=7) == (None, None, 7)
+    with pytest.raises(UserError, match='--head_rounds=1 leaves none of --rounds=1'):
+        resolved(finetune='head_then_all', rounds=1)

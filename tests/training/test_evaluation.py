@@ -53,8 +53,8 @@ def test_only_the_rows_asked_for_count():
 def test_a_model_with_dropout_is_evaluated_without_it():
     evaluator = _evaluator(hidden_units=(2,), dropout=0.5)
     weights = [np.eye(2), np.zeros(2), np.eye(2), np.zeros(2)]
-    loss, correct = evaluator.per_example(weights, np.arange(4))
-    assert correct.tolist() == [True, True, False, False]
+    loss, predicted = evaluator.per_example(weights, np.arange(4))
+    assert predicted.tolist() == [0, 1, 0, 0]
     np.testing.assert_allclose(loss[0], np.log(1 + np.exp(-1)), rtol=1e-6)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_transfer import backbones, heads
+from tff_transfer import backbones, keras_layers
 from tff_transfer.data import synthetic_writers
 from tff_transfer.errors import UserError
 from tff_transfer.training import loop
@@ -143,7 +143,9 @@ def test_a_cosine_head_is_read_with_this_package(data, tmp_path, monkeypatch):
     network = tf.keras.models.load_model(tmp_path / 'run' / 'model.keras')
     check_run(result, data, network.predict(data.x[:7], verbose=0))
     (head,) = (
-        part for part in network.submodules if isinstance(part, heads.CosineDense)
+        part
+        for part in network.submodules
+        if isinstance(part, keras_layers.CosineDense)
     )
     assert head.units == 10
 

@@ -35,3 +35,48 @@ def test_epsilon_limits_adam():
         step = 0.1 * np.sqrt(1 - 0.999) / (1 - 0.9)
         expected = 1 - step * 0.05 / (np.sqrt(0.001 * 0.25) + epsilon)
         assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_adafactor_is_that_of_its_paper():
+    # Shazeer & Stern 2018, algorithms 4 (matrices) and 5 (vectors), with the step size
+    # min(learning rate, 1 / sqrt(step)), in NumPy.
+    draw = np.random.default_rng(0)
+    weights = [draw.normal(size=(3, 2)), draw.normal(size=2)]
+    optimizer = optimizers.build('adafactor', 0.1)
+    found = tuple(tf.constant(w, tf.float32) for w in weights)
+    state = optimizer.initialize([tf.TensorSpec(w.shape) for w in weights])
+    rows, columns, squares = np.zeros(3), np.zeros(2), np.zeros(2)
+
+    def rms(values):
+        return np.sqrt(np.mean(values**2))
+
+    for step in (1, 2, 3):
+        gradients = [draw.normal(size=w.shape) for w in weights]
+        beta = 1 - step**-0.8
+        squared = [g**2 + 1e-30 for g in gradients]
+        rows = beta * rows + (1 - beta) * squared[0].mean(1)
+        columns = beta * columns + (1 - beta) * squared[0].mean(0)
+        squares = beta * squares + (1 - beta) * squared[1]
+        moments = [np.outer(rows, columns) / rows.mean(), squares]
+        for i, (gradient, moment) in enumerate(zip(gradients, moments, strict=True)):
+            update = gradient / np.sqrt(moment)
+            update /= max(1, rms(update))
+            size = max(1e-3, rms(weights[i])) * min(0.1, step**-0.5)
+            weights[i] = weights[i] - size * update
+        given = tuple(tf.constant(g, tf.float32) for g in gradients)
+        state, found = optimizer.next(state, found, given)
+        for ours, expected in zip(found, weights, strict=True):
+            np.testing.assert_allclose(ours, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize('name', OPTIMIZERS)
+def test_a_step_keeps_the_types_of_the_state(name):
+    optimizer = optimizers.build(name, 0.1)
+    weights = (tf.ones([3, 2]), tf.ones([2]))
+    state = optimizer.initialize((tf.TensorSpec([3, 2]), tf.TensorSpec([2])))
+
+    def types(state):
+        return [(t.dtype, t.shape) for t in map(tf.constant, tf.nest.flatten(state))]
+
+    after, _ = optimizer.next(state, weights, weights)
+    assert types(after) == types(state)

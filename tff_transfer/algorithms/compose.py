@@ -125,7 +125,7 @@ class _Wiring:
         weight = (sent.weight,) if self.weighted else ()
         mean = self.aggregation.next(state.aggregator, sent.delta, *weight)
         sums, clients = tff.federated_sum(sent.sums), tff.federated_sum(sent.counts)
-        server, statistics, rounds = tff.federated_map(
+        server, statistics, rounds, used = tff.federated_map(
             self.of.server,
             (*of_server, mean.result, sums, clients, state.round, gathered),
         )
@@ -135,6 +135,7 @@ class _Wiring:
         train = tff.federated_zip(collections.OrderedDict(train=finalize(sent.metrics)))
         metrics = collections.OrderedDict(
             client_work=train,
+            used=used,
             dropped=tff.federated_sum(sent.dropped),
             aggregator=mean.measurements,
         )

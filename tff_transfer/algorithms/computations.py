@@ -220,7 +220,8 @@ class Computations:
                 (after, moved),
                 (before, statistics),
             )
-            return after, moved, rounds + 1
+            used = tf.where(counts, clients, 0.0)
+            return after, moved, rounds + 1, used
 
         return server
 

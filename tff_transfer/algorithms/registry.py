@@ -45,7 +45,7 @@ def options(name: str) -> type:
     return getattr(importlib.import_module(f'{__package__}.{module}'), inside)
 
 
-def name_of(chosen) -> str:
-    """Returns the name of the method whose options these are."""
+def name_of(chosen) -> str | None:
+    """Returns the name of the method whose options these are, or None."""
     place = type(chosen).__module__.rpartition('.')[2], type(chosen).__name__
-    return next(name for name, found in _PLACES.items() if found == place)
+    return next((name for name, found in _PLACES.items() if found == place), None)

@@ -1,5 +1,6 @@
 """A pretrained network with the preprocessing that it wants."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -8,6 +9,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from tff_transfer.backbones.preprocessing import Preprocessing
+from tff_transfer.errors import UserError, one_line
 from tff_transfer.functional import FunctionalNetwork
 
 
@@ -36,6 +38,13 @@ class Backbone:
     trace: Callable[..., FunctionalNetwork]
     functional: FunctionalNetwork
     keras_model: tf.keras.Model | None
+
+    def __repr__(self) -> str:
+        weights = sum(weight.value.size for weight in self.functional.weights)
+        return (
+            f'Backbone {self.name}\n{self.preprocess}\nto features'
+            f' {list(self.feature_shape)}, {weights:,} weights'
+        )
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -76,6 +85,23 @@ class Backbone:
             autograph=False,
         )
 
+    def _of_images(self, shape, dtype) -> tf.types.experimental.ConcreteFunction:
+        any_batch = tf.TensorSpec([None, *shape], dtype)
+        with meets_images(self.name, self.preprocess):
+            return self._traced.get_concrete_function(any_batch)
+
+    def step_bytes(self, images) -> int:
+        """Returns the most bytes that one step reads and writes for an image.
+
+        Args:
+          images: Raw images [n, height, width, 1 or 3].
+        """
+        graph = self._of_images(images.shape[1:], images.dtype).graph
+        return max(
+            sum(map(_bytes, [*step.inputs, *step.outputs]))
+            for step in graph.get_operations()
+        )
+
     def __call__(self, images) -> tf.Tensor:
         """Returns the features of raw images, traced once for each image shape.
 
@@ -87,8 +113,34 @@ class Backbone:
           float32 [batch, *feature_shape].
 
         Raises:
-          UserError: Another shape or dtype.
+          UserError: Another shape or dtype, or images of a size that the network
+            cannot take.
         """
         images = tf.convert_to_tensor(images)
-        any_batch = tf.TensorSpec([None, *images.shape[1:]], images.dtype)
-        return self._traced.get_concrete_function(any_batch)(images)
+        return self._of_images(images.shape[1:], images.dtype)(images)
+
+
+def _bytes(tensor: tf.Tensor) -> int:
+    """Returns the bytes of an image's part of a batch, if it is one of known size."""
+    if tensor.shape.rank is None or not tensor.shape[1:].is_fully_defined():
+        return 0
+    known = tensor.shape[:1] != [None]
+    return 0 if known else tensor.shape[1:].num_elements() * tensor.dtype.size
+
+
+@contextlib.contextmanager
+def meets_images(name: str, preprocess: Preprocessing):
+    """Makes one line of what a network says to images that it cannot take.
+
+    Such as those that are too small for its strides.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # A foreign network may raise anything.
+        height, width = preprocess.image_size
+        raise UserError(
+            f'backbone {name} cannot be called with images of {height} x {width} pixels'
+            f' ({one_line(error)}); give another image size or another backbone'
+        ) from error

@@ -4,7 +4,6 @@ import queue
 import threading
 import urllib.request
 
-import tensorflow as tf
 from tensorflow_hub import compressed_module_resolver
 
 from tff_transfer.errors import UserError, one_line
@@ -55,7 +54,7 @@ def fetch(url: str) -> str:
     """
     try:
         return _Resolver()(url)
-    except (OSError, ValueError, tf.errors.OpError) as error:
+    except Exception as error:  # TF-Hub, sockets and archives each raise their own.
         raise UserError(
             f'backbone {url} is not in the TF-Hub cache and cannot be downloaded'
             f' ({one_line(error)}); connect to the network, set TFHUB_CACHE_DIR to a'

@@ -12,10 +12,16 @@ import numpy as np
 import tensorflow as tf
 
 from tff_transfer import tracing
-from tff_transfer.backbones import applications, download, saved_functions, saved_models
-from tff_transfer.backbones.backbone import Backbone
+from tff_transfer.backbones import (
+    applications,
+    download,
+    keras_models,
+    saved_functions,
+    saved_models,
+)
+from tff_transfer.backbones.backbone import Backbone, meets_images
 from tff_transfer.backbones.preprocessing import Preprocessing
-from tff_transfer.errors import UserError, one_line
+from tff_transfer.errors import UserError
 
 DEFAULT_IMAGE_SIZE = 96
 
@@ -48,12 +54,14 @@ def load(
           of its width, `'MobileNetV2_035'` (`applications.WIDTHS`); or
           `'ResNet18'` or `'ResNet18GroupNorm'`;
         - the path of a SavedModel folder, or of a `.tar`, `.tar.gz` or `.tgz` of one;
-        - a `tf.keras.Model` from images to feature vectors. Its weights should stay
-          as they are from then on.
+        - a `tf.keras.Model` from images to feature vectors, or the path of a
+          `.keras` or `.h5` file of one. Of a `model.keras` of this package, and of a
+          classifier that ends with a softmax, the features are what the last dense
+          layer takes. The weights should stay as they are from then on.
       image_size: The side of the images, or height and width.
       value_range: What black and white become. By default what the backbone wants:
-        the family's own `preprocess_input` for `tf.keras.applications`, and (0, 1),
-        TF-Hub's convention, for all others.
+        the family's own `preprocess_input` for `tf.keras.applications`, (0, 255) for
+        a Keras model of uint8 images, and (0, 1), TF-Hub's convention, for all others.
       weights: For networks by name only: `'random'`, the path of a weights file
         without the top layers, or the folder of a SavedModel of the same network. A
         MobileNetV2, MobileNetV3 or EfficientNet pads images of another size than a
@@ -80,8 +88,8 @@ def load(
         )
     family = ''
     if isinstance(handle, tf.keras.Model):
-        name, network = handle.name, handle
-        spec = _keras_input(network)
+        name = handle.name
+        network, spec, value_range = _of_keras(handle, value_range)
         handle = f'tf.keras.Model {name}'
     elif (handle := os.fspath(handle)) in families:
         size = image_size or (DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE)
@@ -108,6 +116,9 @@ def load(
         name = path.resolve().name
         if path.is_dir():
             network, spec = saved_models.read(handle, path)
+        elif path.is_file() and name.endswith(keras_models.SUFFIXES):
+            model = keras_models.read(path)
+            network, spec, value_range = _of_keras(model, value_range)
         elif path.is_file() and name.endswith(('.tar', '.tar.gz', '.tgz')):
             with tempfile.TemporaryDirectory() as folder:
                 unpacked = saved_models.unpack(path, folder)
@@ -155,7 +166,7 @@ def _unknown(handle: str, families: dict[str, str]) -> str:
     """Returns what is wrong with a handle of no kind."""
     kinds = (
         'embedded, a URL of tfhub.dev or kaggle.com/models, a SavedModel folder or'
-        ' .tar.gz, or a network of tf.keras.applications'
+        ' .tar.gz, a .keras or .h5 file, or a network of tf.keras.applications'
     )
     if os.path.exists(handle):
         return f'backbone {handle} is a file of an unknown kind; give {kinds}'
@@ -176,6 +187,14 @@ def _keras_input(model: tf.keras.Model) -> tf.TensorSpec:
             ' one, images; build it on tf.keras.Input'
         )
     return tf.TensorSpec(inputs[0].shape, inputs[0].dtype)
+
+
+def _of_keras(model: tf.keras.Model, value_range):
+    """Returns what gives features of a model, what it takes, and the value range."""
+    if _keras_input(model).dtype == tf.uint8:
+        value_range = value_range or (0.0, 255.0)
+    network = keras_models.extractor(model)
+    return network, _keras_input(network), value_range
 
 
 class _Output(tf.Module):
@@ -211,7 +230,9 @@ def _backbone(
     preprocess = Preprocessing(sides, value_range or (0.0, 1.0), channels, family)
     if isinstance(network, saved_functions.SavedFunctions):
         trace = functools.partial(network.trace, _taken(preprocess))
-        return Backbone(name, handle, preprocess, trace, trace(training=False), None)
+        with meets_images(name, preprocess):
+            functional = trace(training=False)
+        return Backbone(name, handle, preprocess, trace, functional, None)
     traced = _trace(name, network, preprocess)
     if isinstance(traced.structured_outputs, dict):
         network = _Output(network, _vector_key(name, traced.structured_outputs))
@@ -234,14 +255,8 @@ def _backbone(
 
 
 def _trace(name: str, network, preprocess: Preprocessing):
-    try:
+    with meets_images(name, preprocess):
         return tracing.concrete_function(network, _taken(preprocess), training=False)
-    except Exception as error:  # A foreign network may raise anything.
-        raise UserError(
-            f'backbone {name} cannot be called with images of'
-            f' {preprocess.image_size[0]} x {preprocess.image_size[1]} pixels'
-            f' ({one_line(error)}); give another image size or another backbone'
-        ) from error
 
 
 def _taken(preprocess: Preprocessing) -> tf.TensorSpec:

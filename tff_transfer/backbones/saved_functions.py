@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2, trackable_object_graph_pb2
 from tensorflow.python.saved_model import nested_structure_coder
 
-from tff_transfer import graph_functions, tracing
+from tff_transfer import graph_functions, reprs, tracing
 from tff_transfer.functional import FunctionalNetwork
 
 _IMAGES, _TRAINING = 'images', 'training'
@@ -48,6 +48,8 @@ class SavedFunctions:
     _functions: dict[bool, _Function]
     _variables: dict[int, tracing.Variable]
     _library: object
+
+    __repr__ = reprs.of_fields
 
     @property
     def images(self) -> tf.TensorSpec:

@@ -2,13 +2,14 @@
 
 import os
 import pathlib
+import shutil
 import tarfile
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_hub as hub
 
-from tff_transfer.backbones import saved_functions
+from tff_transfer.backbones import saved_checksums, saved_functions
 from tff_transfer.errors import UserError, one_line
 
 
@@ -23,14 +24,20 @@ def unpack(archive: pathlib.Path, folder: str) -> pathlib.Path:
             # tarfile's own filters come with Python 3.11.4; before, names such as
             # ../x and links would lead out of the folder.
             inside = pathlib.Path(folder).resolve()
-            for member in file.getmembers():
+            members = file.getmembers()
+            for member in members:
                 target = (inside / member.name).resolve()
                 if not target.is_relative_to(inside) or not (
                     member.isfile() or member.isdir()
                 ):
                     raise tarfile.TarError(f'{member.name} leads out of it')
+            if sum(m.size for m in members) > shutil.disk_usage(inside).free:
+                raise tarfile.TarError('what it holds does not fit on the disk')
             file.extractall(inside)
-    except (tarfile.TarError, OSError, EOFError) as error:
+            # The checksum of what is compressed stands at its very end.
+            while file.fileobj.read(1 << 20):
+                pass
+    except Exception as error:  # Each compression has errors of its own.
         raise UserError(
             f'backbone {archive} cannot be unpacked ({one_line(error)});'
             ' get the archive again'
@@ -83,6 +90,7 @@ def read(handle: str, path: str | os.PathLike[str]):
             f'backbone {handle} is no SavedModel: {path} has no saved_model.pb; {mend}'
         )
     try:
+        saved_checksums.check(pathlib.Path(path))
         saved = saved_functions.read(pathlib.Path(path))
         if saved is not None:
             return saved, saved.images

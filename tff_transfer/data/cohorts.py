@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import aligned, randomness
+from tff_transfer import aligned, randomness, reprs
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 
@@ -32,6 +32,8 @@ class Cohort(Sequence):
     examples: collections.OrderedDict
     row_splits: np.ndarray
     batch_size: int
+
+    __repr__ = reprs.of_fields
 
     def __len__(self) -> int:
         """Returns the number of clients."""

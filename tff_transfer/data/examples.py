@@ -56,7 +56,7 @@ def parser(
     try:
         features = tf.train.Example.FromString(proto).features.feature
     except Exception as error:  # protobuf's error is another one in each version
-        raise _bad_example(path) from error
+        raise bad_example(path) from error
     image_key = next((k for k in IMAGE_KEYS if k in features), None)
     label_key = next((k for k in LABEL_KEYS if k in features), None)
     if image_key is None or label_key is None:
@@ -73,7 +73,7 @@ def parser(
     size = len(getattr(features[image_key], kind).value)
     shape = tuple(shape) if shape else image_shape(size)
     if math.prod(shape) != size:
-        raise _bad_example(path)
+        raise bad_example(path)
     dtype = tf.float32 if kind == 'float_list' else tf.int64
     spec = {
         image_key: tf.io.FixedLenFeature([size], dtype),
@@ -84,7 +84,7 @@ def parser(
         try:
             parsed = tf.io.parse_example(list(protos), spec)
         except (tf.errors.InvalidArgumentError, ValueError, TypeError) as error:
-            raise _bad_example(path) from error
+            raise bad_example(path) from error
         x = parsed[image_key].numpy()
         if len(shape) > 1:
             x = as_bytes(x)
@@ -93,7 +93,8 @@ def parser(
     return parse
 
 
-def _bad_example(path: pathlib.Path) -> UserError:
+def bad_example(path: pathlib.Path) -> UserError:
+    """Returns the error for a row that holds something else."""
     return UserError(
         f'{path}: holds examples that are no tf.train.Example of one shape with an'
         ' image and an integer label; delete it and get it again'
@@ -111,9 +112,12 @@ def image_shape(size: int) -> tuple[int, ...]:
 
 def as_bytes(x: np.ndarray) -> np.ndarray:
     """Returns float32 in [0, 1] as uint8 if every value is a 255th; else unchanged."""
-    if x.dtype != np.float32 or not np.isfinite(x).all():
+    if x.dtype != np.float32:
         return x
-    scaled = x * np.float32(255)
+    with np.errstate(over='ignore'):
+        scaled = x * np.float32(255)
+    if not np.isfinite(scaled).all():
+        return x
     rounded = np.rint(scaled)
     # TFF's values are single-precision results of 1 - k / 255.
     if (

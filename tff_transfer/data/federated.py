@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tff_transfer import randomness
-from tff_transfer.data import checks
+from tff_transfer.data import checks, inputs
 from tff_transfer.errors import UserError
 
 
@@ -30,6 +30,10 @@ class FederatedData:
       num_test: Test examples of each client, int64 [clients].
       num_classes: The number of labels.
       class_names: What each label means, or empty.
+
+    Raises:
+      UserError: On construction, if these do not fit together; the values of `x` are
+        not looked at (`from_rows` does).
     """
 
     name: str
@@ -42,6 +46,15 @@ class FederatedData:
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self):
+        checks.population(
+            self.name,
+            self.x,
+            self.y,
+            {'num_train': self.num_train, 'num_test': self.num_test},
+            self.client_ids,
+            self.num_classes,
+            self.class_names,
+        )
         clients = len(self.client_ids)
         if not len(self.num_train) == len(self.num_test) == clients:
             raise UserError(
@@ -60,6 +73,14 @@ class FederatedData:
     def __len__(self) -> int:
         """Returns the number of clients."""
         return len(self.client_ids)
+
+    def __repr__(self) -> str:
+        train, test = int(np.sum(self.num_train)), int(np.sum(self.num_test))
+        return (
+            f'FederatedData {self.name}\n{len(self):,} clients, {train:,} training and'
+            f' {test:,} test examples of {self.num_classes} classes\nx:'
+            f' {self.x.dtype} {list(self.x.shape)}'
+        )
 
     @functools.cached_property
     def row_splits(self) -> np.ndarray:
@@ -137,11 +158,13 @@ def from_rows(
 
     Args:
       name: What the data are.
-      x: Images [n, h, w] or [n, h, w, 1 or 3], of an integer dtype in [0, 255] or
-        floating in [0, 1]; or vectors [n, size].
-      y: Integer labels [n], at least 0.
+      x: Images [n, h, w] or [n, h, w, 1, 3 or 4], of an integer dtype in [0, 255],
+        bool, or floating in [0, 1], [-1, 1] or whole up to 255; or vectors [n, size].
+        See `inputs.check`.
+      y: Integer labels [n], at least 0, or one-hot labels [n, classes].
       client_of_row: The client of each row, [n], integers or strings.
-      num_classes: How many labels there are; the largest label + 1 if not given.
+      num_classes: How many labels there are; if not given, as many as one-hot labels
+        or class names have, or the largest label + 1.
       class_names: What each label means, or empty.
       is_test: Which rows are test examples, bool [n]; if not given, a share of each
         client's rows is drawn.
@@ -154,7 +177,9 @@ def from_rows(
     Raises:
       UserError: Shapes, dtypes, labels or pixels that do not fit, in one line.
     """
-    x, y = checks.inputs(name, x), checks.labels(name, y)
+    if num_classes is None and np.ndim(y) == 2 and np.shape(y)[1] > 1:
+        num_classes = np.shape(y)[1]
+    x, y = inputs.check(name, x), checks.labels(name, y)
     clients = np.asarray(client_of_row)
     if clients.shape != (len(x),) or len(y) != len(x):
         raise UserError(
@@ -165,7 +190,7 @@ def from_rows(
         raise UserError(f'{name}: there are no examples; give at least one')
     num_classes = checks.num_classes(name, y, num_classes, class_names)
     unique, client_index = np.unique(checks.ids(name, clients), return_inverse=True)
-    client_ids = tuple(str(u) for u in unique)
+    client_ids = checks.names(name, unique)
     if is_test is None:
         is_test = _draw_test_rows(
             name, client_index, client_ids, test_fraction, split_seed

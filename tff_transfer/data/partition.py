@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tff_transfer import randomness
-from tff_transfer.data import federated
+from tff_transfer.data import checks, federated
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 
@@ -212,13 +212,14 @@ def _dealt(
 ) -> FederatedData:
     """Checks what all partitions have in common and groups the rows."""
     _check(num_clients >= 1, f'num_clients is {num_clients}', '1 up')
-    y = np.asarray(y).reshape(-1)
-    if len(y) < num_clients:
-        raise UserError(
-            f'{len(y)} examples are not enough for {num_clients} clients; ask for fewer'
-        )
-    client_of_row = deal(y, randomness.generator(seed, 'partition'))
     options = {'name': f'{num_clients} clients, {purpose}', **options}
+    labels = checks.labels(options['name'], y)
+    if len(labels) < num_clients:
+        raise UserError(
+            f'{len(labels)} examples are not enough for {num_clients} clients; ask for'
+            ' fewer'
+        )
+    client_of_row = deal(labels, randomness.generator(seed, 'partition'))
     return federated.from_rows(x=x, y=y, client_of_row=client_of_row, **options)
 
 

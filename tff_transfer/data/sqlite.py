@@ -3,22 +3,24 @@
 The schema is that of `tff.simulation.datasets.SqlClientData`: a table `examples`
 (split_name, client_id, serialized_example_proto) and a table `client_metadata`
 (client_id, split_name, num_examples). What TFF's schema cannot say (the shape of an
-image, the class names) stands in a third table, which TFF ignores.
+image, the class names) stands in a third table, which TFF ignores: see
+`sqlite_metadata`.
 """
 
+import collections
 import contextlib
-import json
 import os
 import pathlib
 import sqlite3
 from collections.abc import Iterator
 
 import numpy as np
+from absl import logging
 
 from tff_transfer import files, progress
-from tff_transfer.data import examples, federated
+from tff_transfer.data import examples, federated, sqlite_metadata
 from tff_transfer.data.federated import FederatedData
-from tff_transfer.errors import UserError
+from tff_transfer.errors import UserError, one_line
 
 _SCHEMA = """
 CREATE TABLE examples (
@@ -29,7 +31,6 @@ CREATE TABLE client_metadata (
   client_id TEXT NOT NULL,
   split_name TEXT NOT NULL,
   num_examples INTEGER NOT NULL);
-CREATE TABLE tff_transfer_metadata (json TEXT NOT NULL);
 """
 # Without it, TFF reads the whole table for each client.
 _INDEX = 'CREATE INDEX examples_of_client ON examples (client_id, split_name)'
@@ -83,16 +84,7 @@ def _fill(connection: sqlite3.Connection, data: FederatedData) -> None:
     """Writes all examples and what the schema cannot say."""
     as_emnist = data.x.shape[1:] == (28, 28, 1)
     prefix = 'all_' if as_emnist else ''
-    metadata = {
-        'name': data.name,
-        'shape': data.x.shape[1:],
-        'dtype': data.x.dtype.name,
-        'num_classes': data.num_classes,
-        'class_names': data.class_names,
-    }
-    connection.execute(
-        'INSERT INTO tff_transfer_metadata VALUES (?)', [json.dumps(metadata)]
-    )
+    checksums = collections.Counter()
     for client in progress.bar(range(len(data)), desc='writing', unit='client'):
         for part, rows in (
             ('train', data.train_rows(client)),
@@ -104,20 +96,22 @@ def _fill(connection: sqlite3.Connection, data: FederatedData) -> None:
                 digits = np.flatnonzero(data.y[rows] < 10)
                 by_split[f'digits_only_{part}'] = [protos[i] for i in digits]
             for split, mine in by_split.items():
-                _insert(connection, split, data.client_ids[client], mine)
+                checksums += _insert(connection, split, data.client_ids[client], mine)
+    sqlite_metadata.write(connection, data, checksums)
 
 
-def _insert(connection, split: str, client_id: str, protos: list[bytes]) -> None:
+def _insert(
+    connection: sqlite3.Connection, split: str, client_id: str, protos: list[bytes]
+) -> collections.Counter[str]:
     """Adds one client's examples; a client without any is not in the split."""
-    if protos:
-        connection.executemany(
-            'INSERT INTO examples VALUES (?, ?, ?)',
-            ((split, client_id, proto) for proto in protos),
-        )
+    rows = [(split, client_id, proto) for proto in protos]
+    if rows:
+        connection.executemany('INSERT INTO examples VALUES (?, ?, ?)', rows)
         connection.execute(
             'INSERT INTO client_metadata VALUES (?, ?, ?)',
             (client_id, split, len(protos)),
         )
+    return sqlite_metadata.row_sums(rows)
 
 
 def splits(path: str | os.PathLike[str]) -> dict[str, int]:
@@ -194,8 +188,8 @@ def read(
       name: What the data are; the file's name if not given.
       prefix: The splits are `<prefix>train` and `<prefix>test`. If not given, the
         database must have one such pair, or federated EMNIST's, of which `all_` is
-        read, or no name that ends with `train`: then all of it is read and a test
-        share drawn.
+        read, or no name that ends with `train` or `test`: then all of it is read and
+        a test share drawn.
       test_fraction: That share.
       split_seed: The seed of that draw.
       num_classes: How many labels there are; if not given, what the database says,
@@ -212,13 +206,15 @@ def read(
     found = splits(path)
     prefix = _only_prefix(path, found) if prefix is None else prefix
     parts = [] if prefix is None else [f'{prefix}train', f'{prefix}test']
-    if parts and parts[0] not in found:
+    if parts and not found.keys() & set(parts):
         raise UserError(
             f'{path}: has no split {parts[0]}, but {", ".join(sorted(found)) or "none"}'
         )
     with _opened(path) as connection:
-        metadata = _metadata(connection)
-        blocks = list(_blocks(connection, path, parts, metadata.get('shape')))
+        metadata = sqlite_metadata.read(path, connection)
+        if 'checksums' not in metadata:
+            _check_structure(path, connection)
+        blocks = list(_blocks(connection, path, parts, metadata))
     if not blocks:
         raise UserError(f'{path}: holds no examples; give a database that has some')
     clients, is_test, x, y = (list(column) for column in zip(*blocks, strict=True))
@@ -240,7 +236,12 @@ def read(
 
 def _only_prefix(path: pathlib.Path, found: dict[str, int]) -> str | None:
     """Returns what stands before `train` in the splits' names; None for no split."""
-    prefixes = {s.removesuffix('train') for s in found if (s or '').endswith('train')}
+    prefixes = {
+        split.removesuffix(part)
+        for split in found
+        for part in ('train', 'test')
+        if split and split.endswith(part)
+    }
     if prefixes == {'all_', 'digits_only_'}:
         return 'all_'
     if len(prefixes) > 1:
@@ -251,20 +252,25 @@ def _only_prefix(path: pathlib.Path, found: dict[str, int]) -> str | None:
     return prefixes.pop() if prefixes else None
 
 
-def _metadata(connection: sqlite3.Connection) -> dict:
-    """Returns what `write` noted, or nothing for a database of other origin."""
-    try:
-        row = connection.execute('SELECT json FROM tff_transfer_metadata').fetchone()
-    except sqlite3.OperationalError:
-        return {}
-    return json.loads(row[0]) if row else {}
+def _check_structure(path: pathlib.Path, connection: sqlite3.Connection) -> None:
+    """Raises if rows may be lost, as far as SQLite itself can tell."""
+    (found,) = connection.execute('PRAGMA quick_check(1)').fetchone()
+    if found != 'ok':
+        raise _damaged(path, one_line(sqlite3.DatabaseError(found)))
+
+
+def _damaged(path: pathlib.Path, reason: str) -> UserError:
+    return UserError(
+        f'{path}: cannot be read as an SQLite database: {reason}; delete it and get it'
+        ' again'
+    )
 
 
 def _blocks(
     connection: sqlite3.Connection,
     path: pathlib.Path,
     parts: list[str],
-    shape: list[int] | None,
+    metadata: dict,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Gives client ids, which rows are test examples, inputs and labels in blocks."""
     # One pass: rows lie on disk in the order written, whatever their split.
@@ -277,13 +283,35 @@ def _blocks(
         parts,
     )
     parse = None
+    expected = metadata.get('checksums', {})
+    checksums, count = collections.Counter(), 0
     with progress.bar(total=rows, desc=f'reading {path.name}', unit='example') as bar:
         while block := cursor.fetchmany(_BLOCK):
             names, clients, protos = zip(*block, strict=True)
-            parse = parse or examples.parser(path, protos[0], shape)
+            _check_kinds(path, block)
+            if expected:
+                checksums += sqlite_metadata.row_sums(block)
+            count += len(block)
+            parse = parse or examples.parser(path, protos[0], metadata.get('shape'))
             is_test = np.array([name in parts[1:] for name in names])
             yield np.array(clients, str), is_test, *parse(protos)
             bar.update(len(block))
+    if count and any(checksums[p] != expected.get(p, 0) for p in expected and parts):
+        raise _damaged(path, 'its examples are not those that were written')
+    if count != rows:
+        logging.warning('%s: has %s examples, not %s as it says', path, count, rows)
+
+
+def _check_kinds(path: pathlib.Path, block: list[tuple]) -> None:
+    """Raises if a row is not a split's name, a client id and an example."""
+    for split, client_id, proto in block:
+        if not isinstance(client_id, str) or not isinstance(split, str | None):
+            raise UserError(
+                f'{path}: the client id {client_id!r} or split {split!r} is no text, as'
+                ' which TFF reads them; write it as TEXT'
+            )
+        if not isinstance(proto, bytes):
+            raise examples.bad_example(path)
 
 
 @contextlib.contextmanager
@@ -308,8 +336,6 @@ def _opened(path: pathlib.Path) -> Iterator[sqlite3.Connection]:
             yield connection
         finally:
             connection.close()
-    except sqlite3.Error as error:
-        raise UserError(
-            f'{path}: cannot be read as an SQLite database: {error}; delete it and get'
-            ' it again'
-        ) from error
+    # The second is of names in the schema.
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise _damaged(path, one_line(error)) from error

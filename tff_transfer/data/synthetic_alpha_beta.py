@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tff_transfer import randomness
+from tff_transfer import memory, randomness
 from tff_transfer.data import federated
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
@@ -52,7 +52,7 @@ def generate(
       Vectors float32 [n, 60] with 10 classes.
 
     Raises:
-      UserError: A value is out of range.
+      UserError: A value is out of range, or so many clients do not fit in memory.
     """
     if num_clients < 1:
         raise UserError(f'num_clients is {num_clients}, but must be 1 up')
@@ -63,6 +63,11 @@ def generate(
         raise UserError(
             f'alpha is {alpha} and beta is {beta}, but both must be 0 with iid'
         )
+    memory.check_fits(
+        f'{50 * num_clients:,} examples',
+        50 * num_clients * _SIZE * 8,
+        'lower num_clients',
+    )
     deviation = np.arange(1, _SIZE + 1) ** -0.6
     shared = randomness.generator(seed, 'synthetic(alpha, beta) of all')
     weights = shared.normal(size=(_SIZE, _CLASSES))

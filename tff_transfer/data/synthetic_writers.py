@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tff_transfer import progress, randomness
+from tff_transfer import memory, progress, randomness
 from tff_transfer.data import strokes
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
@@ -254,7 +254,7 @@ def generate(
       1 - x / 255), with their characters.
 
     Raises:
-      UserError: A number is out of its range.
+      UserError: A number is out of its range, or the pictures do not fit in memory.
     """
     for name, value in (
         ('num_writers', num_writers),
@@ -269,6 +269,12 @@ def generate(
     if not 0 <= test_fraction < 1:
         raise UserError(f'test_fraction is {test_fraction}, but must be in [0, 1)')
     num_test = int(examples_per_writer * test_fraction)
+    examples = num_writers * examples_per_writer
+    memory.check_fits(
+        f'{examples:,} examples',
+        examples * SIZE**2,
+        'lower num_writers or examples_per_writer',
+    )
     x = np.empty((num_writers, examples_per_writer, SIZE, SIZE, 1), np.uint8)
     y = np.empty((num_writers, examples_per_writer), np.int32)
     for writer in progress.bar(range(num_writers), desc='writers', unit='writer'):

@@ -18,6 +18,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 from tensorflow_federated.python.common_libs import structure
 
+from tff_transfer.runtime.rows import Rows
+
 
 def leaf_types(type_spec: tff.Type | None) -> list[tff.Type]:
     """Returns the tensor, sequence and federated types of a type, in order."""
@@ -112,7 +114,7 @@ class ClientSequences:
     Attributes:
       leaves: For each tensor of an element, in the order of `leaf_types`, what
         `concatenate` returns for the elements of all clients, one client's after
-        another's.
+        another's; `Rows` may take the place of the values.
       starts: Where each client's elements start, int64 [clients + 1].
     """
 
@@ -151,6 +153,54 @@ class ClientSequences:
             row = values.nbytes / max(len(values), 1)
             size[1:] += np.diff(rest[0]) * row if rest else row
         return np.diff(np.cumsum(size)[self.starts])
+
+
+@dataclasses.dataclass(frozen=True)
+class Elements:
+    """The elements of one client's sequence.
+
+    Attributes:
+      count: How many there are.
+      leaves: For each tensor of an element what `concatenate` returns, in which
+        `Rows` may take the place of the values.
+    """
+
+    count: int
+    leaves: tuple[tuple, ...]
+
+
+def join(clients: Sequence[Elements], types: Sequence[tff.Type]) -> ClientSequences:
+    """Returns the sequences of clients, their values not yet gathered.
+
+    Args:
+      clients: The elements of each.
+      types: The types of an element's leaves.
+    """
+    leaves = tuple(
+        _join([client.leaves[i] for client in clients], leaf)
+        for i, leaf in enumerate(types)
+    )
+    return ClientSequences(leaves, starts_of([client.count for client in clients]))
+
+
+def _join(parts: list[tuple], leaf: tff.TensorType) -> tuple:
+    pieces = []
+    for values, *_ in parts:
+        whole = ((values, np.arange(len(values))),)
+        pieces += values.pieces if isinstance(values, Rows) else whole
+    shape = {'stacked': slice(None), 'rows': slice(1, None)}.get(layout(leaf), slice(0))
+    dtype = object if leaf.dtype.type is np.str_ else leaf.dtype
+    result = [Rows(pieces, (leaf.shape or ())[shape], dtype)]
+    if len(concatenated_specs(leaf)) > 1:
+        sizes = [np.diff(starts) for _, starts, *_ in parts]
+        result.append(starts_of(np.concatenate([np.zeros(0, np.int64), *sizes])))
+    if len(concatenated_specs(leaf)) > 2:
+        shapes = [shapes for _, _, shapes in parts]
+        rank = 0 if leaf.shape is None else len(leaf.shape)
+        result.append(
+            np.concatenate(shapes) if shapes else np.zeros((0, rank), np.int64)
+        )
+    return tuple(result)
 
 
 def specs(type_spec: tff.Type) -> list[tf.TensorSpec]:

@@ -7,6 +7,11 @@ from tff_transfer.errors import UserError
 # The policies of --batch_norm that train with the statistics of batches.
 BY_BATCHES = ('local', 'aggregate')
 
+# The choices of --head that one round computes, and the options of training that
+# have an effect with them.
+COMPUTED_HEADS = ('prototype', 'ridge')
+_WITHOUT_ROUNDS = ('seed', 'runtime', 'tflite', 'export_keras', 'on_divergence')
+
 
 def check(config) -> None:
     """Checks that the parts of a `Config` fit together.
@@ -17,83 +22,51 @@ def check(config) -> None:
     data, model, training = config.data, config.model, config.training
     if data.dataset == 'by_client' and not data.data_path:
         raise UserError(
-            '--dataset=by_client needs --data_path: your npz, csv or sqlite file,'
-            ' or a folder of images'
+            '--dataset=by_client needs --data_path: your npz, csv, parquet or'
+            ' sqlite file, or a folder of images'
         )
-    if data.data_path and data.dataset not in ('by_client', 'emnist'):
+    without_backbone = model.image_size is not None and model.model != 'backbone'
+    if without_backbone and data.dataset != 'by_client':
         raise UserError(
-            f'--data_path is given, but --dataset={data.dataset} reads no file;'
-            ' use --dataset=by_client'
+            '--image_size is for a backbone, or for image files of mixed size with'
+            f' --dataset=by_client; leave it out of --dataset={data.dataset} with'
+            f' --model={model.model}'
         )
     if data.dataset == 'synthetic_alpha_beta' and model.model != 'mlp':
         raise UserError(
             '--dataset=synthetic_alpha_beta has vectors, no images; use --model=mlp'
         )
-    if model.finetune != 'head' and model.model != 'backbone':
+    head_rounds = model.head_rounds or 1
+    if model.finetune == 'head_then_all' and head_rounds >= training.rounds:
         raise UserError(
-            f'--finetune={model.finetune} is for --model=backbone; --model='
-            f'{model.model} has no backbone and is trained as a whole'
+            f'--head_rounds={head_rounds} leaves none of --rounds={training.rounds}'
+            ' for the rest'
         )
-    if (model.finetune == 'head_then_all') != (model.head_rounds is not None):
-        raise UserError('--finetune=head_then_all and --head_rounds need each other')
-    if model.head_rounds is not None and model.head_rounds >= training.rounds:
+    if model.cut_layer is not None and model.top_layers is not None:
         raise UserError(
-            f'--head_rounds={model.head_rounds} leaves none of'
-            f' --rounds={training.rounds} for the rest'
-        )
-    places = [model.cut_layer, model.top_layers].count(None)
-    if model.finetune == 'top' and places != 1:
-        raise UserError('--finetune=top needs one of --cut_layer and --top_layers')
-    if model.finetune != 'top' and places != 2:
-        raise UserError('--cut_layer and --top_layers are for --finetune=top')
-    if model.batch_norm != 'frozen' and model.model != 'backbone':
-        raise UserError(
-            f'--batch_norm={model.batch_norm} is for the layers of a backbone;'
-            ' use --model=backbone'
+            '--cut_layer and --top_layers are two ways to say one; give one'
         )
     if model.batch_norm in BY_BATCHES and model.finetune == 'head':
         raise UserError(
             f'--batch_norm={model.batch_norm} is for layers that are trained, but'
             ' --finetune=head trains none of the backbone; use another --finetune'
         )
-    if model.unseen_statistics != 'own' and model.batch_norm != 'local':
-        raise UserError('--unseen_statistics is for --batch_norm=local')
-    if model.model == 'cnn' and model.hidden_units:
-        raise UserError('--hidden_units is for --model=backbone or mlp, not cnn')
     if model.dropout and not model.hidden_units and model.model != 'cnn':
         raise UserError('--dropout is for hidden layers; give --hidden_units too')
-    if model.head != 'linear' and model.model != 'backbone':
-        raise UserError(
-            f'--head={model.head} stands on a backbone, but --model is'
-            f' {model.model}; use --model=backbone'
-        )
-    if model.head in ('prototype', 'ridge') and model.hidden_units:
-        raise UserError(
-            f'--head={model.head} is computed from the features and has no hidden'
-            ' layers; leave --hidden_units out'
-        )
-    if model.head in ('prototype', 'ridge') and model.finetune != 'head':
+    if model.head in COMPUTED_HEADS and model.finetune != 'head':
         raise UserError(
             f'--head={model.head} is computed without training, but'
             f' --finetune={model.finetune} trains the backbone; use'
             ' --finetune=head'
         )
-    if model.cache_dtype != 'float32' and model.model != 'backbone':
-        raise UserError(
-            f'--cache_dtype is for the features of a backbone, but --model is'
-            f' {model.model}'
-        )
-    if model.cache_dtype != 'float32' and model.finetune in (
-        'all',
-        'bias_norm',
-        'adapters',
-    ):
-        raise UserError(
-            f'--finetune={model.finetune} keeps no features on disk; leave'
-            ' --cache_dtype out'
-        )
-    if model.ridge_penalty is not None and model.head != 'ridge':
-        raise UserError('--ridge_penalty is for --head=ridge')
+    if model.head in COMPUTED_HEADS:
+        for field in dataclasses.fields(training):
+            value = getattr(training, field.name)
+            if field.name not in _WITHOUT_ROUNDS and value != field.default:
+                raise UserError(
+                    f'--{field.name} is for heads that are trained, but'
+                    f' --head={model.head} is computed in one round; leave it out'
+                )
     for flag, value in dataclasses.asdict(training).items():
         if not flag.startswith('augment_') or not value:
             continue
@@ -107,15 +80,4 @@ def check(config) -> None:
                 f'{model.finetune} trains on features that are computed once; use'
                 ' --finetune=all, head_then_all, bias_norm or adapters, or'
                 ' --model=cnn'
-            )
-    if training.compute_dtype != 'float32' and training.runtime == 'stock':
-        raise UserError(
-            f'--compute_dtype={training.compute_dtype} is for --runtime=compiled;'
-            " TFF's own worker computes in float32"
-        )
-    for side in ('client', 'server'):
-        optimizer = getattr(training, f'{side}_optimizer')
-        if getattr(training, f'{side}_momentum') and optimizer != 'sgd':
-            raise UserError(
-                f'--{side}_momentum is for sgd, but --{side}_optimizer is {optimizer}'
             )

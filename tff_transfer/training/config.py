@@ -1,8 +1,18 @@
 """What a run is: its whole configuration, with defaults that suit a laptop."""
 
 import dataclasses
+from typing import Any
 
-from tff_transfer.options import check, option
+from tff_transfer.algorithms import registry, schedules
+from tff_transfer.algorithms.fed_avg import FedAvg
+from tff_transfer.errors import UserError
+from tff_transfer.options import (
+    check,
+    check_effects,
+    option,
+    repr_of_changed,
+    variant,
+)
 from tff_transfer.training import combinations
 
 OPTIMIZERS = ('sgd', 'adagrad', 'adam', 'adamw', 'adafactor', 'rmsprop', 'yogi')
@@ -12,6 +22,21 @@ MODELS = ('backbone', 'cnn', 'mlp')
 BATCH_NORM = ('frozen', 'local', 'aggregate', 'group_norm')
 HEADS = ('linear', 'cosine', 'prototype', 'ridge')
 
+# What --finetune=top trains where no cut is given: see docs/finetuning.md.
+TOP_LAYERS = 6
+
+# What options are for (see `options.option`).
+_OWN_FILES = {'dataset': ('by_client',)}
+_FILES = {'dataset': ('by_client', 'emnist')}
+_CHARACTERS = {'dataset': ('emnist', 'synthetic_writers')}
+_WRITERS = {'dataset': ('synthetic_writers',)}
+_ALPHA_BETA = {'dataset': ('synthetic_alpha_beta',)}
+_SYNTHETIC = {'dataset': ('synthetic_writers', 'synthetic_alpha_beta')}
+_WITHOUT_SPLIT = {'dataset': tuple(name for name in DATASETS if name != 'emnist')}
+_BACKBONE = {'model': ('backbone',)}
+_TRAINED_HEADS = {'head': ('linear', 'cosine')}
+_WITH_EPSILON = ('adagrad', 'adam', 'adamw', 'rmsprop', 'yogi')
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
@@ -20,23 +45,45 @@ class DataConfig:
     dataset: str = option('emnist', 'The source of the client data.', choices=DATASETS)
     data_path: str | None = option(
         None,
-        'A by-client file or folder (npz, csv, sqlite, images); for emnist, a local'
-        ' copy of its SQLite database.',
+        'A by-client file or folder (npz, csv, parquet, sqlite, images); for emnist, a'
+        ' local copy of its SQLite database.',
+        only_for=_FILES,
+    )
+    image_key: str | None = option(
+        None,
+        'The key or column of the images in --data_path, if it is not found out.',
+        only_for=_OWN_FILES,
+    )
+    label_key: str | None = option(None, 'That of the labels.', only_for=_OWN_FILES)
+    client_key: str | None = option(
+        None, 'That of the client ids.', only_for=_OWN_FILES
     )
     only_digits: bool = option(
-        True, 'Ten digits; false: all 62 characters (emnist, synthetic_writers).'
+        True,
+        'Ten digits; false: all 62 characters (emnist, synthetic_writers).',
+        only_for=_CHARACTERS,
     )
-    num_writers: int = option(200, 'Clients of a synthetic dataset.', at_least=1)
+    num_writers: int = option(
+        200, 'Clients of a synthetic dataset.', at_least=1, only_for=_SYNTHETIC
+    )
     examples_per_writer: int = option(
-        100, 'Examples of each synthetic writer.', at_least=1
+        100, 'Examples of each synthetic writer.', at_least=1, only_for=_WRITERS
     )
     alpha: float = option(
-        1.0, 'How much local models differ in synthetic(alpha, beta).', at_least=0
+        1.0,
+        'How much local models differ in synthetic(alpha, beta).',
+        at_least=0,
+        only_for=_ALPHA_BETA,
     )
     beta: float = option(
-        1.0, 'How much local data differ in synthetic(alpha, beta).', at_least=0
+        1.0,
+        'How much local data differ in synthetic(alpha, beta).',
+        at_least=0,
+        only_for=_ALPHA_BETA,
     )
-    data_seed: int = option(0, 'The seed of synthetic data.', at_least=0)
+    data_seed: int = option(
+        0, 'The seed of synthetic data.', at_least=0, only_for=_SYNTHETIC
+    )
     max_clients: int | None = option(
         None, 'Keep only so many clients, the first by name.', at_least=1
     )
@@ -46,11 +93,14 @@ class DataConfig:
         ' split of its own.',
         at_least=0,
         below=1,
+        only_for=_WITHOUT_SPLIT,
     )
     unseen_fraction: float = option(
         0.1, 'Share of the clients that are never trained on.', at_least=0, below=1
     )
     split_seed: int = option(0, 'The seed of both splits.', at_least=0)
+
+    __repr__ = repr_of_changed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,18 +115,21 @@ class ModelConfig:
     )
     backbone: str = option(
         'embedded',
-        'embedded, a TF-Hub URL, a SavedModel folder or archive, ResNet18,'
-        ' ResNet18GroupNorm, or a keras.applications name, for MobileNets also with'
-        ' a width: MobileNetV2_035.',
+        'embedded, a TF-Hub URL, a SavedModel folder or archive, a .keras or .h5 file,'
+        ' ResNet18, ResNet18GroupNorm, or a keras.applications name, for MobileNets'
+        ' also with a width: MobileNetV2_035.',
+        only_for=_BACKBONE,
     )
     backbone_weights: str | None = option(
         None,
         'For a network by name: random, a file of its weights without the top'
         ' layers, or the folder of a SavedModel of the same network.',
+        only_for=_BACKBONE,
     )
     image_size: int | None = option(
         None,
-        "Pixels of the side of the backbone's input; its own size if not given.",
+        "Pixels of the side of the backbone's input; its own size if not given. Image"
+        ' files of mixed size are brought to it, also without a backbone.',
         at_least=1,
     )
     cache_dtype: str = option(
@@ -84,6 +137,7 @@ class ModelConfig:
         'How features are kept on disk: float32, or in fewer bytes float16 or uint8'
         ' with a scale for each feature.',
         choices=('float32', 'float16', 'uint8'),
+        only_for={**_BACKBONE, 'finetune': ('head', 'top', 'head_then_all')},
     )
     finetune: str = option(
         'head',
@@ -93,24 +147,35 @@ class ModelConfig:
         ' biases and the scales and shifts of normalisation; adapters,'
         ' low-rank updates of dense and 1x1 convolution kernels (LoRA).',
         choices=FINETUNE,
+        only_for=_BACKBONE,
     )
     head_rounds: int | None = option(
         None,
-        'For --finetune=head_then_all: how many rounds train the head alone.',
+        'For --finetune=head_then_all: how many rounds train the head alone; a third'
+        ' of them if not given.',
         at_least=1,
+        only_for={'finetune': ('head_then_all',)},
     )
     cut_layer: str | None = option(
         None,
         'For --finetune=top: the last layer below the cut, by its name; a wrong one'
         ' gives the list.',
+        only_for={'finetune': ('top',)},
     )
     top_layers: int | None = option(
         None,
         'For --finetune=top, instead of --cut_layer: how many convolution and dense'
-        ' layers of the backbone are trained, at least.',
+        f' layers of the backbone are trained, at least; {TOP_LAYERS} if neither is'
+        ' given.',
         at_least=1,
+        only_for={'finetune': ('top',)},
     )
-    adapter_rank: int = option(4, 'The rank of --finetune=adapters.', at_least=1)
+    adapter_rank: int = option(
+        4,
+        'The rank of --finetune=adapters.',
+        at_least=1,
+        only_for={'finetune': ('adapters',)},
+    )
     batch_norm: str = option(
         'frozen',
         'How the BatchNorm layers that are trained normalise: frozen, by the'
@@ -119,12 +184,14 @@ class ModelConfig:
         ' that stay with each client (FedBN); group_norm, replaced by group'
         ' normalization.',
         choices=BATCH_NORM,
+        only_for=_BACKBONE,
     )
     unseen_statistics: str = option(
         'own',
         'For --batch_norm=local: the statistics that unseen clients are evaluated with:'
         ' own, measured on their training examples, without labels; or pretrained.',
         choices=('own', 'pretrained'),
+        only_for={'batch_norm': ('local',)},
     )
     head: str = option(
         'linear',
@@ -132,26 +199,32 @@ class ModelConfig:
         ' computed by one round over all seen clients without training, prototype'
         ' (nearest class mean) and ridge (exact ridge regression).',
         choices=HEADS,
+        only_for=_BACKBONE,
     )
     ridge_penalty: float | None = option(
         None,
         "The L2 penalty of --head=ridge, scikit-learn's alpha; if not given, the best"
         ' of 0.01, 0.1, ... 100000 on the test examples of seen clients.',
         above=0,
+        only_for={'head': ('ridge',)},
     )
     hidden_units: tuple[int, ...] = option(
-        (), "Sizes of the head's (or mlp's) hidden layers, such as 512,256.", at_least=1
+        (),
+        "Sizes of the head's (or mlp's) hidden layers, such as 512,256.",
+        at_least=1,
+        only_for={'model': ('backbone', 'mlp'), **_TRAINED_HEADS},
     )
     dropout: float = option(
         0.0, "Dropout rate after each of the head's hidden layers.", at_least=0, below=1
     )
+
+    __repr__ = repr_of_changed
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
     """How it is trained."""
 
-    algorithm: str = option('fedavg', 'The federated algorithm.', choices=('fedavg',))
     rounds: int = option(150, 'Rounds of training.', at_least=0)
     clients_per_round: int = option(20, 'Clients of a cohort.', at_least=1)
     client_epochs: int = option(
@@ -161,27 +234,60 @@ class TrainingConfig:
     max_examples: int | None = option(
         None, 'The most examples of a client in an epoch.', at_least=1
     )
+    weighting: str = option(
+        'examples',
+        "A client's weight in the mean: the number of its examples, or uniform.",
+        choices=('examples', 'uniform'),
+    )
     client_optimizer: str = option(
         'sgd', 'The optimizer on the clients.', choices=OPTIMIZERS
     )
     client_learning_rate: float = option(0.01, 'Learning rate on the clients.', above=0)
+    client_schedule: str = option(
+        'constant',
+        'How the learning rate on the clients changes with the round.',
+        choices=schedules.NAMES,
+    )
+    client_warmup: int = option(
+        0, 'Rounds in which the rate on the clients grows to its value.', at_least=0
+    )
     client_momentum: float = option(
-        0.0, 'Momentum of sgd on the clients.', at_least=0, below=1
+        0.0,
+        'Momentum of sgd on the clients.',
+        at_least=0,
+        below=1,
+        only_for={'client_optimizer': ('sgd',)},
     )
     client_epsilon: float = option(
-        1e-7, 'Epsilon of adaptive optimizers on the clients.', above=0
+        1e-7,
+        'Epsilon of adaptive optimizers on the clients.',
+        above=0,
+        only_for={'client_optimizer': _WITH_EPSILON},
     )
     server_optimizer: str = option(
         'adam', 'The optimizer on the server.', choices=OPTIMIZERS
     )
     server_learning_rate: float = option(0.02, 'Learning rate on the server.', above=0)
+    server_schedule: str = option(
+        'constant',
+        'How the learning rate on the server changes with the round.',
+        choices=schedules.NAMES,
+    )
+    server_warmup: int = option(
+        0, 'Rounds in which the rate on the server grows to its value.', at_least=0
+    )
     server_momentum: float = option(
-        0.0, 'Momentum of sgd on the server.', at_least=0, below=1
+        0.0,
+        'Momentum of sgd on the server.',
+        at_least=0,
+        below=1,
+        only_for={'server_optimizer': ('sgd',)},
     )
     server_epsilon: float = option(
         1e-4,
         'Epsilon of adaptive optimizers on the server: the larger, the less adaptive.',
         above=0,
+        only_for={'server_optimizer': _WITH_EPSILON},
     )
     augment_shift: float = option(
         0.0,
@@ -207,8 +313,20 @@ class TrainingConfig:
         ' examples of seen clients.',
         at_least=1,
     )
+    on_divergence: str = option(
+        'stop',
+        'What follows a round whose loss is not finite, or of which no update could be'
+        ' used: stop, or continue with a warning.',
+        choices=('stop', 'continue'),
+    )
     checkpoint_every: int = option(10, 'Rounds between checkpoints.', at_least=1)
     keep_checkpoints: int = option(3, 'How many checkpoints stay.', at_least=1)
+    export: str = option(
+        'last',
+        'Which round is exported: the last; or the best, the first of the highest'
+        ' accuracy on the test examples of seen clients.',
+        choices=('last', 'best'),
+    )
     tflite: bool = option(
         False, 'Also write the trained model as model.tflite, for TensorFlow Lite.'
     )
@@ -225,7 +343,10 @@ class TrainingConfig:
         'For --runtime=compiled: what matrix products and convolutions on the clients'
         ' are computed in; weights stay in float32. float16 is for GPUs.',
         choices=('float32', 'bfloat16', 'float16'),
+        only_for={'runtime': ('compiled',)},
     )
+
+    __repr__ = repr_of_changed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,6 +356,14 @@ class Config:
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
+    algorithm: Any = variant(
+        FedAvg(),
+        'The federated method; python -m experiments.methods lists them, with their'
+        ' options --NAME.OPTION.',
+        registry,
+    )
+
+    __repr__ = repr_of_changed
 
     def check(self) -> None:
         """Checks every value, and those that must fit together.
@@ -242,6 +371,31 @@ class Config:
         Raises:
           UserError: In one line that names the flag.
         """
-        for part in (self.data, self.model, self.training):
+        for field in dataclasses.fields(self)[:-1]:
+            part = getattr(self, field.name)
+            if not isinstance(part, field.type):
+                raise UserError(
+                    f'{field.name} of a Config is a {type(part).__name__}, but must be'
+                    f' a {field.type.__name__}'
+                )
             check(part)
+        name = registry.name_of(self.algorithm)
+        if name is None:
+            raise UserError(
+                f'algorithm of a Config is a {type(self.algorithm).__name__}, but must'
+                f' be one of tff_transfer.algorithms, such as FedAvg()'
+            )
+        check(self.algorithm, f'{name}.')
+        check_effects(self.data, self.model, self.training)
         combinations.check(self)
+
+    def resolved(self) -> 'Config':
+        """Returns the same with the values that it leaves to others: what is run."""
+        model = self.model
+        if model.finetune == 'head_then_all' and model.head_rounds is None:
+            rounds = max(self.training.rounds // 3, 1)
+            model = dataclasses.replace(model, head_rounds=rounds)
+        if model.finetune == 'top' and model.cut_layer is None:
+            layers = model.top_layers or TOP_LAYERS
+            model = dataclasses.replace(model, top_layers=layers)
+        return dataclasses.replace(self, model=model)

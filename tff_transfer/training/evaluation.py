@@ -73,7 +73,7 @@ class Evaluator:
     def _examples(self, weights, inputs, labels):
         logits = self._model.logits(weights, inputs)
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        return loss, tf.argmax(logits, axis=1, output_type=tf.int32) == labels
+        return loss, tf.argmax(logits, axis=1, output_type=tf.int32)
 
     def per_example(
         self, weights: Sequence[np.ndarray], rows: np.ndarray
@@ -85,10 +85,10 @@ class Evaluator:
           rows: The numbers of the examples, [m].
 
         Returns:
-          Each one's cross-entropy, float32 [m], and whether it is right, bool [m].
+          Each one's cross-entropy, float32 [m], and predicted class, int32 [m].
         """
         if not len(rows):
-            return np.zeros(0, np.float32), np.zeros(0, bool)
+            return np.zeros(0, np.float32), np.zeros(0, np.int32)
         weights = [
             tf.constant(weight, like.dtype)
             for weight, like in zip(weights, self._model.initial_weights, strict=True)
@@ -98,12 +98,12 @@ class Evaluator:
             some = rows[start : start + BATCH]
             inputs = tf.constant(self._transform(self._data.x[some]))
             parts.append(self._step(weights, inputs, tf.constant(self._data.y[some])))
-        losses, corrects = zip(*parts, strict=True)
-        return np.concatenate(losses), np.concatenate(corrects)
+        losses, predicted = zip(*parts, strict=True)
+        return np.concatenate(losses), np.concatenate(predicted)
 
 
 def summary(
-    data: FederatedData, rows: np.ndarray, loss: np.ndarray, correct: np.ndarray
+    data: FederatedData, rows: np.ndarray, loss: np.ndarray, predicted: np.ndarray
 ) -> dict[str, float]:
     """Returns what the evaluation of some examples comes to.
 
@@ -111,7 +111,7 @@ def summary(
       data: The population.
       rows: The numbers of the examples, [m].
       loss: Each one's loss, float32 [m].
-      correct: Whether each one is right, bool [m].
+      predicted: Each one's predicted class, int32 [m].
 
     Returns:
       `loss` and `accuracy`, means over the examples, and `accuracy_per_client`, the
@@ -119,6 +119,7 @@ def summary(
     """
     if not len(rows):
         return {}
+    correct = predicted == data.y[rows]
     _, accuracies = per_client(data, rows, correct)
     return {
         'loss': float(np.mean(loss, dtype=np.float64)),

@@ -25,10 +25,14 @@ class Classifier(tf.Module):
         super().__init__()
         self.weights = [tf.Variable(weight) for weight in weights]
         self._setup = setup
-        self.__call__ = tf.function(self._classify, input_signature=[setup.input_spec])
+        self.__call__ = tf.function(
+            self._classify, input_signature=[setup.input_spec], autograph=False
+        )
 
     def _classify(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits = self._setup.model.logits(self.weights, self._setup.from_images(inputs))
+        # The model keeps what it was traced with: variables would outlive this.
+        weights = [weight.read_value() for weight in self.weights]
+        logits = self._setup.model.logits(weights, self._setup.from_images(inputs))
         return {'logits': logits, 'probabilities': tf.nn.softmax(logits)}
 
 

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import finetuning, functional, models
+from tff_transfer import finetuning, functional, keras_layers, reprs
 from tff_transfer.backbones import Backbone, pretraining
+from tff_transfer.backbones.keras_models import CLASSIFIER
 from tff_transfer.batch_norm import BatchNorm
 from tff_transfer.errors import UserError, one_line
 from tff_transfer.features import Standardisation
@@ -36,6 +37,8 @@ class Below:
     network: functional.FunctionalNetwork | None = None
     parameters: finetuning.Parameters | None = None
     statistics: BatchNorm | None = None
+
+    __repr__ = reprs.of_fields
 
     def keras(self, trained: Sequence[np.ndarray]) -> tf.keras.Model:
         """Returns the backbone as a Keras network of its own.
@@ -130,14 +133,14 @@ def build(
     """
     head = _without_keys(head)
     if below is None:
-        return head
+        return tf.keras.Model(head.input, head.output, name=CLASSIFIER)
     inputs = tf.keras.Input(spec.shape[1:], dtype=spec.dtype, name='images')
     # BatchNorm keeps the statistics that the head was trained on.
     features = below.keras(trained)(below.backbone.preprocess(inputs), training=False)
     standardise = tf.keras.layers.Normalization(
         mean=below.standardise.mean, variance=below.standardise.deviation**2
     )
-    return tf.keras.Model(inputs, head(standardise(features)))
+    return tf.keras.Model(inputs, head(standardise(features)), name=CLASSIFIER)
 
 
 def _without_keys(network: tf.keras.Model) -> tf.keras.Model:
@@ -148,7 +151,7 @@ def _without_keys(network: tf.keras.Model) -> tf.keras.Model:
     keyed = {
         layer.name: layer.rate
         for layer in network.layers
-        if isinstance(layer, models.KeyedDropout)
+        if isinstance(layer, keras_layers.KeyedDropout)
     }
     kept = []
     for entry in config['layers']:

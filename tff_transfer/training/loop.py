@@ -14,15 +14,21 @@ import tensorflow as tf
 from tff_transfer import heads, progress, runtime
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
-from tff_transfer.training import checkpoints, export, report, run_directory
-from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
-from tff_transfer.training.evaluation import (
-    Evaluator,
-    per_client,
-    summary,
-    trained_network,
+from tff_transfer.training import (
+    checkpoints,
+    divergence,
+    export,
+    report,
+    resuming,
+    run_directory,
+    sources,
 )
+from tff_transfer.training.config import Config, TrainingConfig
+from tff_transfer.training.evaluation import Evaluator, summary, trained_network
+from tff_transfer.training.predictions import Predictions
 from tff_transfer.training.records import Records
+from tff_transfer.training.result import Result
+from tff_transfer.training.run_directory import writing
 from tff_transfer.training.setup import Setup, prepare
 from tff_transfer.training.sources import load_backbone, load_data
 from tff_transfer.training.stages import Stage, stages
@@ -32,6 +38,8 @@ COLUMNS = (
     'round',
     'train/loss',
     'train/accuracy',
+    'train/clients',
+    'train/dropped_clients',
     *(
         f'{part}/{metric}'
         for part in PARTS
@@ -42,30 +50,6 @@ COLUMNS = (
     'time/round_s',
     'time/total_s',
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What a run comes to.
-
-    Attributes:
-      rows: One mapping for each round from 0, with the columns of `metrics.csv`.
-      weights: The trained weights, in the order of `setup.model`.
-      network: The trained head, from features to logits; without a backbone the whole
-        network.
-      setup: What it was trained in.
-      client_accuracy: For `seen` and `unseen`, each client's accuracy by its name.
-      run_dir: Where everything was written, if anywhere.
-      chosen: What the run chose itself, by name, for the report.
-    """
-
-    rows: Sequence[Mapping[str, float | None]]
-    weights: Sequence[np.ndarray]
-    network: tf.keras.Model
-    setup: Setup
-    client_accuracy: Mapping[str, Mapping[str, float]]
-    run_dir: pathlib.Path | None
-    chosen: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def train(
@@ -80,7 +64,8 @@ def train(
     Args:
       config: The whole configuration.
       run_dir: The run directory; None writes nothing.
-      data: Clients to use instead of those that `config.data` names.
+      data: Clients to use instead of those that `config.data` names, whose split of
+        clients alone then has an effect.
       head: A function of (feature size, classes) that makes a Keras network to use
         instead of the head that `config.model` describes.
 
@@ -88,60 +73,73 @@ def train(
       The result.
 
     Raises:
-      UserError: In one line, if a value, a source or the run directory is unfit.
+      UserError: In one line, if a value, a source or the run directory is unfit, or
+        if training diverged.
     """
+    if data is not None:
+        sources.check_given(config.data, data)
     config.check()
+    config = config.resolved()
+    given = [name for name, it in (('data', data), ('head', head)) if it is not None]
     with contextlib.ExitStack() as stack:
         # First, so that a setting that does not suit the machine leaves nothing.
         stack.enter_context(_use_runtime(config.training))
         if run_dir is not None:
             run_dir = stack.enter_context(run_directory.opened(run_dir, config))
         backbone = load_backbone(config)
-        data = data or load_data(config.data)
+        if data is None:
+            data = load_data(config, backbone)
         if run_dir is not None:
             run_directory.check_same_data(run_dir, data)
+            run_directory.check_same_backbone(run_dir, backbone)
         setup = prepare(config, data, backbone, head=head)
-        try:
-            if config.model.head in heads.ONE_ROUND:
-                result = _solve(config.model, setup, run_dir)
-            else:
-                result = _train(config, setup, run_dir)
-            if run_dir is not None:
-                export.save(setup, result.weights, run_dir / 'model')
-                report.write(config, result)
-                if config.training.tflite:
-                    export.save_tflite(run_dir / 'model', run_dir / 'model.tflite')
-                if config.training.export_keras:
-                    export.save_keras(setup, result.weights, run_dir / 'model.keras')
-        except OSError as error:
-            if run_dir is None:
-                raise
-            raise UserError(
-                f'writing to {run_dir} failed ({error.strerror}); what was written is'
-                ' kept: mend it and give the same command to go on'
-            ) from error
+        if run_dir is not None:
+            run_directory.check_same_network(run_dir, setup.model)
+        if config.model.head in heads.ONE_ROUND:
+            result = _solve(config, setup, run_dir)
+        else:
+            result = _train(config, setup, run_dir)
+        diverged = divergence.stopped(config.training, result.rows)
+        if said := divergence.described(config.training, result.rows):
+            chosen = {**result.chosen, 'divergence': said}
+            result = dataclasses.replace(result, chosen=chosen)
+        if run_dir is not None:
+            with writing(run_dir):
+                report.write(config, result, data, given)
+                if not diverged:
+                    _export(config.training, result)
+    if diverged:
+        raise UserError(
+            f'{divergence.described(config.training, result.rows)}, or go on all the'
+            ' same with --on_divergence=continue'
+        )
     return result
 
 
-def _resumed(run: Sequence[Stage], run_dir: pathlib.Path | None):
-    """Returns the newest checkpoint's stage, round and state, or the start."""
-    for stage in reversed(run):
-        state, done = stage.initialize(), 0
-        if run_dir is not None:
-            folder = run_dir / 'checkpoints'
-            done, state = checkpoints.load_newest(folder, state, stage.rounds)
-        if done:
-            break
-    return stage, done, state
+def _export(config: TrainingConfig, result: Result) -> None:
+    """Writes the trained model in the forms that a configuration asks for."""
+    setup, weights, run_dir = result.setup, result.weights, result.run_dir
+    export.save(setup, weights, run_dir / 'model')
+    if config.tflite:
+        export.save_tflite(run_dir / 'model', run_dir / 'model.tflite')
+    if config.export_keras:
+        export.save_keras(setup, weights, run_dir / 'model.keras')
 
 
 def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result:
-    run = stages(config, setup)
+    run = stages(config, setup, run_dir)
     config = config.training
-    stage, done, state = _resumed(run, run_dir)
-    records = Records(run_dir, COLUMNS, up_to_round=done if done else -1)
     rows_of = evaluated_rows(setup)
-    start = time.perf_counter() - _last(records.rows, 'time/total_s')
+    best = config.export == 'best'
+    if best and not len(rows_of['seen']):
+        raise UserError(
+            '--export=best needs test examples of seen clients, but there are none;'
+            ' raise --test_fraction or leave it out'
+        )
+    reached, exported = resuming.resume(run, run_dir, best=best)
+    stage, done, state = reached.stage, reached.round, reached.state
+    records = Records(run_dir, COLUMNS, up_to_round=done if done else -1)
+    start = time.perf_counter() - (_last(records.rows, 'time/total_s') or 0)
 
     def evaluate():
         return _evaluated(
@@ -152,53 +150,86 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
         if not records.rows:
             row = {'round': 0, **evaluate()}
             records.append({**row, 'time/total_s': time.perf_counter() - start})
+            divergence.warn(config, records.rows)
         bar = progress.bar(
             total=config.rounds, initial=done, desc='training', unit='round'
         )
         with bar:
-            while done < config.rounds and not stopped_early(config, records.rows):
+            while done < config.rounds and not _stopped(config, records.rows):
                 round_start = time.perf_counter()
                 done += 1
                 if done not in stage.rounds:
                     head = stage.weights(state)
                     stage = run[-1]
                     state = stage.after(head)
-                state, metrics = stage.next(state, done)
-                sent = stage.bytes_sent(state)
-                row = {'round': done, **_train_metrics(metrics)}
+                state, columns = stage.next(state, done)
+                row = {'round': done, **columns}
                 if done % config.evaluate_every == 0 or done == config.rounds:
                     row.update(evaluate())
                 now = time.perf_counter()
                 row.update(
                     {
-                        'bytes/up': sent * config.clients_per_round,
-                        'bytes/down': sent * config.clients_per_round,
+                        'bytes/up': stage.bytes_up * config.clients_per_round,
+                        'bytes/down': stage.bytes_down * config.clients_per_round,
                         'time/round_s': now - round_start,
                         'time/total_s': now - start,
                     }
                 )
                 records.append(row)
+                divergence.warn(config, records.rows)
                 last = done in (stage.rounds[-1], config.rounds)
-                last = last or stopped_early(config, records.rows)
-                if run_dir and (last or done % config.checkpoint_every == 0):
-                    folder = run_dir / 'checkpoints'
-                    checkpoints.save(folder, done, state, config.keep_checkpoints)
-                accuracy = _last(records.rows, 'unseen/accuracy')
+                last = last or _stopped(config, records.rows)
+                kept = resuming.best_round(records.rows) if best else None
+                if kept in (None, done):
+                    exported = resuming.Reached(stage, done, state)
+                if run_dir and (
+                    last or done == kept or done % config.checkpoint_every == 0
+                ):
+                    with writing(run_dir):
+                        checkpoints.save(
+                            run_dir / 'checkpoints',
+                            done,
+                            state,
+                            records.digest,
+                            config.keep_checkpoints,
+                            kept,
+                        )
                 bar.set_postfix(
-                    loss=f'{row["train/loss"]:.3f}', unseen=f'{accuracy:.1%}'
+                    loss=_shown(row.get('train/loss'), '.3f'),
+                    unseen=_shown(_last(records.rows, 'unseen/accuracy'), '.1%'),
                 )
                 bar.update()
-        if stage is not run[-1]:  # Stopped early, with the backbone as it came.
-            head, stage = stage.weights(state), run[-1]
-            state = stage.after(head)
-        per_example = functools.partial(stage.per_example, state)
-        accuracies = _client_accuracies(setup.data, per_example, rows_of)
-    weights = stage.weights(state)
-    network = trained_network(setup.model, weights)
-    return Result(records.rows, weights, network, setup, accuracies, run_dir)
+    chosen = {'exported round': f'{exported.round}, the best'} if best else {}
+    return _result(run[-1], exported, records.rows, rows_of, run_dir, chosen)
 
 
-def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> Result:
+def _result(
+    last: Stage,
+    exported: resuming.Reached,
+    rows: Sequence[Mapping],
+    rows_of: Mapping[str, np.ndarray],
+    run_dir: pathlib.Path | None,
+    chosen: Mapping[str, str],
+) -> Result:
+    """Returns the result of a run whose last stage is `last`."""
+    state, setup = exported.state, last.setup
+    if exported.stage is not last:  # Of the head, with the backbone as it came.
+        state = last.after(exported.stage.weights(state))
+    weights = last.weights(state)
+    per_example = functools.partial(last.per_example, state)
+    return Result(
+        rows,
+        weights,
+        trained_network(setup.model, weights),
+        setup,
+        _predictions(setup.data, per_example, rows_of),
+        run_dir,
+        exported.round,
+        chosen,
+    )
+
+
+def _solve(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result:
     """Computes a head in one round, in which all seen clients take part.
 
     No checkpoint is kept: a run that was killed computes the same again.
@@ -212,8 +243,9 @@ def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> R
         return _evaluated(setup.data, per_example, rows_of)
 
     def accuracy(weights):
-        _, correct = evaluator.per_example(weights, rows_of['seen'])
-        return np.mean(correct)
+        rows = rows_of['seen']
+        _, predicted = evaluator.per_example(weights, rows)
+        return np.mean(predicted == setup.data.y[rows])
 
     with contextlib.closing(Records(run_dir, COLUMNS, up_to_round=-1)) as records:
         initial = setup.model.network.get_weights()
@@ -221,11 +253,11 @@ def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> R
         records.append({**row, 'time/total_s': time.perf_counter() - start})
         round_start = time.perf_counter()
         solution = heads.solve(
-            config.head,
+            config.model.head,
             setup.data,
             setup.seen,
             setup.transform,
-            penalty=config.ridge_penalty,
+            penalty=config.model.ridge_penalty,
             accuracy=accuracy if len(rows_of['seen']) else None,
         )
         now = time.perf_counter()
@@ -239,12 +271,13 @@ def _solve(config: ModelConfig, setup: Setup, run_dir: pathlib.Path | None) -> R
                 'time/total_s': now - start,
             }
         )
+        divergence.warn(config.training, records.rows)
         weights = solution.weights
         per_example = functools.partial(evaluator.per_example, weights)
-        accuracies = _client_accuracies(setup.data, per_example, rows_of)
+        predictions = _predictions(setup.data, per_example, rows_of)
     network = trained_network(setup.model, weights)
     return Result(
-        records.rows, weights, network, setup, accuracies, run_dir, solution.chosen
+        records.rows, weights, network, setup, predictions, run_dir, 1, solution.chosen
     )
 
 
@@ -262,8 +295,12 @@ def stopped_early(config: TrainingConfig, rows: Sequence[Mapping]) -> bool:
     """Returns whether the seen clients' accuracy has not risen for too long."""
     if config.early_stop_patience is None:
         return False
+    # A run that went on to more rounds has been evaluated at its former end too.
     accuracies = [
-        row['seen/accuracy'] for row in rows if row['seen/accuracy'] is not None
+        row['seen/accuracy']
+        for row in rows
+        if row['round'] % config.evaluate_every == 0
+        and row['seen/accuracy'] is not None
     ]
     if not accuracies:
         return False
@@ -279,14 +316,17 @@ def _use_runtime(config: TrainingConfig) -> contextlib.AbstractContextManager:
     return runtime.use_compiled(compute_dtype=short)
 
 
-def _train_metrics(metrics: Mapping) -> dict[str, float]:
-    train_metrics = metrics['client_work']['train']
-    return {f'train/{name}': float(value) for name, value in train_metrics.items()}
+def _stopped(config: TrainingConfig, rows: Sequence[Mapping]) -> bool:
+    return stopped_early(config, rows) or divergence.stopped(config, rows)
 
 
-def _last(rows: Sequence[Mapping], column: str) -> float:
-    """Returns the last value there is in a column, or 0."""
-    return next((r[column] for r in reversed(rows) if r[column] is not None), 0.0)
+def _last(rows: Sequence[Mapping], column: str) -> float | None:
+    """Returns the last value there is in a column, if there is any."""
+    return next((r[column] for r in reversed(rows) if r[column] is not None), None)
+
+
+def _shown(value: float | None, form: str) -> str:
+    return '-' if value is None else format(value, form)
 
 
 def _evaluated(data, per_example, rows_of) -> dict[str, float]:
@@ -298,12 +338,10 @@ def _evaluated(data, per_example, rows_of) -> dict[str, float]:
     }
 
 
-def _client_accuracies(data, per_example, rows_of) -> dict[str, dict[str, float]]:
-    """Returns each client's accuracy by its name, for seen and unseen ones."""
+def _predictions(data, per_example, rows_of) -> dict[str, Predictions]:
+    """Returns what is predicted, for seen and unseen clients."""
     found = {}
     for part, rows in rows_of.items():
-        _, correct = per_example(rows)
-        clients, accuracies = per_client(data, rows, correct)
-        names = (data.client_ids[client] for client in clients)
-        found[part] = dict(zip(names, accuracies.tolist(), strict=True))
+        loss, predicted = per_example(rows)
+        found[part] = Predictions(rows, data.y[rows], predicted, loss)
     return found

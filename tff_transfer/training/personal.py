@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from tff_transfer import batch_norm
-from tff_transfer.algorithms.computations import Kept
 from tff_transfer.algorithms.compose import State
+from tff_transfer.algorithms.computations import Kept
 from tff_transfer.algorithms.method import Client, Context, Method
 from tff_transfer.data.federated import FederatedData
 
@@ -57,31 +57,27 @@ class PersonalEvaluator:
     def _clients(self, state, kept, inputs, labels, splits):
         model = self._context.model
 
-        def body(client, losses, corrects):
+        def body(client, losses, classes):
             own = tf.nest.map_structure(lambda array: array[client], kept)
             weights = weights_of_client(self._method, self._context, state, own)
             rows = slice(splits[client], splits[client + 1])
             logits = model.logits(weights, inputs[rows])
             loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels[rows], logits)
             found = tf.argmax(logits, axis=1, output_type=tf.int32)
-            return (
-                client + 1,
-                losses.write(client, loss),
-                corrects.write(client, found == labels[rows]),
-            )
+            return client + 1, losses.write(client, loss), classes.write(client, found)
 
         count = tf.shape(splits)[0] - 1
         empty = [
             tf.TensorArray(dtype, count, infer_shape=False, element_shape=[None])
-            for dtype in (tf.float32, tf.bool)
+            for dtype in (tf.float32, tf.int32)
         ]
-        _, losses, corrects = tf.while_loop(
+        _, losses, classes = tf.while_loop(
             lambda client, *_: client < count,
             body,
             (tf.constant(0), *empty),
             parallel_iterations=1,
         )
-        return losses.concat(), corrects.concat()
+        return losses.concat(), classes.concat()
 
     def per_example(
         self, state: State, kept_of: Callable[[int], Kept], rows: np.ndarray
@@ -94,11 +90,11 @@ class PersonalEvaluator:
           rows: The numbers of the examples, [m], those of a client together.
 
         Returns:
-          Each one's cross-entropy, float32 [m], and whether it is right, bool [m].
+          Each one's cross-entropy, float32 [m], and predicted class, int32 [m].
         """
         holders = self._data.client_of_row[rows]
         starts = np.flatnonzero(np.diff(holders, prepend=-1))
-        losses, corrects = [np.zeros(0, np.float32)], [np.zeros(0, bool)]
+        losses, classes = [np.zeros(0, np.float32)], [np.zeros(0, np.int32)]
         for block in _blocks(starts, len(rows)):
             splits = np.append(starts, len(rows))[block.start : block.stop + 1]
             some = rows[splits[0] : splits[-1]]
@@ -111,8 +107,8 @@ class PersonalEvaluator:
                 tf.constant(splits - splits[0], tf.int32),
             )
             losses.append(found[0].numpy())
-            corrects.append(found[1].numpy())
-        return np.concatenate(losses), np.concatenate(corrects)
+            classes.append(found[1].numpy())
+        return np.concatenate(losses), np.concatenate(classes)
 
 
 def _blocks(starts: np.ndarray, rows: int) -> list[slice]:
@@ -122,9 +118,7 @@ def _blocks(starts: np.ndarray, rows: int) -> list[slice]:
     return [slice(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
 
 
-def mean_kept(
-    context: Context, kept: Sequence[Kept], examples: Sequence[int]
-) -> Kept:
+def mean_kept(context: Context, kept: Sequence[Kept], examples: Sequence[int]) -> Kept:
     """Returns personal weights and statistics of some clients together.
 
     Args:
@@ -137,12 +131,15 @@ def mean_kept(
       statistics of all their examples; nothing of the method's own.
     """
     personal = tuple(
-        np.mean(leaves, axis=0) for leaves in zip(*(k.personal for k in kept))
+        np.mean(leaves, axis=0)
+        for leaves in zip(*(k.personal for k in kept), strict=True)
     )
     if not context.local_statistics:
         return Kept((), personal, ())
     _, origin = context.model.functional.initial_weights
     moments = [batch_norm.moments(k.statistics, origin) for k in kept]
-    pooled = [np.average(m, axis=0, weights=examples) for m in zip(*moments)]
+    pooled = [
+        np.average(m, axis=0, weights=examples) for m in zip(*moments, strict=True)
+    ]
     statistics = map(np.asarray, batch_norm.from_moments(pooled, origin))
     return Kept((), personal, tuple(statistics))

@@ -1,13 +1,20 @@
 """Pictures of a run, as SVG text or in a notebook."""
 
+import base64
 import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import PIL.Image
 from matplotlib.figure import Figure
+
+from tff_transfer.errors import UserError
 
 _LABELS = {'seen': 'seen clients (test examples)', 'unseen': 'unseen clients'}
 _COLOURS = {'train': '#999999', 'seen': '#1f77b4', 'unseen': '#d95f02'}
+
+# Classes of a confusion matrix up to which counts, and names, can be read.
+_WITH_COUNTS, _WITH_NAMES = 12, 70
 
 
 def _curve(axes, rows: Sequence[Mapping], column: str, **style) -> None:
@@ -25,7 +32,19 @@ def by_round(rows: Sequence[Mapping], metric: str) -> Figure:
 
     Returns:
       The figure.
+
+    Raises:
+      UserError: No such metric; the message has those that there are.
     """
+    columns = [column.split('/') for column in (rows[0] if rows else ())]
+    known = [name for part, *name in columns if part in _COLOURS]
+    known = list(dict.fromkeys('/'.join(name) for name in known))
+    if metric not in known:
+        raise UserError(
+            f'there is no metric {metric!r}; give one of {", ".join(known)}'
+            if known
+            else f'there are no rows to draw {metric!r} of'
+        )
     figure = Figure((6, 3.4), layout='constrained')
     axes = figure.subplots()
     _curve(
@@ -82,12 +101,68 @@ def per_client(client_accuracy: Mapping[str, Mapping[str, float]]) -> Figure:
     return figure
 
 
+def confusion(counts: np.ndarray, class_names: Sequence[str] = ()) -> Figure:
+    """Draws which classes are taken for which, dark where that is more often so.
+
+    Args:
+      counts: int [classes, predicted classes], as `Predictions.confusion` gives it.
+      class_names: What each class is called; numbers if empty.
+
+    Returns:
+      The figure. Few classes come with counts, very many without names.
+    """
+    classes = len(counts)
+    figure = Figure((6, 5.4), layout='constrained')
+    axes = figure.subplots()
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    # The square root brings out rare mistakes beside what is right.
+    axes.imshow(np.sqrt(shares), cmap='Blues', vmin=0, vmax=1, interpolation='nearest')
+    axes.set(xlabel='predicted', ylabel='true class', xticks=[], yticks=[])
+    if classes <= _WITH_NAMES:
+        names = [str(n)[:12] for n in class_names] or [str(n) for n in range(classes)]
+        style = {'fontsize': min(10, 350 / classes)}
+        upright = max(map(len, names)) > 2
+        axes.set_yticks(range(classes), names, **style)
+        axes.set_xticks(range(classes), names, rotation=90 if upright else 0, **style)
+        axes.tick_params(length=0)
+    if classes <= _WITH_COUNTS:
+        for place in np.argwhere(counts):
+            dark = shares[tuple(place)] > 0.3
+            axes.text(
+                *place[::-1],
+                f'{counts[tuple(place)]:,}',
+                ha='center',
+                va='center',
+                fontsize=9,
+                color='white' if dark else '#222222',
+            )
+    return figure
+
+
+def data_uri(image: np.ndarray, max_side: int = 80) -> str:
+    """Returns an image as the `src` of an `img` element: a PNG within the text.
+
+    Args:
+      image: [height, width, 1 or 3], uint8 in [0, 255] or floating in [0, 1].
+      max_side: Larger images are made so small.
+    """
+    if image.dtype != np.uint8:
+        image = np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
+    picture = PIL.Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    picture.thumbnail((max_side, max_side))
+    buffer = io.BytesIO()
+    picture.save(buffer, 'PNG', optimize=True)
+    return f'data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}'
+
+
 def svg(figure: Figure) -> str:
-    """Returns a figure as an SVG element to put into a page."""
+    """Returns a figure as an SVG element that is as wide as its place in a page."""
     buffer = io.StringIO()
     figure.savefig(buffer, format='svg', metadata={'Date': None})
     text = buffer.getvalue()
-    return text[text.index('<svg') :]
+    wide = '<svg style="width: 100%; height: auto"'
+    return text[text.index('<svg') :].replace('<svg', wide, 1)
 
 
 def compared(curves: dict[str, list[tuple[int, float]]], metric: str) -> Figure:

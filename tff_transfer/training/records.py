@@ -1,33 +1,89 @@
 """What is known of each round: `metrics.csv` and TensorBoard events."""
 
 import csv
+import hashlib
+import io
 import os
 import pathlib
-import shutil
-from collections.abc import Mapping, Sequence
-from typing import TextIO
+from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
 from tff_transfer import files
+from tff_transfer.errors import UserError, one_line
+from tff_transfer.training.run_directory import writing
 
-Row = Mapping[str, float | int | None]
+Row = dict[str, float | int | None]
 
 
-def read(path: pathlib.Path) -> list[dict[str, float | int | None]]:
-    """Reads a `metrics.csv`, leaving out a last row that is not whole.
+def lines(path: pathlib.Path) -> list[bytes]:
+    """Returns the lines of a `metrics.csv`, the column names first.
+
+    A last one that is not whole is left out; an absent file has none.
+
+    Raises:
+      UserError: The file cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f'{path} cannot be read ({error.strerror})') from error
+    return [line + b'\n' for line in content.split(b'\n')[:-1]]
+
+
+def digest(written: Iterable[bytes]) -> str:
+    """Returns the SHA-256 of lines, in hexadecimal: a checkpoint has that of its rows.
+
+    The lines are those of `metrics.csv`, from the column names to the checkpoint's
+    round: they tell whether the file still holds what was written.
+    """
+    return hashlib.sha256(b''.join(written)).hexdigest()
+
+
+def parse(written: Sequence[bytes], path: pathlib.Path) -> list[Row]:
+    """Returns the rows of the lines of a `metrics.csv`.
+
+    Args:
+      written: The column names, then the rows of rounds 0, 1, 2 and so on.
+      path: Where they stand, for messages.
 
     Returns:
       A dict for each row; a cell without value is None.
+
+    Raises:
+      UserError: They are something else.
     """
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding='utf-8').splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith('\n')]
-    return [
-        {column: _number(cell) for column, cell in cells.items()}
-        for cells in csv.DictReader(whole)
-    ]
+    rows = []
+    try:
+        text = [line.decode('ascii') for line in written]
+        columns, *table = csv.reader(text, strict=True)
+        for number, cells in enumerate(table):
+            row = dict(zip(columns, map(_number, cells), strict=True))
+            if row['round'] != number:
+                raise ValueError(f'round {row["round"]} stands there')
+            rows.append(row)
+    except (ValueError, KeyError, csv.Error) as error:
+        raise UserError(
+            f'{path} is damaged in the row of round {len(rows)} ({one_line(error)});'
+            ' put a whole copy of the file back'
+        ) from error
+    return rows
+
+
+def read(path: pathlib.Path) -> list[Row]:
+    """Reads a `metrics.csv`, leaving out a last row that is not whole.
+
+    Returns:
+      A dict for each row, of which an absent file has none; a cell without value is
+      None.
+
+    Raises:
+      UserError: The file cannot be read or is something else.
+    """
+    written = lines(path)
+    return parse(written, path) if written else []
 
 
 def _number(cell: str) -> float | int | None:
@@ -40,6 +96,12 @@ def _number(cell: str) -> float | int | None:
         return float(cell)
 
 
+def _line(cells: Iterable[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerow(cells)
+    return text.getvalue().encode()
+
+
 class Records:
     """The rows of a run, in memory and on disk.
 
@@ -47,33 +109,41 @@ class Records:
       run_dir: Where `metrics.csv` and `tensorboard/` stand, or None for memory only.
       columns: The names of all values, `round` first.
       up_to_round: Rows of later rounds are dropped: they will be made again.
+
+    Raises:
+      UserError: What stands there are no rows of these columns.
     """
 
     def __init__(
         self, run_dir: pathlib.Path | None, columns: Sequence[str], up_to_round: int
     ):
         self.rows: list[Row] = []
-        self._columns, self._file, self._writer = columns, None, None
+        self._columns, self._run_dir = columns, run_dir
         if run_dir is None:
             return
-        path, events = run_dir / 'metrics.csv', run_dir / 'tensorboard'
-        self.rows = [row for row in read(path) if row['round'] <= up_to_round]
-        with files.replacing(path) as new, open(new, 'w', encoding='utf-8') as file:
-            self._write(file, columns, *map(self._cells, self.rows))
-        self._file = open(path, 'a', encoding='utf-8')  # noqa: SIM115
-        shutil.rmtree(events, ignore_errors=True)
-        self._writer = tf.summary.create_file_writer(str(events))
-        for row in self.rows:
-            self._write_event(row)
+        path, header = run_dir / 'metrics.csv', _line(columns)
+        written = lines(path)[: up_to_round + 2]
+        if path.exists() and written[:1] != [header]:
+            raise UserError(
+                f'{path} has other columns than this version writes; choose another'
+                ' --run_dir'
+            )
+        kept = written or [header]
+        self.rows = parse(kept, path)
+        self._path, self._sha256 = path, hashlib.sha256(b''.join(kept))
+        with writing(run_dir):
+            with files.replacing(path) as new:
+                new.write_bytes(b''.join(kept))
+            for old in (run_dir / 'tensorboard').glob('events.out.tfevents.*'):
+                old.unlink()
+            self._writer = tf.summary.create_file_writer(str(run_dir / 'tensorboard'))
+            for row in self.rows:
+                self._write_event(row)
 
-    def _cells(self, row: Row) -> list[str]:
-        cells = (row[column] for column in self._columns)
-        return ['' if cell is None else repr(cell) for cell in cells]
-
-    def _write(self, file: TextIO, *lines: Sequence[str]) -> None:
-        csv.writer(file, lineterminator='\n').writerows(lines)
-        file.flush()
-        os.fsync(file.fileno())
+    @property
+    def digest(self) -> str:
+        """`digest` of what stands in `metrics.csv`; of a run in memory, empty."""
+        return self._sha256.hexdigest() if self._run_dir else ''
 
     def _write_event(self, row: Row) -> None:
         with self._writer.as_default(step=row['round']):
@@ -85,12 +155,19 @@ class Records:
         """Adds a round's row; it is on disk when this returns."""
         row = {column: row.get(column) for column in self._columns}
         self.rows.append(row)
-        if self._file is not None:
-            self._write(self._file, self._cells(row))
+        if self._run_dir is None:
+            return
+        line = _line('' if cell is None else repr(cell) for cell in row.values())
+        with writing(self._run_dir):
+            with open(self._path, 'ab') as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
             self._write_event(row)
+        self._sha256.update(line)
 
     def close(self) -> None:
-        """Closes the files."""
-        if self._file is not None:
-            self._file.close()
-            self._writer.close()
+        """Closes the TensorBoard events."""
+        if self._run_dir is not None:
+            with writing(self._run_dir):
+                self._writer.close()

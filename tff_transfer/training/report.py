@@ -3,22 +3,29 @@
 import dataclasses
 import importlib.resources
 import pathlib
+import shlex
+from collections.abc import Sequence
 
 import jinja2
 import numpy as np
 
 from tff_transfer import files
-from tff_transfer.training import plots, run_directory
+from tff_transfer.data.federated import FederatedData
+from tff_transfer.options import to_flags
+from tff_transfer.training import evaluation, plots, run_directory
 from tff_transfer.training.config import Config
 
 REPORT = 'report.html'
 
+# How many are shown of the worst: clients, images, and classes where there are more.
+_CLIENTS, _IMAGES, _CLASSES = 8, 24, 100
+
 
 def table(result) -> list[list[str]]:
-    """Returns the accuracies before and after training.
+    """Returns the accuracies before and after training, and of what was exported.
 
     Args:
-      result: The run's `loop.Result`.
+      result: The run's `Result`.
 
     Returns:
       Rows of cells, the first one the headings.
@@ -41,10 +48,10 @@ def table(result) -> list[list[str]]:
         'unseen/accuracy_per_client',
     )
     rows = []
-    for row in dict.fromkeys((0, len(evaluated) // 2, len(evaluated) - 1)):
-        if not evaluated:
-            break
-        values = evaluated[row]
+    shown = {0, len(evaluated) // 2, len(evaluated) - 1}
+    for place, values in enumerate(evaluated):
+        if place not in shown and values['round'] != result.exported_round:
+            continue
         cells = [
             '-' if values[column] is None else f'{values[column]:.1%}'
             for column in columns
@@ -63,42 +70,162 @@ def text_table(rows: list[list[str]]) -> str:
     return '\n'.join(lines)
 
 
-def write(config: Config, result) -> pathlib.Path:
+def summary(result) -> str:
+    """Returns the facts, the accuracies and the pictures of a run, as HTML."""
+    return _templates().get_template('summary.html.jinja').render(_summary(result))
+
+
+def write(
+    config: Config, result, data: FederatedData, given: Sequence[str]
+) -> pathlib.Path:
     """Writes `report.html` into a run's directory.
 
     Args:
       config: The run's configuration.
-      result: The run's `loop.Result`.
+      result: The run's `Result`.
+      data: The clients, with what they really have as `x`, be it images or vectors.
+      given: Which of `data` and `head` came from Python, not from the configuration.
 
     Returns:
       The file's path.
     """
-    source = importlib.resources.files(__package__) / 'report.html.jinja'
-    template = jinja2.Environment(autoescape=True).from_string(source.read_text())
-    data, setup = result.setup.data, result.setup
-    facts = {
-        'data': data.name,
-        'clients': f'{len(setup.seen):,} seen, {len(setup.unseen):,} unseen',
-        'examples': f'{len(data.y):,} of {data.num_classes} classes',
-        'trained weights': f'{sum(map(np.size, result.weights)):,}',
-        **result.chosen,
-    }
-    accuracies = result.client_accuracy['unseen'] or result.client_accuracy['seen']
-    hardest = sorted(accuracies.items(), key=lambda item: item[1])[:5]
     described = run_directory.describe(config)
-    page = template.render(
+    parts = [part.name for part in dataclasses.fields(Config)]
+    recorded = {key: it for key, it in described.items() if key not in parts}
+    page = _templates().get_template('report.html.jinja')
+    text = page.render(
         name=result.run_dir.resolve().name,
-        facts=facts,
-        table=table(result),
-        pictures=[
+        mistakes=_mistakes(result, data),
+        given=given,
+        repeat=_repeat(config, given),
+        config={part: described[part] for part in parts},
+        recorded={k: v for k, v in recorded.items() if isinstance(v, dict)},
+        also={k: v for k, v in recorded.items() if not isinstance(v, dict)},
+        **_summary(result),
+    )
+    path = result.run_dir / REPORT
+    files.write_text(path, text)
+    return path
+
+
+def _templates() -> jinja2.Environment:
+    folder = importlib.resources.files(__package__)
+    loader = jinja2.FunctionLoader(lambda name: (folder / name).read_text('utf-8'))
+    return jinja2.Environment(autoescape=True, loader=loader)
+
+
+def _summary(result) -> dict:
+    """Returns what the template `summary.html.jinja` takes."""
+    data, setup = result.setup.data, result.setup
+    return {
+        'facts': {
+            'data': data.name,
+            'clients': f'{len(setup.seen):,} seen, {len(setup.unseen):,} unseen',
+            'examples': f'{len(data.y):,} of {data.num_classes} classes',
+            'trained weights': f'{sum(map(np.size, result.weights)):,}',
+            **result.chosen,
+        },
+        'table': table(result),
+        'pictures': [
             ('Accuracy', plots.svg(plots.by_round(result.rows, 'accuracy'))),
             ('Loss', plots.svg(plots.by_round(result.rows, 'loss'))),
             ('Clients', plots.svg(plots.per_client(result.client_accuracy))),
         ],
-        hardest=hardest,
-        config={part.name: described[part.name] for part in dataclasses.fields(Config)},
-        versions={**described['versions'], 'commit': described['git_commit']},
-    )
-    path = result.run_dir / REPORT
-    files.write_text(path, page)
-    return path
+    }
+
+
+def _mistakes(result, data: FederatedData) -> dict | None:
+    """Returns what went wrong on unseen clients, or else on tests of seen ones.
+
+    Returns:
+      What the template takes; None if nothing was evaluated.
+    """
+    part = 'unseen' if len(result.predictions['unseen'].rows) else 'seen'
+    found = result.predictions[part]
+    if not len(found.rows):
+        return None
+    names = data.class_names or tuple(map(str, range(data.num_classes)))
+    counts = found.confusion(data.num_classes)
+    return {
+        'part': part,
+        'count': int(np.sum(~found.correct)),
+        'of': len(found.rows),
+        'classes': _classes(counts, names),
+        'absent': int(np.sum(counts.sum(axis=1) == 0)),
+        'confusion': plots.svg(plots.confusion(counts, data.class_names)),
+        'clients': _clients(found, data, names),
+        'images': _images(found, data, names) if data.x.ndim == 4 else [],
+    }
+
+
+def _classes(counts: np.ndarray, names: Sequence[str]) -> list[dict]:
+    """Returns each class that occurs with its accuracy, the worst where many do."""
+    totals = counts.sum(axis=1)
+    accuracies = np.diag(counts) / np.maximum(totals, 1)
+    shown = np.flatnonzero(totals)
+    if len(shown) > _CLASSES:
+        shown = shown[np.argsort(accuracies[shown], kind='stable')[:_CLASSES]]
+    return [
+        {
+            'name': names[number],
+            'examples': int(totals[number]),
+            'accuracy': accuracies[number],
+            'taken_for': _most_often(counts[number], number, names),
+        }
+        for number in shown
+    ]
+
+
+def _most_often(predicted: np.ndarray, number: int, names: Sequence[str]) -> str:
+    """Returns the class that one is most often taken for, with the count."""
+    wrong = predicted.copy()
+    wrong[number] = 0
+    return f'{names[wrong.argmax()]} ({wrong.max():,})' if wrong.any() else ''
+
+
+def _clients(found, data: FederatedData, names: Sequence[str]) -> list[dict]:
+    """Returns the clients of the lowest accuracy, with their commonest mistakes."""
+    clients, accuracies = evaluation.per_client(data, found.rows, found.correct)
+    holders, shown = data.client_of_row[found.rows], []
+    for place in np.argsort(accuracies, kind='stable')[:_CLIENTS]:
+        mine = holders == clients[place]
+        wrong = mine & ~found.correct
+        pairs = np.stack([found.labels[wrong], found.predicted[wrong]], axis=1)
+        kinds, times = np.unique(pairs, axis=0, return_counts=True)
+        most = np.argsort(-times, kind='stable')[:3]
+        shown.append(
+            {
+                'name': data.client_ids[clients[place]],
+                'examples': int(mine.sum()),
+                'accuracy': accuracies[place],
+                'mistakes': [
+                    f'{names[true]} as {names[predicted]} ({count})'
+                    for (true, predicted), count in zip(
+                        kinds[most], times[most], strict=True
+                    )
+                ],
+            }
+        )
+    return shown
+
+
+def _images(found, data: FederatedData, names: Sequence[str]) -> list[dict]:
+    """Returns the images that the model is surest to know, and does not."""
+    return [
+        {
+            'source': plots.data_uri(data.x[found.rows[place]]),
+            'true': names[found.labels[place]],
+            'predicted': names[found.predicted[place]],
+            'client': data.client_ids[data.client_of_row[found.rows[place]]],
+        }
+        for place in found.worst(_IMAGES)
+    ]
+
+
+def _repeat(config: Config, given: Sequence[str]) -> str:
+    """Returns what to type to repeat a run: a command, or Python where it needs it."""
+    if not given:
+        flags = map(shlex.quote, to_flags(config))
+        return ' \\\n    '.join(['python -m experiments.emnist_fedavg', *flags])
+    arguments = ', '.join([repr(config), *(f'{name}={name}' for name in given)])
+    return f'from tff_transfer import *\n\ntrain({arguments})'

@@ -1,89 +1,153 @@
 """One run, one directory: opened by its configuration, by one process at a time."""
 
 import contextlib
-import dataclasses
 import fcntl
-import importlib.metadata
+import itertools
 import json
 import os
 import pathlib
-import platform
-import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 
-from tff_transfer import files
+import tensorflow as tf
+from absl import logging
+
+from tff_transfer import files, options
+from tff_transfer.backbones import Backbone
 from tff_transfer.data.federated import FederatedData
-from tff_transfer.errors import UserError
-from tff_transfer.options import from_dict
+from tff_transfer.errors import UserError, one_line
+from tff_transfer.models import Model
+from tff_transfer.training import checkpoints, environment
 from tff_transfer.training.config import Config
 
-_PACKAGES = ('tensorflow', 'tensorflow-federated', 'tensorflow-hub', 'numpy')
-
-
-def _git_commit() -> str | None:
-    folder = pathlib.Path(__file__).parent
-    command = ['git', 'describe', '--always', '--dirty', '--abbrev=40', '--match=']
-    try:
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
+_FILES = (
+    'config.json',
+    'data.json',
+    'backbone.json',
+    'network.json',
+    'metrics.csv',
+    'report.html',
+    'model.tflite',
+    'model.keras',
+)
+# Options that may be others when a run goes on.
+_MAY_CHANGE = ('rounds', 'on_divergence')
+_FOLDERS = ('checkpoints', 'tensorboard', 'model')
 
 
 def describe(config: Config) -> dict:
-    """Returns a configuration with what it ran on, as JSON has it."""
-    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return {
-        **dataclasses.asdict(config),
-        'versions': {'python': platform.python_version(), **versions},
-        'git_commit': _git_commit(),
-    }
+    """Returns a configuration with what it runs on, as JSON has it."""
+    return {**options.to_dict(config), **environment.describe()}
 
 
-def _flat(config: Config) -> dict:
-    parts = dataclasses.asdict(config).values()
-    return {name: value for part in parts for name, value in part.items()}
+def fresh(parent: str | os.PathLike[str]) -> pathlib.Path:
+    """Makes a directory named by the time, which no other process has."""
+    stem = pathlib.Path(parent) / time.strftime('%Y-%m-%d_%H-%M-%S')
+    for number in itertools.count(1):
+        path = stem if number == 1 else stem.with_name(f'{stem.name}-{number}')
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(
+                f'{path} cannot be made ({error.strerror}); choose a --run_dir'
+            ) from error
+        return path
 
 
-def _refuse_another(path: pathlib.Path, config: Config) -> None:
+@contextlib.contextmanager
+def writing(run_dir: pathlib.Path | None) -> Iterator[None]:
+    """Has an error in writing to a run directory, such as a full disk, told.
+
+    Raises:
+      UserError: Python or TensorFlow could not write in the block.
+    """
     try:
-        stored = from_dict(Config, json.loads(path.read_text(encoding='utf-8')))
-    except (ValueError, KeyError, TypeError) as error:
+        yield
+    except (OSError, tf.errors.OpError) as error:
         raise UserError(
-            f'{path} is no configuration of this version; choose another --run_dir'
+            f'writing to {run_dir} failed ({_reason(error)}); what was written is kept:'
+            ' mend it and give the same command to go on'
         ) from error
-    old, new = _flat(stored), _flat(config)
-    different = [name for name in new if old[name] != new[name]]
-    if different:
-        shown = ', '.join(f'--{n}={old[n]} there, {new[n]} now' for n in different)
-        raise UserError(
-            f'{path.parent} holds a run of another configuration ({shown}); choose'
-            ' another --run_dir, or give the same flags to go on with it'
-        )
+
+
+def _reason(error: OSError | tf.errors.OpError) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or one_line(error)
+    first, *_ = error.message.split('\n')  # `{{where}} path; reason [Op:name]`
+    return first.partition(' [Op:')[0].rpartition('; ')[2]
 
 
 def check_same_data(run_dir: pathlib.Path, data: FederatedData) -> None:
-    """Records what data a run has, or checks that they are still the same.
+    """Does `_check_same` for the data, before anything is made of them."""
+    _check_same(run_dir, 'data', data.name, data.content_fingerprint)
+
+
+def check_same_backbone(run_dir: pathlib.Path, backbone: Backbone | None) -> None:
+    """Does `_check_same` for the backbone, if there is one, as it was loaded."""
+    if backbone is not None:
+        _check_same(run_dir, 'backbone', backbone.name, backbone.fingerprint)
+
+
+def check_same_network(run_dir: pathlib.Path, model: Model) -> None:
+    """Does `_check_same` for the head, or the whole network, that is trained.
+
+    Not for the values of its trained weights at the start: checkpoints have them.
+    """
+    name = ', '.join(type(layer).__name__ for layer in model.network.layers)
+    _check_same(run_dir, 'network', name, model.fingerprint)
+
+
+def _check_same(run_dir: pathlib.Path, what: str, name: str, sha256: str) -> None:
+    """Records what a run begins with, or checks that it is still the same.
 
     Args:
-      run_dir: The run directory.
-      data: The data, before anything is made of them.
+      run_dir: The run directory; the record is `<what>.json`.
+      what: `data`, `backbone` or `network`.
+      name: What it is called in messages; it is not compared.
+      sha256: What tells it from others.
 
     Raises:
-      UserError: If the run began with other data.
+      UserError: If the run began with another one.
     """
-    found = {'name': data.name, 'sha256': data.content_fingerprint}
-    path = run_dir / 'data.json'
+    path, found = run_dir / f'{what}.json', {'name': name, 'sha256': sha256}
     if not path.exists():
-        files.write_text(path, json.dumps(found, indent=2) + '\n')
-    elif (stored := json.loads(path.read_text(encoding='utf-8'))) != found:
+        if checkpoints.rounds(run_dir / 'checkpoints'):
+            raise UserError(
+                f'{path} is lost, without which nothing tells whether the {what} of'
+                ' this run is still the same; put it back or choose another --run_dir'
+            )
+        with writing(run_dir):
+            files.write_text(path, json.dumps(found, indent=2) + '\n')
+        return
+    stored = _read_json(path)
+    texts = [name for name, value in stored.items() if isinstance(value, str)]
+    if texts != list(found):
+        raise UserError(f'{path} is damaged; put it back or choose another --run_dir')
+    if stored['sha256'] != sha256:
         raise UserError(
-            f'the run in {run_dir} began with other data ({stored["name"]}, SHA-256'
-            f' {stored["sha256"][:8]}...) than there are now ({data.name},'
-            f' {found["sha256"][:8]}...); choose another --run_dir'
+            f'{run_dir} holds a run whose {what} was {stored["name"]} (SHA-256'
+            f' {stored["sha256"][:8]}...), but is now {name} ({sha256[:8]}...);'
+            ' choose another --run_dir'
         )
+
+
+def _read_json(path: pathlib.Path) -> dict:
+    try:
+        stored = json.loads(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise UserError(
+            f'{path} cannot be read ({error.strerror}); choose another --run_dir'
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f'{path} is damaged ({one_line(error)}); put it back or choose another'
+            ' --run_dir'
+        ) from error
+    if not isinstance(stored, dict):
+        raise UserError(f'{path} is damaged; put it back or choose another --run_dir')
+    return stored
 
 
 @contextlib.contextmanager
@@ -92,7 +156,9 @@ def opened(path: str | os.PathLike[str], config: Config) -> Iterator[pathlib.Pat
 
     Args:
       path: The directory; it is made if absent.
-      config: The run's configuration, recorded in `config.json`.
+      config: The run's configuration, recorded in `config.json`. It may have other
+        rounds than were recorded, if no fewer than are done, and go on where a run
+        that diverged stopped.
 
     Yields:
       The directory.
@@ -102,14 +168,14 @@ def opened(path: str | os.PathLike[str], config: Config) -> Iterator[pathlib.Pat
         something else, or is in use by another process.
     """
     path = pathlib.Path(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = open(path / '.lock', 'w')  # noqa: SIM115
-    except OSError as error:
-        raise UserError(
-            f'--run_dir={path} cannot be written ({error.strerror}); choose another'
-        ) from error
-    with lock:
+    with contextlib.ExitStack() as stack:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(open(path / '.lock', 'w'))
+        except OSError as error:
+            raise UserError(
+                f'--run_dir={path} cannot be written ({error.strerror}); choose another'
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -117,15 +183,79 @@ def opened(path: str | os.PathLike[str], config: Config) -> Iterator[pathlib.Pat
                 f'--run_dir={path} is in use by another process; wait for it or'
                 ' choose another'
             ) from error
-        config_path = path / 'config.json'
-        if config_path.exists():
-            _refuse_another(config_path, config)
-        elif any(not entry.name.startswith('.') for entry in path.iterdir()):
-            (path / '.lock').unlink()
-            raise UserError(
-                f'--run_dir={path} holds files, but no run; choose an empty or new one'
-            )
-        else:
-            text = json.dumps(describe(config), indent=2) + '\n'
-            files.write_text(config_path, text)
+        with writing(path):
+            _prepare(path, config)
         yield path
+
+
+def _prepare(path: pathlib.Path, config: Config) -> None:
+    """Makes a run directory that is locked ready for a run, new or not."""
+    config_path = path / 'config.json'
+    if config_path.exists():
+        _check_kinds(path)
+        _go_on(config_path, config)
+    elif any(not entry.name.startswith('.') for entry in path.iterdir()):
+        (path / '.lock').unlink()
+        raise UserError(
+            f'--run_dir={path} holds files, but no run; choose an empty or new one'
+        )
+    else:
+        files.write_text(config_path, json.dumps(describe(config), indent=2) + '\n')
+    for folder in (path, path / 'checkpoints'):
+        files.remove_leftovers(folder)
+
+
+def _check_kinds(path: pathlib.Path) -> None:
+    for name in (*_FILES, *_FOLDERS):
+        there = path / name
+        right = there.is_file() if name in _FILES else there.is_dir()
+        if there.exists() and not right:
+            kind = 'file' if name in _FILES else 'folder'
+            raise UserError(
+                f'{there} is no {kind}, but a run has one of that name; move it away'
+            )
+
+
+def _go_on(path: pathlib.Path, config: Config) -> None:
+    """Checks that a run may go on with a configuration, and records it."""
+    described = _read_json(path)
+    try:
+        stored = options.from_dict(Config, described)
+        stored.check()
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f'{path} is no configuration of this version; choose another --run_dir'
+        ) from error
+    old, new = _flat(stored), _flat(config)
+    changed = [name for name in new if old.get(name) != new[name]]
+    different = [name for name in changed if name not in _MAY_CHANGE]
+    if different:
+        shown = ', '.join(f'--{n}={old.get(n)} there, {new[n]} now' for n in different)
+        raise UserError(
+            f'{path.parent} holds a run of another configuration ({shown}); choose'
+            ' another --run_dir, or give the same flags to go on with it'
+        )
+    done = max(checkpoints.rounds(path.parent / 'checkpoints'), default=0)
+    if new['rounds'] < done:
+        raise UserError(
+            f'{path.parent} holds a run of {done} rounds, but --rounds is'
+            f' {new["rounds"]}; give at least {done}, or choose another --run_dir'
+        )
+    if others := environment.differences(described, environment.describe()):
+        logging.warning(
+            'The run in %s began on something else (%s): its results may differ.',
+            path.parent,
+            '; '.join(others),
+        )
+    if changed:
+        text = json.dumps({**described, **options.to_dict(config)}, indent=2)
+        files.write_text(path, text + '\n')
+
+
+def _flat(config: Config) -> Mapping:
+    parts = options.to_dict(config)
+    algorithm = parts.pop('algorithm')
+    name = algorithm.pop('name')
+    flat = {name: value for part in parts.values() for name, value in part.items()}
+    own = {f'{name}.{key}': value for key, value in algorithm.items()}
+    return {**flat, 'algorithm': name, **own}

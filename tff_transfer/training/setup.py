@@ -12,14 +12,16 @@ from tff_transfer import (
     features,
     finetuning,
     functional,
+    heads,
     models,
+    reprs,
 )
 from tff_transfer.data.augmentation import Augmentation
 from tff_transfer.data.federated import FederatedData, split_clients
 from tff_transfer.errors import UserError
-from tff_transfer.training import keras_file
-from tff_transfer.training.combinations import BY_BATCHES
-from tff_transfer.training.config import Config, TrainingConfig
+from tff_transfer.training import keras_file, sizes
+from tff_transfer.training.combinations import BY_BATCHES, COMPUTED_HEADS
+from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Setup:
     below: keras_file.Below | None = None
     augment: Augmentation | None = None
 
+    __repr__ = reprs.of_fields
+
 
 def prepare(
     config: Config,
@@ -64,7 +68,7 @@ def prepare(
     """Makes all that a run needs before its first round.
 
     Args:
-      config: The configuration, checked.
+      config: The configuration, checked and resolved.
       data: The population, such as `load_data` gives.
       backbone: The backbone, such as `load_backbone` gives.
       head: A function of (feature size, classes) that makes a Keras network to use
@@ -79,10 +83,26 @@ def prepare(
     seen, unseen = split_clients(
         len(data), config.data.unseen_fraction, config.data.split_seed
     )
-    if config.training.clients_per_round > len(seen):
+    computed = config.model.head in COMPUTED_HEADS
+    if config.training.clients_per_round > len(seen) and not computed:
         raise UserError(
             f'--clients_per_round={config.training.clients_per_round}, but {data.name}'
             f' has {len(seen)} clients to train on; give at most that'
+        )
+    trained = data.y[data.is_train & np.isin(data.client_of_row, seen)]
+    if len(np.unique(trained)) < 2:
+        found = f'all {len(trained)} are of one class' if len(trained) else 'has none'
+        raise UserError(
+            f'{data.name}: training needs examples of two classes or more, but {found};'
+            ' give others too'
+        )
+    if (
+        config.training.early_stop_patience is not None
+        and not data.num_test[seen].any()
+    ):
+        raise UserError(
+            '--early_stop_patience is judged on the test examples of seen clients, but'
+            f' {data.name} has none; give a --test_fraction, or leave it out'
         )
     images = data.x.ndim == 4
     if config.model.model != 'mlp' and not images:
@@ -95,6 +115,7 @@ def prepare(
         if head is not None:
             raise UserError('a head of your own needs --model=backbone to stand on')
         model = _plain_model(config, data)
+        _check_rounds(config, data, seen, data.x[:1].nbytes, model)
         return Setup(
             data,
             seen,
@@ -105,13 +126,15 @@ def prepare(
             spec,
             augment=augmentation(config.training, data),
         )
-    if head is not None and config.model.head != 'linear':
-        raise UserError(
-            f'a head of your own and head={config.model.head!r} are both given;'
-            ' give one'
-        )
     if head is not None:
-        model = models.from_keras(head(backbone.feature_size, data.num_classes))
+        for name in ('head', 'hidden_units', 'dropout'):
+            value = getattr(config.model, name)
+            if value != getattr(ModelConfig, name):
+                raise UserError(
+                    f'a head of your own and {name}={value!r} are both given; give one'
+                )
+        network = heads.own(head, backbone.feature_size, data.num_classes)
+        model = models.from_keras(network)
     else:
         model = models.mlp(
             (backbone.feature_size,),
@@ -127,6 +150,7 @@ def prepare(
     if config.model.batch_norm in BY_BATCHES:
         in_training = backbone.trace(training=True)
     if config.model.finetune in ('head', 'head_then_all'):
+        _check_rounds(config, data, seen, 4 * backbone.feature_size, model)
         extracted = features.extract(backbone, data, dtype=config.model.cache_dtype)
         of_features = data.with_x(extracted)
     else:
@@ -180,6 +204,7 @@ def _finetuned(
         data = data.with_x(features.extract(frozen, data, dtype=model.cache_dtype))
         if in_training is not None:
             _, in_training = in_training.split(place)
+    _check_rounds(config, data, seen, data.x[:1].nbytes, head)
     if model.finetune == 'adapters':
         seed = config.training.seed
         parameters = finetuning.adapters(network, model.adapter_rank, seed)
@@ -237,6 +262,12 @@ def augmentation(config: TrainingConfig, data: FederatedData) -> Augmentation | 
             ' leave them out'
         )
     return wanted
+
+
+def _check_rounds(config, data, seen, row: int, model: models.Model) -> None:
+    if config.model.head not in COMPUTED_HEADS:
+        examples = data.num_train[seen]
+        sizes.check_rounds(config.training, examples, row, model.network)
 
 
 def _same(x):

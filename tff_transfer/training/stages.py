@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tff_transfer.algorithms import schedules
 from tff_transfer.algorithms.compose import Kept, compose
 from tff_transfer.algorithms.method import Context
 from tff_transfer.data.cohorts import Cohort, choose_clients, training_cohort
+from tff_transfer.metrics import MEANS
 from tff_transfer.training import optimizers
 from tff_transfer.training.client_states import ClientStates, took_part
 from tff_transfer.training.config import Config
@@ -18,6 +20,7 @@ from tff_transfer.training.evaluation import Evaluator
 from tff_transfer.training.personal import PersonalEvaluator, mean_kept
 from tff_transfer.training.setup import Setup
 
+SIDES = ('client', 'server')
 # A client's statistics are measured on so many of its examples at most.
 _MEASURED_EXAMPLES = 256
 
@@ -44,9 +47,17 @@ class Stage:
         self._config = training = config.training
         self._context = context = Context(
             setup.model,
-            *optimizers.of_both_sides(training),
+            *(optimizers.of_side(training, side) for side in SIDES),
             population=len(setup.seen),
             weighting=training.weighting,
+            **{
+                f'{side}_schedule': schedules.build(
+                    getattr(training, f'{side}_schedule'),
+                    training.rounds,
+                    warmup=getattr(training, f'{side}_warmup'),
+                )
+                for side in SIDES
+            },
         )
         self._method = config.algorithm.build(context)
         self._composed = compose(self._method, context)
@@ -183,10 +194,24 @@ class Stage:
 
 
 def train_columns(metrics: Mapping, cohort: Cohort) -> dict[str, float]:
-    """PLACEHOLDER: see w-config."""
-    del cohort
-    train = metrics['client_work']['train']
-    return {f'train/{name}': float(value) for name, value in train.items()}
+    """Returns the columns of `metrics.csv` that a round of training fills.
+
+    Args:
+      metrics: What the process measured.
+      cohort: The round's examples.
+
+    Returns:
+      The number of clients with examples whose updates were used and dropped, since
+      they or their mean were not finite; and loss and accuracy, if there are clients
+      to have them.
+    """
+    found = metrics['client_work']['train']
+    trained = np.count_nonzero(np.diff(cohort.row_splits))
+    used = int(metrics['used'])
+    columns = {'train/clients': used, 'train/dropped_clients': int(trained - used)}
+    if found['clients']:
+        columns |= {f'train/{name}': float(found[name]) for name in MEANS}
+    return columns
 
 
 def stages(

@@ -1,0 +1,50 @@
+"""What a trained model predicts for examples, and where it goes wrong."""
+
+import dataclasses
+
+import numpy as np
+
+from tff_transfer import reprs
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictions:
+    """The predictions for some examples of a population.
+
+    Attributes:
+      rows: The numbers of the examples in the population, int64 [m].
+      labels: Their classes, int32 [m].
+      predicted: The classes predicted, int32 [m].
+      loss: Each one's cross-entropy, float32 [m].
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    predicted: np.ndarray
+    loss: np.ndarray
+
+    __repr__ = reprs.of_fields
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether each prediction is right, bool [m]."""
+        return self.predicted == self.labels
+
+    def confusion(self, num_classes: int) -> np.ndarray:
+        """Returns how many examples of a class were taken for which.
+
+        Returns:
+          int64 [classes, predicted classes].
+        """
+        cells = self.labels.astype(np.int64) * num_classes + self.predicted
+        counts = np.bincount(cells, minlength=num_classes**2)
+        return counts.reshape(num_classes, num_classes)
+
+    def worst(self, count: int) -> np.ndarray:
+        """Returns the places of the mistakes of the greatest loss, the first first.
+
+        These are the ones that the model is surest of: the loss is minus the
+        logarithm of the probability that it gives the true class.
+        """
+        wrong = np.flatnonzero(~self.correct)
+        return wrong[np.argsort(-self.loss[wrong], kind='stable')[:count]]

@@ -1,0 +1,62 @@
+"""What a run comes to."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tff_transfer.training import report
+from tff_transfer.training.evaluation import per_client
+from tff_transfer.training.predictions import Predictions
+from tff_transfer.training.setup import Setup
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+    """What a run comes to.
+
+    Attributes:
+      rows: One mapping for each round from 0, with the columns of `metrics.csv`.
+      weights: The trained weights of the exported round, in the order of
+        `setup.model`.
+      network: The trained head, from features to logits; without a backbone the whole
+        network.
+      setup: What it was trained in.
+      predictions: For `seen` and `unseen` clients, what is predicted in the exported
+        round: for the test examples of the former, and all examples of the latter.
+      run_dir: Where everything was written, if anywhere.
+      exported_round: The round whose weights these are, by `--export`.
+      chosen: What the run chose itself, and how it diverged if it did, by name, for
+        the report.
+    """
+
+    rows: Sequence[Mapping[str, float | None]]
+    weights: Sequence[np.ndarray]
+    network: tf.keras.Model
+    setup: Setup
+    predictions: Mapping[str, Predictions]
+    run_dir: pathlib.Path | None
+    exported_round: int
+    chosen: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def client_accuracy(self) -> dict[str, dict[str, float]]:
+        """For `seen` and `unseen`, each client's accuracy by its name."""
+        found, data = {}, self.setup.data
+        for part, those in self.predictions.items():
+            clients, accuracies = per_client(data, those.rows, those.correct)
+            names = (data.client_ids[client] for client in clients)
+            found[part] = dict(zip(names, accuracies.tolist(), strict=True))
+        return found
+
+    def __repr__(self) -> str:
+        where = 'in memory alone' if self.run_dir is None else f'in {self.run_dir}'
+        table = report.text_table(report.table(self))
+        return f'Result of a run on {self.setup.data.name}, {where}\n{table}'
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the report's tables and pictures."""
+        return report.summary(self)

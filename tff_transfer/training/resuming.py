@@ -1,0 +1,101 @@
+"""Where a run goes on: after the newest round of which everything is whole."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import logging
+
+from tff_transfer.errors import UserError
+from tff_transfer.training import checkpoints, records
+from tff_transfer.training.stages import Stage
+
+
+@dataclasses.dataclass(frozen=True)
+class Reached:
+    """What a run has come to after a round.
+
+    Attributes:
+      stage: The round's stage.
+      round: The round's number; 0 is the start.
+      state: The state of the stage's process.
+    """
+
+    stage: Stage
+    round: int
+    state: Any
+
+
+def best_round(rows: Sequence[Mapping]) -> int:
+    """Returns the first round of the highest accuracy on seen clients' test examples.
+
+    Args:
+      rows: The rows of a run, of which some have that accuracy.
+    """
+    judged = [row for row in rows if row['seen/accuracy'] is not None]
+    return max(judged, key=lambda row: row['seen/accuracy'])['round']
+
+
+def resume(
+    run: Sequence[Stage], run_dir: pathlib.Path | None, *, best: bool
+) -> tuple[Reached, Reached]:
+    """Finds where a run goes on.
+
+    That is after the newest round whose checkpoint is whole and whose rows, with all
+    before, are as they were written when the checkpoint was; else at the start.
+
+    Args:
+      run: The stages of the run.
+      run_dir: The run directory, if there is one.
+      best: Whether the best round up to there is needed too.
+
+    Returns:
+      What the run has come to; and the best round's, or else the same.
+
+    Raises:
+      UserError: There are whole checkpoints, but rows that belong to none of them; or
+        a checkpoint of another structure.
+    """
+    start = Reached(run[0], 0, run[0].initialize())
+    if run_dir is None:
+        return start, start
+    folder, path = run_dir / 'checkpoints', run_dir / 'metrics.csv'
+    written, whole, passed = records.lines(path), False, []
+    found = start, start
+    for number in reversed(checkpoints.rounds(folder)):
+        try:
+            reached, rows = _load(run, folder, start, number)
+            whole = True
+            up_to = written[: number + 2]  # The column names, and round 0.
+            if records.digest(up_to) != rows:
+                raise checkpoints.BrokenError(
+                    f'{path} does not hold what was written to round {number}'
+                )
+            exported = reached
+            if best and (of := best_round(records.parse(up_to, path))) != number:
+                exported, _ = _load(run, folder, start, of)
+            found = reached, exported
+            break
+        except checkpoints.BrokenError as error:
+            passed.append(str(error))
+    if whole and found[0] is start:
+        raise UserError(
+            f'{passed[-1]}; put a whole copy back, or remove {folder} to begin the run'
+            ' again'
+        )
+    for reason in passed:
+        logging.warning('%s; going on from round %d', reason, found[0].round)
+    return found
+
+
+def _load(
+    run: Sequence[Stage], folder: pathlib.Path, start: Reached, number: int
+) -> tuple[Reached, str]:
+    """Returns what a run had come to after a round, and the digest of its rows."""
+    if number == 0:
+        return start, ''
+    stage = next(stage for stage in run if number in stage.rounds)
+    like = start.state if stage is start.stage else stage.initialize()
+    state, rows = checkpoints.load(folder, number, like)
+    return Reached(stage, number, state), rows

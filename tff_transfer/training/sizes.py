@@ -1,0 +1,52 @@
+"""Whether what a configuration asks for can fit in memory, before it is tried."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from tff_transfer import memory
+from tff_transfer.training.config import TrainingConfig
+
+_FLOAT = 4  # bytes
+
+
+def check_rounds(
+    config: TrainingConfig, examples: np.ndarray, row: int, network: tf.keras.Model
+) -> None:
+    """Checks that a cohort and a batch are small enough.
+
+    Args:
+      config: How it is trained.
+      examples: Training examples of each client that trains, [clients].
+      row: Bytes of the inputs of one example.
+      network: What is trained, or the head of it.
+
+    Raises:
+      UserError: An average cohort, or the activations of the largest batch, need more
+        memory than is free.
+    """
+    if not len(examples):
+        return
+    of_client = np.minimum(examples, config.max_examples or np.inf)
+    of_client = of_client * float(config.client_epochs)
+    rows = int(of_client.mean() * config.clients_per_round)
+    memory.check_fits(
+        f'a cohort of {config.clients_per_round} clients, {rows:,} examples in'
+        f' {config.client_epochs:,} epochs,',
+        rows * row,
+        'lower --clients_per_round, --client_epochs or --max_examples',
+    )
+    rows = int(min(of_client.max(), config.batch_size))
+    shapes = [tensor.shape[1:] for tensor in _outputs(network)]
+    memory.check_fits(
+        f'a batch of {rows:,} examples',
+        rows * sum(math.prod(side or 1 for side in shape) for shape in shapes) * _FLOAT,
+        'give a smaller --batch_size',
+    )
+
+
+def _outputs(network: tf.keras.Model) -> list:
+    return [
+        tensor for layer in network.layers for tensor in tf.nest.flatten(layer.output)
+    ]
