@@ -6,14 +6,21 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer import backbones, finetuning, models, runtime, tracing
+from tff_transfer.algorithms import compose
+from tff_transfer.algorithms.fed_avg import FedAvg
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.errors import UserError
 from tff_transfer.features import Standardisation
-from tff_transfer.training import process as processes
+from tff_transfer.training import stages
 from tff_transfer.training.config import TrainingConfig
 
 CLASSES, RATE = 3, 0.05
 DRAW = np.random.default_rng(0)
+
+
+def fed_avg_process(config, model):
+    context = stages.context_of(config, model, 1)
+    return compose.compose(FedAvg().build(context), context).process
 
 
 def network():
@@ -57,7 +64,7 @@ def federated_step(model):
     config = TrainingConfig(
         client_learning_rate=RATE, server_optimizer='sgd', server_learning_rate=1.0
     )
-    process = processes.build(config, model)
+    process = fed_avg_process(config, model)
     cohort = Cohort({'x': X, 'y': Y}, np.array([0, len(X)]), len(X))
     with runtime.use_compiled():
         state = process.next(process.initialize(), cohort).state
@@ -165,7 +172,7 @@ def test_small_layers_have_no_adapters():
 
 def test_only_what_is_trained_travels():
     model = finetuned(network(), finetuning.bias_norm)
-    process = processes.build(TrainingConfig(), model)
+    process = fed_avg_process(TrainingConfig(), model)
     weights = process.get_model_weights.type_signature.result
     shapes = [tuple(t.shape) for t in tff.structure.flatten(weights.trainable)]
     # Convolution's bias, gamma, beta; bias; bias; then the head's kernels and biases.
@@ -229,7 +236,7 @@ def test_the_top_trains_on_activations_as_on_images():
     )
     weights = []
     for model, x in ((on_activations, activations), (on_images, X)):
-        process = processes.build(TrainingConfig(client_learning_rate=RATE), model)
+        process = fed_avg_process(TrainingConfig(client_learning_rate=RATE), model)
         clients = Cohort({'x': x, 'y': Y}, np.array([0, 3, len(X)]), 2)
         with runtime.use_compiled():
             state = process.initialize()

@@ -7,13 +7,19 @@ import pytest
 import tensorflow as tf
 
 from tff_transfer import backbones, features, models, runtime
-from tff_transfer.algorithms import fed_bn
+from tff_transfer.algorithms import compose
+from tff_transfer.algorithms.fed_avg import FedAvg
 from tff_transfer.data import synthetic_writers
 from tff_transfer.data.cohorts import training_cohort
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
-from tff_transfer.training import checkpoints, evaluation, loop, stages
-from tff_transfer.training import process as processes
+from tff_transfer.training import (
+    checkpoints,
+    client_states,
+    evaluation,
+    loop,
+    stages,
+)
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 
 
@@ -25,6 +31,11 @@ def data():
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv('TFF_TRANSFER_CACHE_DIR', str(tmp_path / 'cache'))
+
+
+def fed_avg_process(config, model):
+    context = stages.context_of(config, model, 1)
+    return compose.compose(FedAvg().build(context), context).process
 
 
 def config(**model):
@@ -119,12 +130,13 @@ def test_with_fed_bn_a_client_is_evaluated_with_its_own_layers(unseen, tmp_path)
     training = dataclasses.replace(chosen.training, checkpoint_every=1)
     chosen = dataclasses.replace(chosen, training=training)
     whole = loop.train(chosen, tmp_path / 'run', data=data)
-    (stage,) = stages.stages(chosen, whole.setup)
+    (stage,) = stages.stages(chosen, whole.setup, tmp_path / 'run')
     folder = tmp_path / 'run' / 'checkpoints'
     state, _ = checkpoints.load(folder, 2, stage.initialize())
-    shared = state['server'].weights.trainable
-    # Scales stay at home: fewer bytes travel than are trained.
-    assert whole.rows[-1]['bytes/up'] == 2 * sum(w.nbytes for w in shared)
+    shared = state['server'].server.weights
+    # Scales stay at home: fewer bytes travel than are trained. Up goes a weight too.
+    assert whole.rows[-1]['bytes/down'] == 2 * sum(w.nbytes for w in shared)
+    assert whole.rows[-1]['bytes/up'] == whole.rows[-1]['bytes/down'] + 2 * 4
     model, setup = whole.setup.model, whole.setup
     rows = loop.evaluated_rows(setup)
 
@@ -136,10 +148,14 @@ def test_with_fed_bn_a_client_is_evaluated_with_its_own_layers(unseen, tmp_path)
     number = next(
         number
         for number, client in enumerate(setup.seen)
-        if state['took_part'][number] and client in holders
+        if state['kept'][number, 0] >= 0 and client in holders
     )
     mine = rows['seen'][holders == setup.seen[number]]
-    own = fed_bn.joined(model, shared, [array[number] for array in state['kept']])
+    context = stages.context_of(chosen.training, model, len(setup.seen))
+    initial = compose.compose(FedAvg().build(context), context).kept
+    kept = client_states.ClientStates(initial, tmp_path / 'run' / 'clients_1')
+    (kept,) = kept.take(state['kept'], [number])
+    own = [*context.join(shared, kept.personal), *kept.statistics]
     _, predicted = stage.per_example(state, mine)
     np.testing.assert_array_equal(predicted, np.argmax(logits(own, mine), axis=1))
     # An unseen client has the mean of the scales and the statistics asked for.
@@ -281,7 +297,7 @@ def test_both_runtimes_train_a_backbone_alike(data):
     with runtime.use_compiled():
         setup = loop.prepare(chosen, data, backbone)
     training = dataclasses.replace(chosen.training, server_learning_rate=1.0)
-    process = processes.build(training, setup.model)
+    process = fed_avg_process(training, setup.model)
     found = {}
     for name in ('compiled', 'stock'):
         with getattr(runtime, f'use_{name}')():

@@ -139,6 +139,8 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
     reached, exported = resuming.resume(run, run_dir, best=best)
     stage, done, state = reached.stage, reached.round, reached.state
     records = Records(run_dir, COLUMNS, up_to_round=done if done else -1)
+    saved = resuming.checkpointed(stage, run_dir)
+    stage.need(saved.values())
     start = time.perf_counter() - (_last(records.rows, 'time/total_s') or 0)
 
     def evaluate():
@@ -160,7 +162,7 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
                 done += 1
                 if done not in stage.rounds:
                     head = stage.weights(state)
-                    stage = run[-1]
+                    stage, saved = run[-1], {}
                     state = stage.after(head)
                 state, columns = stage.next(state, done)
                 row = {'round': done, **columns}
@@ -186,6 +188,8 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
                     last or done == kept or done % config.checkpoint_every == 0
                 ):
                     with writing(run_dir):
+                        saved[done] = state
+                        stage.need(saved.values())
                         checkpoints.save(
                             run_dir / 'checkpoints',
                             done,
@@ -194,6 +198,8 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
                             config.keep_checkpoints,
                             kept,
                         )
+                        there = checkpoints.rounds(run_dir / 'checkpoints')
+                        saved = {n: s for n, s in saved.items() if n in there}
                 bar.set_postfix(
                     loss=_shown(row.get('train/loss'), '.3f'),
                     unseen=_shown(_last(records.rows, 'unseen/accuracy'), '.1%'),

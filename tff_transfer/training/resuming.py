@@ -1,5 +1,6 @@
 """Where a run goes on: after the newest round of which everything is whole."""
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -86,6 +87,19 @@ def resume(
         )
     for reason in passed:
         logging.warning('%s; going on from round %d', reason, found[0].round)
+    return found
+
+
+def checkpointed(stage: Stage, run_dir: pathlib.Path | None) -> dict[int, Any]:
+    """Returns the states of a stage that whole checkpoints hold, by round."""
+    found: dict[int, Any] = {}
+    if run_dir is None:
+        return found
+    folder = run_dir / 'checkpoints'
+    for number in checkpoints.rounds(folder):
+        if number in stage.rounds:
+            with contextlib.suppress(checkpoints.BrokenError):
+                found[number], _ = checkpoints.load(folder, number, stage.initialize())
     return found
 
 

@@ -13,9 +13,10 @@ from tff_transfer.algorithms.compose import Kept, compose
 from tff_transfer.algorithms.method import Context
 from tff_transfer.data.cohorts import Cohort, choose_clients, training_cohort
 from tff_transfer.metrics import MEANS
+from tff_transfer.models import Model
 from tff_transfer.training import optimizers
 from tff_transfer.training.client_states import ClientStates, took_part
-from tff_transfer.training.config import Config
+from tff_transfer.training.config import Config, TrainingConfig
 from tff_transfer.training.evaluation import Evaluator
 from tff_transfer.training.personal import PersonalEvaluator, mean_kept
 from tff_transfer.training.setup import Setup
@@ -44,20 +45,9 @@ class Stage:
         run_dir: pathlib.Path | None = None,
     ):
         self.setup, self.rounds = setup, rounds
-        self._config = training = config.training
-        self._context = context = Context(
-            setup.model,
-            *(optimizers.of_side(training, side) for side in SIDES),
-            population=len(setup.seen),
-            weighting=training.weighting,
-            **{
-                f'{side}_schedule': schedules.build(
-                    getattr(training, f'{side}_schedule'),
-                    training.rounds,
-                    warmup=getattr(training, f'{side}_warmup'),
-                )
-                for side in SIDES
-            },
+        self._config = config.training
+        self._context = context = context_of(
+            config.training, setup.model, len(setup.seen)
         )
         self._method = config.algorithm.build(context)
         self._composed = compose(self._method, context)
@@ -97,7 +87,7 @@ class Stage:
         return after, train_columns(metrics, cohort)
 
     def need(self, states: Iterable[Any]) -> None:
-        """Says which states checkpoints hold, so that what clients keep stays."""
+        """Says which states checkpoints hold or will: what clients keep then stays."""
         if self._states is not None:
             self._states.need([state['kept'] for state in states])
 
@@ -191,6 +181,31 @@ class Stage:
             keys=setup.model.takes_keys,
             augment=setup.augment,
         )
+
+
+def context_of(config: TrainingConfig, model: Model, population: int) -> Context:
+    """Returns what a configuration makes methods for.
+
+    Args:
+      config: Optimizers, their schedules, and how clients are weighted.
+      model: The model.
+      population: How many clients may take part.
+    """
+    rates = {
+        f'{side}_schedule': schedules.build(
+            getattr(config, f'{side}_schedule'),
+            config.rounds,
+            warmup=getattr(config, f'{side}_warmup'),
+        )
+        for side in SIDES
+    }
+    return Context(
+        model,
+        *(optimizers.of_side(config, side) for side in SIDES),
+        population=population,
+        weighting=config.weighting,
+        **rates,
+    )
 
 
 def train_columns(metrics: Mapping, cohort: Cohort) -> dict[str, float]:
