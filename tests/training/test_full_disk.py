@@ -46,7 +46,7 @@ def test_a_full_disk_in_export_is_one_line(tmp_path, monkeypatch, capfd):
     for write, size in (
         (lambda: save(result.setup, result.weights, model), 40),
         (lambda: save(result.setup, result.weights, model), 2000),
-        (lambda: report.write(config, result), 2000),
+        (lambda: report.write(config, result, data, ['data']), 2000),
         (lambda: export.save_keras(result.setup, result.weights, keras), 2000),
     ):
         with (
