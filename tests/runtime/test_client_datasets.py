@@ -19,6 +19,12 @@ from tff_transfer.runtime import arguments
 from tff_transfer.runtime.datasets import pipelines, plans, reading, shuffles
 
 
+@pytest.fixture(autouse=True)
+def no_seed():
+    """Shuffles without a seed have none, whatever tests before did to all of them."""
+    tf.random.set_seed(None)
+
+
 def examples(rows, first=0):
     x = np.arange(6 * rows, dtype=np.float32).reshape(rows, 3, 2) + first
     return collections.OrderedDict(x=x, a=np.arange(rows, dtype=np.int32) + first)
