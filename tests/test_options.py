@@ -42,21 +42,9 @@ class _House:
 
 
 @pytest.fixture
-def parse(monkeypatch):
+def parse():
     values = flags.FlagValues()
-    monkeypatch.setattr(flags, 'FLAGS', values)
-    for name in ('string', 'integer', 'float', 'bool', 'enum'):
-        define = getattr(flags, f'DEFINE_{name}')
-        monkeypatch.setattr(
-            flags,
-            f'DEFINE_{name}',
-            lambda *a, _define=define, **k: _define(*a, flag_values=values, **k),
-        )
-    define_any = flags.DEFINE
-    monkeypatch.setattr(
-        flags, 'DEFINE', lambda *a, **k: define_any(*a, flag_values=values, **k)
-    )
-    options.define_flags(_Outer)
+    options.define_flags(_Outer, values)
 
     def parse(*arguments):
         values(['program', *arguments])
@@ -97,9 +85,9 @@ def test_a_flag_of_another_type_is_an_error_that_names_it(parse):
         parse('--sizes=1,b')
 
 
-def test_from_dict_undoes_asdict():
+def test_from_dict_undoes_to_dict():
     outer = _Outer(_Inner((3, 4), 0.1), 'green', 2, False)
-    assert options.from_dict(_Outer, dataclasses.asdict(outer)) == outer
+    assert options.from_dict(_Outer, options.to_dict(outer)) == outer
 
 
 @pytest.mark.parametrize(

@@ -132,17 +132,18 @@ def _check_value(name: str, value: Any, kind: type, rule: typing.Mapping) -> Non
         raise UserError(f'{name} is {value}, but must be below {rule["below"]}')
 
 
-def check_effects(*parts: Any) -> None:
+def check_effects(*parts: Any, **variants: str) -> None:
     """Checks that no option is set that the others leave without effect.
 
     Args:
       parts: Options dataclasses; an `only_for` may name an option of any of them.
+      variants: The names of the variants that are chosen, which it may name too.
 
     Raises:
       UserError: An option is not its default, and one that it is `only_for` has
         another choice.
     """
-    chosen = {k: v for part in parts for k, v in vars(part).items()}
+    chosen = {k: v for part in parts for k, v in vars(part).items()} | variants
     for field in itertools.chain(*map(dataclasses.fields, parts)):
         if chosen[field.name] == field.default:
             continue
@@ -159,31 +160,33 @@ def _either(words: Sequence[str]) -> str:
     return f'{", ".join(others)} or {last}' if others else last
 
 
-def define_flags(cls: type) -> None:
+def define_flags(cls: type, values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines an absl flag for each field of a dataclass and of those within it."""
     for field in dataclasses.fields(cls):
         if 'registry' in field.metadata:
             registry, help = field.metadata['registry'], field.metadata['help']
             name = registry.name_of(field.default)
-            flags.DEFINE_enum(field.name, name, registry.NAMES, help)
+            flags.DEFINE_enum(field.name, name, registry.NAMES, help, values)
             for name in registry.NAMES:
                 for inner in dataclasses.fields(registry.options(name)):
-                    _define_flag(f'{name}.{inner.name}', inner)
+                    _define_flag(f'{name}.{inner.name}', inner, values)
         elif dataclasses.is_dataclass(field.type):
-            define_flags(field.type)
+            define_flags(field.type, values)
         else:
-            _define_flag(field.name, field)
+            _define_flag(field.name, field, values)
 
 
-def _define_flag(name: str, field: dataclasses.Field) -> None:
+def _define_flag(name: str, field: dataclasses.Field, values: flags.FlagValues) -> None:
     kind, many = _kind(field)
     arguments = (name, field.default, field.metadata['help'])
     if many:
         item = flags.FloatParser() if kind is float else flags.IntegerParser()
         serializer = flags.CsvListSerializer(',')
-        flags.DEFINE(_CommaSeparated(item), *arguments, serializer=serializer)
+        flags.DEFINE(_CommaSeparated(item), *arguments, values, serializer)
     elif field.metadata['choices']:
-        flags.DEFINE_enum(*arguments[:2], field.metadata['choices'], arguments[2])
+        flags.DEFINE_enum(
+            *arguments[:2], field.metadata['choices'], arguments[2], values
+        )
     else:
         define = {
             bool: flags.DEFINE_bool,
@@ -191,7 +194,7 @@ def _define_flag(name: str, field: dataclasses.Field) -> None:
             float: flags.DEFINE_float,
             str: flags.DEFINE_string,
         }[kind]
-        define(*arguments)
+        define(*arguments, flag_values=values)
 
 
 class _CommaSeparated(flags.ArgumentParser):
@@ -296,7 +299,12 @@ def from_dict(cls: type, values: typing.Mapping[str, Any]) -> Any:
     """Makes a dataclass of what `to_dict` and JSON made of one.
 
     What is not named, as in a run of an earlier version, has its default.
+
+    Raises:
+      TypeError: A part is no mapping.
     """
+    if not isinstance(values, typing.Mapping):
+        raise TypeError(f'{values!r} is no mapping')
     made = {}
     for field in dataclasses.fields(cls):
         if field.name not in values:

@@ -64,9 +64,9 @@ def test_a_run_that_is_to_go_on_says_it_once(tmp_path, warnings):
     assert (tmp_path / 'run' / 'model').is_dir()
 
 
-def test_an_evaluation_that_is_not_finite_stops_a_run():
+def test_a_step_of_the_server_that_is_not_finite_stops_a_run():
     config = make_config(client_learning_rate=1e30, server_optimizer='adam')
-    with pytest.raises(UserError, match='round 2 diverged: seen/loss is nan'):
+    with pytest.raises(UserError, match='round 1 diverged: the updates of all 3'):
         loop.train(config, data=make_data())
 
 

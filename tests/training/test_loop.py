@@ -163,8 +163,9 @@ def test_rows_hold_what_was_measured():
     assert result.client_accuracy['unseen'] == pytest.approx(
         dict(zip(names, by_client, strict=True))
     )
-    # 3 clients x (5 x 3 + 3) weights x 4 bytes
-    assert last['bytes/up'] == last['bytes/down'] == 3 * 18 * 4
+    # 3 clients x (5 x 3 + 3) weights x 4 bytes; up goes how many examples there were.
+    assert last['bytes/down'] == 3 * 18 * 4
+    assert last['bytes/up'] == 3 * (18 + 1) * 4
 
 
 def test_unseen_clients_never_train():

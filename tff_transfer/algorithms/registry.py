@@ -29,6 +29,12 @@ _PLACES = {
 
 NAMES = tuple(_PLACES)
 
+# Those whose server takes its step by `Context.server_optimizer`.
+BY_SERVER_OPTIMIZER = (
+    'fedavg', 'fedsgd', 'fedprox', 'scaffold', 'mime', 'mimelite', 'fednova', 'fedsam',
+    'fedlc', 'fedrs',
+)  # fmt: skip
+
 
 def options(name: str) -> type:
     """Returns the dataclass of a method's options, whose `build` makes the method.

@@ -2,10 +2,14 @@
 
 import dataclasses
 
+from tff_transfer.algorithms import registry
 from tff_transfer.errors import UserError
 
 # The policies of --batch_norm that train with the statistics of batches.
 BY_BATCHES = ('local', 'aggregate')
+
+# The methods that are defined for SGD on the clients.
+_BY_SGD = ('scaffold', 'fednova', 'qfedavg')
 
 # The choices of --head that one round computes, and the options of training that
 # have an effect with them.
@@ -31,6 +35,22 @@ def check(config) -> None:
             '--image_size is for a backbone, or for image files of mixed size with'
             f' --dataset=by_client; leave it out of --dataset={data.dataset} with'
             f' --model={model.model}'
+        )
+    name = registry.name_of(config.algorithm)
+    if name in _BY_SGD and training.client_optimizer != 'sgd':
+        raise UserError(
+            f'--algorithm={name} is defined for SGD on the clients, but'
+            f' --client_optimizer is {training.client_optimizer}; leave it out'
+        )
+    if name == 'scaffold' and training.client_momentum:
+        raise UserError(
+            '--algorithm=scaffold is defined for SGD without momentum; leave'
+            ' --client_momentum out'
+        )
+    if name in ('mime', 'mimelite') and model.batch_norm == 'local':
+        raise UserError(
+            f"--algorithm={name} keeps its optimizer's state on the server, which has"
+            ' none for layers that stay with the clients; use another --batch_norm'
         )
     if data.dataset == 'synthetic_alpha_beta' and model.model != 'mlp':
         raise UserError(

@@ -35,6 +35,7 @@ _SYNTHETIC = {'dataset': ('synthetic_writers', 'synthetic_alpha_beta')}
 _WITHOUT_SPLIT = {'dataset': tuple(name for name in DATASETS if name != 'emnist')}
 _BACKBONE = {'model': ('backbone',)}
 _TRAINED_HEADS = {'head': ('linear', 'cosine')}
+_SERVER = {'algorithm': registry.BY_SERVER_OPTIMIZER}
 _WITH_EPSILON = ('adagrad', 'adam', 'adamw', 'rmsprop', 'yogi')
 
 
@@ -265,29 +266,38 @@ class TrainingConfig:
         only_for={'client_optimizer': _WITH_EPSILON},
     )
     server_optimizer: str = option(
-        'adam', 'The optimizer on the server.', choices=OPTIMIZERS
+        'adam',
+        'The optimizer on the server.',
+        choices=OPTIMIZERS,
+        only_for=_SERVER,
     )
-    server_learning_rate: float = option(0.02, 'Learning rate on the server.', above=0)
+    server_learning_rate: float = option(
+        0.02, 'Learning rate on the server.', above=0, only_for=_SERVER
+    )
     server_schedule: str = option(
         'constant',
         'How the learning rate on the server changes with the round.',
         choices=schedules.NAMES,
+        only_for=_SERVER,
     )
     server_warmup: int = option(
-        0, 'Rounds in which the rate on the server grows to its value.', at_least=0
+        0,
+        'Rounds in which the rate on the server grows to its value.',
+        at_least=0,
+        only_for=_SERVER,
     )
     server_momentum: float = option(
         0.0,
         'Momentum of sgd on the server.',
         at_least=0,
         below=1,
-        only_for={'server_optimizer': ('sgd',)},
+        only_for={'server_optimizer': ('sgd',), **_SERVER},
     )
     server_epsilon: float = option(
         1e-4,
         'Epsilon of adaptive optimizers on the server: the larger, the less adaptive.',
         above=0,
-        only_for={'server_optimizer': _WITH_EPSILON},
+        only_for={'server_optimizer': _WITH_EPSILON, **_SERVER},
     )
     augment_shift: float = option(
         0.0,
@@ -386,7 +396,7 @@ class Config:
                 f' be one of tff_transfer.algorithms, such as FedAvg()'
             )
         check(self.algorithm, f'{name}.')
-        check_effects(self.data, self.model, self.training)
+        check_effects(self.data, self.model, self.training, algorithm=name)
         combinations.check(self)
 
     def resolved(self) -> 'Config':

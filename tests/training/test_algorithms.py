@@ -1,0 +1,108 @@
+"""Every method as a run: its flags, what it leaves, and killed in the middle."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import flags
+from test_loop import make_config, make_data
+
+from tff_transfer import options
+from tff_transfer.algorithms import registry
+from tff_transfer.errors import UserError
+from tff_transfer.training import loop, stages
+from tff_transfer.training.config import Config
+
+QUICK = ('fedprox', 'scaffold', 'local')
+slow = pytest.mark.slow
+
+
+def config(name, **training):
+    if name not in registry.BY_SERVER_OPTIMIZER:
+        training |= {'server_optimizer': 'adam', 'server_learning_rate': 0.02}
+    made = make_config(checkpoint_every=1, **training)
+    return dataclasses.replace(made, algorithm=registry.options(name)())
+
+
+class Killed(Exception):
+    """Ends a run in the middle of a round."""
+
+
+@pytest.mark.parametrize(
+    'name', [n if n in QUICK else pytest.param(n, marks=slow) for n in registry.NAMES]
+)
+def test_a_killed_run_goes_on_to_the_same_bits(name, tmp_path, monkeypatch):
+    whole = loop.train(config(name), tmp_path / 'whole', data=make_data())
+    make, seen = stages.training_cohort, []
+
+    def dying(*arguments, **named):
+        seen.append(named['round_number'])
+        if len(seen) == 3:
+            raise Killed
+        return make(*arguments, **named)
+
+    monkeypatch.setattr(stages, 'training_cohort', dying)
+    with pytest.raises(Killed):
+        loop.train(config(name), tmp_path / 'killed', data=make_data())
+    resumed = loop.train(config(name), tmp_path / 'killed', data=make_data())
+    assert seen == [1, 2, 3, 3, 4]
+    for ours, theirs in zip(resumed.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert resumed.client_accuracy == whole.client_accuracy
+    timeless = [
+        [{k: v for k, v in row.items() if 'time/' not in k} for row in result.rows]
+        for result in (resumed, whole)
+    ]
+    assert timeless[0] == timeless[1]
+    if name != 'local':  # What was exported is what was evaluated on unseen clients.
+        model = tf.saved_model.load(str(tmp_path / 'killed' / 'model'))
+        found = resumed.predictions['unseen']
+        logits = model(make_data().x[found.rows])['logits']
+        np.testing.assert_array_equal(np.argmax(logits, axis=1), found.predicted)
+
+
+def test_clients_alone_are_judged_by_their_own_models():
+    result = loop.train(
+        config('local', rounds=9, client_learning_rate=0.5), data=make_data()
+    )
+    assert not any(map(np.any, result.weights))
+    # Those that took part have learnt; unseen ones have the start, which knows nothing.
+    seen, unseen = (result.rows[-1][f'{part}/accuracy'] for part in ('seen', 'unseen'))
+    assert seen > 0.6 > unseen
+
+
+def from_command_line(*arguments):
+    values = flags.FlagValues()
+    options.define_flags(Config, values)
+    values(['program', *arguments])
+    return options.from_flags(Config, values)
+
+
+def test_options_of_a_method_are_flags_under_its_name():
+    found = from_command_line('--algorithm=fedprox', '--fedprox.mu=0.5')
+    assert found.algorithm == registry.options('fedprox')(mu=0.5)
+    assert options.to_flags(found) == ['--algorithm=fedprox', '--fedprox.mu=0.5']
+    assert options.from_dict(Config, options.to_dict(found)) == found
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (['--fedprox.mu=0.5'], 'is for --algorithm=fedprox, but --algorithm is fedavg'),
+        (['--algorithm=fedexp', '--server_optimizer=sgd'], 'is for --algorithm=fedavg'),
+        (['--algorithm=scaffold', '--client_optimizer=adam'], 'defined for SGD'),
+        (['--algorithm=fedprox', '--fedprox.mu=-1'], '--fedprox.mu is -1.0, but must'),
+    ],
+)
+def test_flags_that_a_method_does_not_take_are_refused(arguments, words):
+    with pytest.raises(UserError, match=words):
+        from_command_line(*arguments).check()
+
+
+def test_a_state_of_clients_that_was_lost_is_told(tmp_path):
+    loop.train(config('scaffold', rounds=2), tmp_path / 'run', data=make_data())
+    shutil.copy(tmp_path / 'run' / 'config.json', tmp_path / 'run' / 'clients_1')
+    with pytest.raises(UserError, match='what client number . keeps was changed'):
+        loop.train(config('scaffold', rounds=3), tmp_path / 'run', data=make_data())
