@@ -18,6 +18,7 @@ versions.check()
 
 # The module of each name, and the name in it where it is not the module itself.
 _PLACES = {
+    'algorithms': ('algorithms', None),
     'backbones': ('backbones', None),
     'data': ('data', None),
     'features': ('features', None),

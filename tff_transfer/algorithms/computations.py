@@ -177,13 +177,14 @@ class Computations:
         finite = _all_finite((delta, update.weight, update.sums, now))
         counts = tf.logical_and(finite, update.examples > 0)
         if self.kept is not None:
-            now = tf.nest.map_structure(
-                lambda new, old: tf.where(counts, new, old), now, before
+            now = tf.cond(
+                counts,
+                lambda: tf.nest.map_structure(tf.identity, now),
+                lambda: tf.nest.map_structure(tf.identity, before),
             )
+        sent = (delta, update.weight, collections.OrderedDict(update.sums))
         return Sent(
-            _zero_unless(counts, delta),
-            _zero_unless(counts, update.weight),
-            _zero_unless(counts, collections.OrderedDict(update.sums)),
+            *_zero_unless(counts, sent),
             tf.cast(counts, tf.float32),
             1 - tf.cast(finite, tf.float32),
             _zero_unless(finite, update.metrics),
@@ -239,6 +240,10 @@ def _all_finite(structure):
 
 
 def _zero_unless(condition, structure):
-    return tf.nest.map_structure(
-        lambda leaf: tf.where(condition, leaf, tf.zeros_like(leaf)), structure
+    """Returns a structure, or zeros of the same shapes."""
+    # Not tf.where, which copies what is large.
+    return tf.cond(
+        condition,
+        lambda: tf.nest.map_structure(tf.identity, structure),
+        lambda: tf.nest.map_structure(tf.zeros_like, structure),
     )

@@ -150,7 +150,17 @@ class Context:
     @property
     def classes(self) -> int:
         """The number of classes."""
-        return self.model.network.output_shape[-1]
+        functional = self.model.functional
+        weights = tf.nest.map_structure(
+            lambda array: tf.TensorSpec(array.shape, array.dtype),
+            functional.initial_weights,
+        )
+        predict = tf.function(
+            lambda weights, x: functional.predict_on_batch(weights, x, training=False),
+            autograph=False,
+        )
+        traced = predict.get_concrete_function(weights, functional.input_spec['x'])
+        return traced.structured_outputs.shape[-1]
 
     def zeros(self) -> tuple:
         """Returns zeros of the shapes of the shared trained weights."""

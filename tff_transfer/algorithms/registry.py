@@ -35,6 +35,14 @@ BY_SERVER_OPTIMIZER = (
     'fedlc', 'fedrs',
 )  # fmt: skip
 
+# Those that ask how many clients may take part.
+BY_POPULATION = ('scaffold', 'feddyn')
+
+
+def classes() -> dict[str, str]:
+    """Returns the names of the methods by those of their options' classes."""
+    return {inside: name for name, (_, inside) in _PLACES.items()}
+
 
 def options(name: str) -> type:
     """Returns the dataclass of a method's options, whose `build` makes the method.

@@ -1,0 +1,91 @@
+"""A method as a TFF process in one call."""
+
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+import test_methods
+
+import tff_transfer as tt
+from tff_transfer import runtime
+
+R = test_methods.R
+
+
+def network():
+    made = tf.keras.Sequential(
+        [tf.keras.Input((R.FEATURES,)), tf.keras.layers.Dense(R.CLASSES)]
+    )
+    kernel, bias = np.split(test_methods.START, [R.FEATURES * R.CLASSES])
+    made.set_weights([kernel.reshape(R.FEATURES, R.CLASSES), bias])
+    return made
+
+
+def functional():
+    x = tf.TensorSpec([None, R.FEATURES])
+    return tff.learning.models.functional_model_from_keras(
+        network(),
+        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        collections.OrderedDict(x=x, y=tf.TensorSpec([None], tf.int32)),
+    )
+
+
+@pytest.mark.parametrize('make', [network, functional])
+def test_models_of_keras_and_of_tff(make):
+    made = tt.algorithms.process(
+        tt.algorithms.FedRS(alpha=0.5),
+        make(),
+        client_optimizer=tff.learning.optimizers.build_sgdm(R.RATE),
+    )
+    assert isinstance(made.process, tff.learning.templates.LearningProcess)
+    with runtime.use_compiled():
+        state = made.process.initialize()
+        for clients in test_methods.ROUNDS:
+            state = made.process.next(state, test_methods.cohort(clients)).state
+        weights = made.process.get_model_weights(state).trainable
+    _, _, reference = test_methods.CASES['fedrs']
+    expected = reference(test_methods.reference_rounds())
+    found = test_methods.flat(weights)
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
+
+
+def test_weights_that_are_given_are_started_from():
+    made = tt.algorithms.process(tt.algorithms.FedAdam(), network())
+    with runtime.use_compiled():
+        state = made.process.initialize()
+        weights = made.process.get_model_weights(state)
+        doubled = tff.learning.models.ModelWeights(
+            [2 * w for w in weights.trainable], weights.non_trainable
+        )
+        state = made.process.set_model_weights(state, doubled)
+        found = made.process.get_model_weights(state).trainable
+    for ours, before in zip(found, weights.trainable, strict=True):
+        np.testing.assert_array_equal(ours, 2 * before)
+
+
+def test_who_asks_for_the_population_is_given_it():
+    with pytest.raises(tt.UserError, match='Scaffold needs population='):
+        tt.algorithms.process(tt.algorithms.Scaffold(), network())
+
+
+def test_bytes_are_those_of_the_types():
+    parameters = 4 * R.SIZE
+    of = {
+        name: tt.algorithms.process(
+            getattr(tt.algorithms, name)(), network(), population=5
+        )
+        for name in ('FedAvg', 'Scaffold', 'Mime', 'FedNova', 'Local')
+    }
+    # Besides weights: how many examples; FedNova's two sums; Mime's momentum-free
+    # optimizer has its learning rate alone as its state.
+    expected = {
+        'FedAvg': (parameters, parameters + 4),
+        'Scaffold': (2 * parameters, 2 * parameters + 4),
+        'FedNova': (parameters, parameters + 4 + 8),
+        'Mime': (2 * parameters + 4, 2 * (parameters + 4)),
+        'Local': (0, 4),
+    }
+    for name, made in of.items():
+        assert (made.bytes_down, made.bytes_up) == expected[name], name

@@ -1,0 +1,65 @@
+"""Any method as a TFF process in one call, for TFF's own loops."""
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_transfer import models
+from tff_transfer.algorithms import registry
+from tff_transfer.algorithms.compose import Composed, compose
+from tff_transfer.algorithms.method import Context
+from tff_transfer.errors import UserError
+
+
+def process(
+    options,
+    model: models.Model | tf.keras.Model | tff.learning.models.FunctionalModel,
+    *,
+    client_optimizer: tff.learning.optimizers.Optimizer | None = None,
+    server_optimizer: tff.learning.optimizers.Optimizer | None = None,
+    weighting: str = 'examples',
+    population: int | None = None,
+    aggregator: tff.aggregators.WeightedAggregationFactory | None = None,
+) -> Composed:
+    """Makes a TFF process of a method.
+
+      made = tt.algorithms.process(tt.algorithms.FedProx(mu=0.1), model)
+      state = made.process.initialize()
+      state = made.process.next(state, clients).state
+
+    Args:
+      options: A method's options, such as `FedProx(mu=0.1)`.
+      model: A model of this package, a Keras classifier, or a functional model of TFF
+        whose batches are mappings of `x` and `y`.
+      client_optimizer: The optimizer on the clients; SGD at 0.01 if not given.
+      server_optimizer: The optimizer on the server; if not given SGD at 1, which
+        takes the clients' mean weights.
+      weighting: How clients are weighted: by their `examples`, or `uniform`.
+      population: How many clients may take part, where the method asks for it.
+      aggregator: How the clients' deltas become one; their weighted mean if not given.
+
+    Returns:
+      The process, and what one must know of it: what clients keep, if anything.
+
+    Raises:
+      UserError: The method does not suit the rest.
+    """
+    if isinstance(model, tf.keras.Model):
+        model = models.from_keras(model)
+    elif isinstance(model, tff.learning.models.FunctionalModel):
+        model = models.Model(model, None, False, '')
+    if population is None:
+        if registry.name_of(options) in registry.BY_POPULATION:
+            raise UserError(
+                f'{type(options).__name__} needs population=, the number of clients'
+                ' that may take part'
+            )
+        population = 1
+    sgd = tff.learning.optimizers.build_sgdm
+    context = Context(
+        model,
+        client_optimizer or sgd(0.01),
+        server_optimizer or sgd(1.0),
+        population=population,
+        weighting=weighting,
+    )
+    return compose(options.build(context), context, aggregator)
