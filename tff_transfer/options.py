@@ -281,13 +281,14 @@ def to_flags(options: Any, prefix: str = '') -> list[str]:
 
 
 def to_dict(options: Any) -> dict[str, Any]:
-    """Returns a dataclass as JSON has it; a variant with its `name`."""
+    """Returns a dataclass as JSON has it, a variant by its flags."""
     made = {}
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         if 'registry' in field.metadata:
             name = field.metadata['registry'].name_of(value)
-            made[field.name] = {'name': name, **dataclasses.asdict(value)}
+            own = {f'{name}.{key}': it for key, it in to_dict(value).items()}
+            made[field.name] = {field.name: name, **own}
         elif dataclasses.is_dataclass(value):
             made[field.name] = to_dict(value)
         else:
@@ -301,18 +302,26 @@ def from_dict(cls: type, values: typing.Mapping[str, Any]) -> Any:
     What is not named, as in a run of an earlier version, has its default.
 
     Raises:
+      KeyError: A name is not that of an option.
       TypeError: A part is no mapping.
     """
     if not isinstance(values, typing.Mapping):
         raise TypeError(f'{values!r} is no mapping')
     made = {}
+    if unknown := values.keys() - {field.name for field in dataclasses.fields(cls)}:
+        raise KeyError(min(unknown))
     for field in dataclasses.fields(cls):
         if field.name not in values:
             continue
         value = values[field.name]
         if 'registry' in field.metadata:
-            of_class = field.metadata['registry'].options(value['name'])
-            value = from_dict(of_class, value)
+            name = value[field.name]
+            own = {
+                key.removeprefix(f'{name}.'): it
+                for key, it in value.items()
+                if key != field.name
+            }
+            value = from_dict(field.metadata['registry'].options(name), own)
         elif dataclasses.is_dataclass(field.type):
             value = from_dict(field.type, value)
         elif isinstance(value, list):

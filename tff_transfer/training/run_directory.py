@@ -1,6 +1,7 @@
 """One run, one directory: opened by its configuration, by one process at a time."""
 
 import contextlib
+import dataclasses
 import fcntl
 import itertools
 import json
@@ -220,7 +221,10 @@ def _go_on(path: pathlib.Path, config: Config) -> None:
     """Checks that a run may go on with a configuration, and records it."""
     described = _read_json(path)
     try:
-        stored = options.from_dict(Config, described)
+        parts = [part.name for part in dataclasses.fields(Config)]
+        stored = options.from_dict(
+            Config, {name: described[name] for name in parts if name in described}
+        )
         stored.check()
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
@@ -253,9 +257,5 @@ def _go_on(path: pathlib.Path, config: Config) -> None:
 
 
 def _flat(config: Config) -> Mapping:
-    parts = options.to_dict(config)
-    algorithm = parts.pop('algorithm')
-    name = algorithm.pop('name')
-    flat = {name: value for part in parts.values() for name, value in part.items()}
-    own = {f'{name}.{key}': value for key, value in algorithm.items()}
-    return {**flat, 'algorithm': name, **own}
+    parts = options.to_dict(config).values()
+    return {name: value for part in parts for name, value in part.items()}
