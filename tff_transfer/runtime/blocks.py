@@ -37,7 +37,7 @@ class Settings:
 
 
 # Enough for the threads that there may be; a block costs its state and a merge.
-_BLOCKS = 16
+_BLOCKS = 8
 
 
 def split(leaves: Sequence[Leaf], count: int, settings: Settings) -> list[list[int]]:

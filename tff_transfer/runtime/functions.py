@@ -252,8 +252,7 @@ class Functions:
         """Traces how blocks' states of `phase.aggregates` become one.
 
         The function's arguments are `keys.SPECS`, the server's part of the parameter,
-        `phase.client_inputs`, the states of the blocks so far, the lists that
-        `clients` gives, and which of their blocks is the first to merge, int32.
+        `phase.client_inputs` and the lists that `clients` gives.
         """
         state_types = [self.state_type(n) for n in phase.aggregates]
         states = self.state_specs(phase)
@@ -261,24 +260,21 @@ class Functions:
             *self._key_specs,
             *self._server_specs(),
             *self._call_specs(phase.client_inputs),
-            *states,
             *(tf.TensorSpec([], tf.variant) for _ in states),
-            tf.TensorSpec([], tf.int32),
         ]
 
         def run(*flat):
             self.traces += 1
             flat = iter(flat)
-            key, first = self._place(flat)
+            key, _ = self._place(flat)
             values = self._parameter(flat)
             scope = self._scope(self._server, values, phase.client_inputs, flat)
-            before, lists = take(flat, states), take(flat, states)
+            lists = list(flat)
 
             def body(block, *before):
                 before, after = iter(before), iter(self.states_of(phase, lists, block))
                 merged = []
-                number = tf.cast(block, tf.int64)
-                with self._keys.at(lambda: keys.fold(key, keys.MERGE, first + number)):
+                with self._keys.at(lambda: keys.fold(key, keys.MERGE, block)):
                     for name, t in zip(phase.aggregates, state_types, strict=True):
                         a, b = pack(before, t), pack(after, t)
                         with self._aggregation(name, scope) as (aggregation, _):
@@ -289,7 +285,7 @@ class Functions:
             _, *merged = tf.while_loop(
                 lambda block, *_: block < count,
                 body,
-                (next(flat), *before),
+                (1, *self.states_of(phase, lists, 0)),
                 shape_invariants=(
                     tf.TensorShape([]),
                     *(spec.shape for spec in states),
@@ -321,6 +317,15 @@ class Functions:
         return [
             list_ops.tensor_list_get_item(states, block, spec.dtype, spec.shape)
             for states, spec in zip(lists, self.state_specs(phase), strict=True)
+        ]
+
+    def joined(self, phase: Phase, lists, more) -> list[tf.Tensor]:
+        """Returns the lists of all blocks from those of some and of the next ones."""
+        return [
+            tf.raw_ops.TensorListConcatLists(
+                input_a=a, input_b=b, element_dtype=spec.dtype
+            )
+            for a, b, spec in zip(lists, more, self.state_specs(phase), strict=True)
         ]
 
     def state_type(self, name: str) -> tff.Type:

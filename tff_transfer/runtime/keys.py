@@ -21,7 +21,7 @@ from tff_transfer.runtime.draws import PHILOX, NoKeyError
 # Whose draws they are: numbers to fold.
 SERVER, CLIENT, MERGE, STEP = range(4)
 # What a function takes if draws are wanted: the run's key, and the number of its first
-# client or, where blocks are merged, block.
+# client, if it has any.
 SPECS = (tf.TensorSpec([1], tf.uint64), tf.TensorSpec([], tf.int64))
 _round: contextvars.ContextVar[int | None] = contextvars.ContextVar(
     'round', default=None

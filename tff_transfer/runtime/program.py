@@ -167,22 +167,23 @@ class Program:
             for leaf in layouts.leaf_types(t)
         ]
         kept = [[] for _ in kept_types]
-        states, merged = None, 0
+        lists = []
         self._optimize(phase, lambda: run_share([0, 0]))
         shares = blocks.split(leaves, count, self._settings)
         runs = blocks.run_in_order(run_share, shares, self._settings)
         runs = self._located(runs, run_client, leaves, count)
-        for cuts, result in zip(shares, runs, strict=True):
-            lists, rest = result[:aggregated], iter(result[aggregated:])
-            first = int(states is None)
-            if states is None:
-                states = self._functions.states_of(phase, lists, 0)
-            if states and len(cuts) - 1 > first:
-                merge = self._function('merge', phase)
-                states = list(merge(*place(merged), *inputs, *states, *lists, first))
-            merged += len(cuts) - 1
+        for result in runs:
+            new, rest = result[:aggregated], iter(result[aggregated:])
+            lists = self._functions.joined(phase, lists, new) if lists else new
             for column, leaf in zip(kept, kept_types, strict=True):
                 column.append(results.collect(rest, leaf))
+        if not lists:
+            states = []
+        elif sum(len(cuts) - 1 for cuts in shares) == 1:
+            states = self._functions.states_of(phase, lists, 0)
+        else:
+            merge = self._function('merge', phase)
+            states = list(merge(*place(0), *inputs, *lists))
         return states, [
             results.join(column, leaf, count)
             for column, leaf in zip(kept, kept_types, strict=True)
