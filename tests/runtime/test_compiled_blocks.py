@@ -12,7 +12,7 @@ import tensorflow_federated as tff
 from tensorflow_federated.python.core.impl.compiler import building_blocks
 from tensorflow_federated.python.core.impl.computation import computation_impl
 
-from tff_transfer import aligned, runtime
+from tff_transfer import aligned, models, runtime
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.errors import UserError
 from tff_transfer.runtime import blocks, tensors
@@ -266,6 +266,34 @@ def test_settings_are_checked():
         runtime.use_compiled(threads=0)
 
 
+def trained(**settings):
+    """Returns what two rounds of robust federated averaging come to, as arrays."""
+    draw = np.random.default_rng(1)
+    examples = collections.OrderedDict(
+        x=draw.normal(size=(300, 7)).astype(np.float32),
+        y=draw.integers(0, 3, 300).astype(np.int32),
+    )
+    data = Cohort(examples, np.append(0, np.cumsum([13, 2, 21, 1, 38] * 4)), 4)
+    process = tff.learning.algorithms.build_weighted_fed_avg(
+        models.mlp((7,), 3, (9,)).functional,
+        tff.learning.optimizers.build_adam(0.1),
+        tff.learning.optimizers.build_adam(0.1),
+        model_aggregator=tff.learning.robust_aggregator(),
+    )
+    with runtime.use_compiled(**settings):
+        state = process.initialize()
+        for _ in range(2):
+            state, metrics = process.next(state, data)
+    return [np.asarray(leaf) for leaf in tf.nest.flatten([state, metrics])]
+
+
+def test_bits_are_the_same_for_all_threads():
+    expected = trained(threads=1)
+    for threads in (2, 8):
+        for found, leaf in zip(trained(threads=threads), expected, strict=True):
+            np.testing.assert_array_equal(found, leaf)
+
+
 SCRIPT = """
 import collections
 import numpy as np
@@ -279,7 +307,7 @@ from tff_transfer import runtime
 from tff_transfer.runtime import blocks, program
 import sys
 sys.path.insert(0, sys.argv[1])
-from test_compiled_blocks import cohort, totals
+from test_compiled_blocks import cohort, totals, trained
 
 used = []
 original = program.to_tensor
@@ -294,6 +322,9 @@ with runtime.use_compiled(devices=['/CPU:0', '/CPU:1', '/CPU:2'], threads=1):
 assert each == [15.0, 0.0, 13.0, 125.0, 78.0, 94.0], each
 assert whole == sum(range(26)) and most == 125.0
 assert set(used) == {'CPU:0', 'CPU:1', 'CPU:2'}, used
+one = trained(threads=1, devices=['/CPU:0'])
+for found, leaf in zip(trained(threads=1, devices=['/CPU:0', '/CPU:1']), one):
+    np.testing.assert_array_equal(found, leaf)
 """
 
 

@@ -144,6 +144,35 @@ def test_computations_draw_differently():
     assert len(np.unique(found)) > 0.99 * found.size
 
 
+def test_a_seed_changes_nothing_where_nothing_draws():
+    @tff.tensorflow.computation(ROWS)
+    def total(rows):
+        return rows.reduce(0.0, lambda s, b: s + tf.reduce_sum(tf.exp(b)))
+
+    @tff.federated_computation(tff.FederatedType(ROWS, tff.CLIENTS))
+    def totals(rows):
+        each = tff.federated_map(total, rows)
+        return each, tff.federated_sum(each)
+
+    sizes, results, ops = [3, 0, 4], [], []
+    for seed in (None, 1):
+        with runtime.use_compiled(seed=seed) as context:
+            results.append(totals(cohort(sizes)))
+            compiled = context.program(totals)._compiled
+        ops.append(
+            {
+                kind: collections.Counter(
+                    op.type
+                    for op in function.graph.get_operations()
+                    if op.type not in ('Placeholder', 'Const')
+                )
+                for (kind, _), function in compiled.items()
+            }
+        )
+    assert results[0] == results[1] == ([3.0, 0.0, 4.0], 7.0)
+    assert ops[0] == ops[1]
+
+
 def test_without_a_seed_nothing_is_repeated():
     with runtime.use_compiled(), runtime.in_round(1):
         one, two = drawn_by_server(), drawn_by_server()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import batch_norm
+from tff_transfer import batch_norm, runtime
 from tff_transfer.algorithms import fed_bn
 from tff_transfer.data.cohorts import Cohort, choose_clients, training_cohort
 from tff_transfer.training import process
@@ -35,11 +35,13 @@ class Stage:
 
     def initialize(self) -> Any:
         """Returns the state at the start."""
-        return self._process.initialize()
+        with runtime.in_round(0):
+            return self._process.initialize()
 
     def next(self, state, round_number: int) -> tuple[Any, Mapping]:
         """Returns the state and the metrics after a round."""
-        output = self._process.next(state, self.cohort(round_number))
+        with runtime.in_round(round_number):
+            output = self._process.next(state, self.cohort(round_number))
         return output.state, output.metrics
 
     def weights(self, state) -> list[np.ndarray]:
@@ -118,9 +120,10 @@ class LocalBatchNormStage(Stage):
         """Returns the state and the metrics after a round."""
         chosen = self._chosen(round_number)
         kept = [tuple(array[client] for array in state['kept']) for client in chosen]
-        server, metrics, kept_now = self._process.next(
-            state['server'], self.cohort(round_number), kept
-        )
+        with runtime.in_round(round_number):
+            server, metrics, kept_now = self._process.next(
+                state['server'], self.cohort(round_number), kept
+            )
         arrays = tuple(array.copy() for array in state['kept'])
         for client, values in zip(chosen, kept_now, strict=True):
             for array, value in zip(arrays, values, strict=True):
