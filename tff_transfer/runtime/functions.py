@@ -201,11 +201,14 @@ class Functions:
                 ]
                 return client + 1, new, stacks
 
+            zero = zeros()
+
             def of_block(block, states, stacks):
+                client, last = cuts[block], cuts[block + 1]
                 _, new, stacks = tf.while_loop(
-                    lambda client, *_: client < cuts[block + 1],
+                    lambda client, *_: client < last,
                     body,
-                    (cuts[block], zeros(), stacks),
+                    (client, zero, stacks),
                     shape_invariants=(
                         tf.TensorShape([]),
                         [spec.shape for spec in state_specs],
