@@ -10,7 +10,7 @@ from tensorflow.python.framework import function_def_to_graph, op_def_registry
 
 from tff_transfer.graph_defs import GraphDef, node_of
 
-_CALLS = ('PartitionedCall', 'StatefulPartitionedCall')
+CALLS = ('PartitionedCall', 'StatefulPartitionedCall')
 _numbers = itertools.count()
 
 
@@ -46,10 +46,19 @@ def is_stateful(graph: GraphDef, function: str) -> bool:
     for body in [library[function], *used.values()]:
         for node in body.node_def:
             op = op_def_registry.get(node.op)
-            call = node.op in _CALLS or node.op in ('If', 'While', 'Case')
+            call = node.op in CALLS or node.op in ('If', 'While', 'Case')
             if op is not None and op.is_stateful and not call:
                 return True
     return False
+
+
+def rename_tensors(function, renamed: dict[str, str]) -> None:
+    """Has a function's nodes and results name tensors otherwise, in place."""
+    for node in function.node_def:
+        for i, tensor in enumerate(node.input):
+            node.input[i] = renamed.get(tensor, tensor)
+    for name, tensor in list(function.ret.items()):
+        function.ret[name] = renamed.get(tensor, tensor)
 
 
 def drop_unused(graph: GraphDef) -> dict:
@@ -105,7 +114,7 @@ def inline_calls(graph: GraphDef, wanted: Callable[[object], bool]) -> None:
     library = {f.signature.name: f for f in graph.library.function}
 
     def is_wanted(node) -> bool:
-        return node.op in _CALLS and wanted(library[node.attr['f'].func.name])
+        return node.op in CALLS and wanted(library[node.attr['f'].func.name])
 
     # One at a time: what a call takes changes when another one is replaced.
     while (call := next(filter(is_wanted, graph.node), None)) is not None:

@@ -12,7 +12,7 @@ import tensorflow_federated as tff
 from tensorflow_federated.python.core.impl.compiler import building_blocks
 from tensorflow_federated.python.core.impl.computation import computation_impl
 
-from tff_transfer import aligned, runtime
+from tff_transfer import aligned, models, runtime
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.errors import UserError
 from tff_transfer.runtime import blocks, tensors
@@ -43,15 +43,34 @@ def leaf(sizes):
 
 def test_blocks_are_balanced_by_bytes():
     sizes = [1, 1, 1, 1, 4, 1, 9]
-    assert blocks.split([leaf(sizes)], 7, settings()) == [(0, 7)]
-    assert blocks.split([leaf(sizes)], 7, settings(threads=2)) == [(0, 6), (6, 7)]
-    assert blocks.split([leaf(sizes)], 7, settings(debug=True))[-1] == (6, 7)
-    # 16 bytes a row: at most about four rows in a block.
-    cuts = blocks.split([leaf([1] * 12)], 12, settings(block_bytes=64))
-    assert cuts == [(0, 4), (4, 8), (8, 12)]
-    assert blocks.split([leaf([])], 0, settings(threads=2)) == [(0, 0)]
-    tensor = ClientTensors((np.zeros(5),), 5)
-    assert blocks.split([tensor], 5, settings(threads=2)) == [(0, 5)]
+    # Eighths of about 18 rows.
+    cuts = [0, 2, 4, 5, 6, 7]
+    assert blocks.split([leaf(sizes)], 7, settings()) == [cuts]
+    assert blocks.split([leaf(sizes)], 7, settings(debug=True))[-1] == [6, 7]
+    # 16 bytes a row: at most about four rows in a call.
+    shares = blocks.split([leaf([1] * 64)], 64, settings(block_bytes=64))
+    assert [(s[0], s[-1]) for s in shares] == [(i, i + 4) for i in range(0, 64, 4)]
+    assert blocks.split([leaf([])], 0, settings(threads=2)) == [[0, 0]]
+    few = ClientTensors((np.zeros(5),), 5)
+    assert blocks.split([few], 5, settings()) == [[0, 1, 2, 3, 4, 5]]
+    # What is no sequence counts: client 0 has as much as all others.
+    rows = (np.zeros([64, 2]), np.append([0, 32], np.arange(33, 65)))
+    (cuts,) = blocks.split([ClientTensors(rows, 33)], 33, settings())
+    assert cuts[:2] == [0, 1] and cuts[-1] == 33
+    large = blocks.split([ClientTensors(rows, 33)], 33, settings(block_bytes=64))
+    assert len(large) > 8
+
+
+def test_blocks_are_the_same_for_all_threads_and_devices():
+    sizes = np.random.default_rng(1).integers(0, 50, 100).tolist()
+    (expected,) = blocks.split([leaf(sizes)], 100, settings())
+    assert len(expected) == 9
+    for threads, devices in [(2, 1), (3, 1), (8, 1), (64, 1), (2, 2), (1, 3)]:
+        now = settings(threads=threads, devices=('/CPU:0',) * devices)
+        shares = blocks.split([leaf(sizes)], 100, now)
+        assert len(shares) == min(threads * devices, 8)
+        assert [0, *(cut for share in shares for cut in share[1:])] == expected
+        assert all(a[-1] == b[0] for a, b in zip(shares, shares[1:], strict=False))
 
 
 def test_parts_are_views():
@@ -247,6 +266,34 @@ def test_settings_are_checked():
         runtime.use_compiled(threads=0)
 
 
+def trained(**settings):
+    """Returns what two rounds of robust federated averaging come to, as arrays."""
+    draw = np.random.default_rng(1)
+    examples = collections.OrderedDict(
+        x=draw.normal(size=(300, 7)).astype(np.float32),
+        y=draw.integers(0, 3, 300).astype(np.int32),
+    )
+    data = Cohort(examples, np.append(0, np.cumsum([13, 2, 21, 1, 38] * 4)), 4)
+    process = tff.learning.algorithms.build_weighted_fed_avg(
+        models.mlp((7,), 3, (9,)).functional,
+        tff.learning.optimizers.build_adam(0.1),
+        tff.learning.optimizers.build_adam(0.1),
+        model_aggregator=tff.learning.robust_aggregator(),
+    )
+    with runtime.use_compiled(**settings):
+        state = process.initialize()
+        for _ in range(2):
+            state, metrics = process.next(state, data)
+    return [np.asarray(leaf) for leaf in tf.nest.flatten([state, metrics])]
+
+
+def test_bits_are_the_same_for_all_threads():
+    expected = trained(threads=1)
+    for threads in (2, 8):
+        for found, leaf in zip(trained(threads=threads), expected, strict=True):
+            np.testing.assert_array_equal(found, leaf)
+
+
 SCRIPT = """
 import collections
 import numpy as np
@@ -260,7 +307,7 @@ from tff_transfer import runtime
 from tff_transfer.runtime import blocks, program
 import sys
 sys.path.insert(0, sys.argv[1])
-from test_compiled_blocks import cohort, totals
+from test_compiled_blocks import cohort, totals, trained
 
 used = []
 original = program.to_tensor
@@ -275,6 +322,9 @@ with runtime.use_compiled(devices=['/CPU:0', '/CPU:1', '/CPU:2'], threads=1):
 assert each == [15.0, 0.0, 13.0, 125.0, 78.0, 94.0], each
 assert whole == sum(range(26)) and most == 125.0
 assert set(used) == {'CPU:0', 'CPU:1', 'CPU:2'}, used
+one = trained(threads=1, devices=['/CPU:0'])
+for found, leaf in zip(trained(threads=1, devices=['/CPU:0', '/CPU:1']), one):
+    np.testing.assert_array_equal(found, leaf)
 """
 
 

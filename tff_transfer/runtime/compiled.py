@@ -1,14 +1,17 @@
 """TFF computations compiled to TensorFlow functions in this process."""
 
+import itertools
 import os
 import threading
 import weakref
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer.errors import UserError
+from tff_transfer.runtime import keys
 from tff_transfer.runtime.blocks import Settings
 from tff_transfer.runtime.installed import Installed
 from tff_transfer.runtime.program import Program
@@ -17,11 +20,17 @@ from tff_transfer.runtime.program import Program
 class CompiledContext(tff.framework.SyncContext):
     """Runs TFF's computations in this process; may be shared by threads."""
 
-    def __init__(self, settings: Settings):
-        """Makes a context that has compiled nothing yet."""
-        self._settings = settings
-        self._programs: dict[int, Program] = {}
-        self._lock = threading.Lock()
+    def __init__(self, compiled: 'Compiled', seed: int | None):
+        """Makes a context.
+
+        Args:
+          compiled: What was compiled so far, and is kept.
+          seed: What draws hang on, if they do.
+        """
+        self._compiled = compiled
+        self._seed = seed
+        # How often each program ran outside of named rounds.
+        self._runs = weakref.WeakKeyDictionary()
 
     def invoke(self, comp, arg):
         """Runs a computation.
@@ -38,10 +47,29 @@ class CompiledContext(tff.framework.SyncContext):
           UserError: The computation cannot run here, and it says what does; or
             what it computed failed, and then it is of TensorFlow's class too.
         """
-        return self.program(comp)(arg)
+        program = self.program(comp)
+        if self._seed is None:
+            return program(arg)
+        # Both are atomic.
+        runs = self._runs.setdefault(program, itertools.count())
+        return program(arg, keys.of_run(self._seed, comp.type_signature, runs))
 
     def program(self, comp) -> Program:
         """Returns what a computation was compiled to."""
+        return self._compiled.program(comp)
+
+
+class Compiled:
+    """The programs that were compiled with the same settings."""
+
+    def __init__(self, settings: Settings):
+        """Begins with none."""
+        self._settings = settings
+        self._programs: dict[int, Program] = {}
+        self._lock = threading.Lock()
+
+    def program(self, comp) -> Program:
+        """Returns what a computation is compiled to."""
         with self._lock:
             program = self._programs.get(id(comp))
             if program is None:
@@ -50,7 +78,7 @@ class CompiledContext(tff.framework.SyncContext):
         return program
 
 
-_contexts: dict[Settings, CompiledContext] = {}
+_compiled: dict[Settings, Compiled] = {}
 
 
 def use_compiled(
@@ -60,11 +88,11 @@ def use_compiled(
     block_bytes: int = 2**29,
     debug: bool = False,
     compute_dtype: str | None = None,
+    seed: int | None = None,
 ) -> Installed:
     """Makes the compiled runtime the default.
 
-    The same settings give the same context, so that what was compiled is kept.
-    Results are equal to the last bit between runs with the same settings.
+    What was compiled with the same settings, whatever the seed, is kept.
 
     Args:
       devices: Where clients' work runs, TensorFlow's names such as `'/GPU:0'`; the
@@ -79,6 +107,10 @@ def use_compiled(
         float32 in clients' TensorFlow, and their gradients, are computed in it, mixed
         precision; weights and sums stay in float32. float16 is for GPUs alone, and
         loses small gradients, as the loss is not scaled.
+      seed: Makes all draws of TensorFlow's graphs functions of it, the computation's
+        type, the round (`in_round`; where none is named, how often the computation
+        ran since this call), the client's place in the cohort, the operation and the
+        step of a loop. If not given, they come from the machine's entropy.
 
     Returns:
       What brings the previous default back, if it is used in a `with` statement.
@@ -106,7 +138,10 @@ def use_compiled(
             'compute_dtype is float16, which is slow on processors: use bfloat16, or'
             ' GPUs'
         )
-    settings = Settings(threads, block_bytes, tuple(devices), debug, compute_dtype)
-    if settings not in _contexts:
-        _contexts[settings] = CompiledContext(settings)
-    return Installed(_contexts[settings])
+    if seed is not None and (not isinstance(seed, int | np.integer) or seed < 0):
+        raise UserError(f'seed is {seed!r}, but must be an integer from 0 on')
+    settings = Settings(
+        threads, block_bytes, tuple(devices), debug, compute_dtype, seed is not None
+    )
+    compiled = _compiled.setdefault(settings, Compiled(settings))
+    return Installed(CompiledContext(compiled, seed))

@@ -8,6 +8,7 @@ that most intrinsics only hand their argument on.
 from collections import ChainMap
 from collections.abc import Callable, MutableMapping
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 from tensorflow_federated.python.common_libs import structure
@@ -17,7 +18,8 @@ from tff_transfer.errors import UserError
 from tff_transfer.runtime import layouts
 from tff_transfer.runtime.aggregations import map_tensors
 from tff_transfer.runtime.graphs import Graph
-from tff_transfer.runtime.sequences import Sequence
+from tff_transfer.runtime.keys import STEP, Keys, fold
+from tff_transfer.runtime.sequences import DatasetSequence, Sequence
 from tff_transfer.runtime.xla import XlaComputation
 
 Struct = structure.Struct
@@ -55,12 +57,14 @@ class Evaluator:
       name: What the computation is called in errors.
       debug: Whether the states of loops are checked to be finite.
       compute_dtype: What products of float32 are computed in, if not that.
+      keys: What draws hang on.
     """
 
-    def __init__(self, name: str, debug: bool, compute_dtype: str | None):
+    def __init__(self, name: str, debug: bool, compute_dtype: str | None, keys: Keys):
         self.name = name
         self.debug = debug
         self.compute_dtype = compute_dtype
+        self.keys = keys
         self._graphs: dict[
             int, tuple[bb.CompiledComputation, Graph | XlaComputation]
         ] = {}
@@ -77,6 +81,7 @@ class Evaluator:
                         block.type_signature,
                         self.debug,
                         self.compute_dtype,
+                        self.keys,
                     )
                 elif kind == 'xla':
                     graph = XlaComputation(block.proto, block.type_signature, self.name)
@@ -146,47 +151,84 @@ class Evaluator:
         local = _LOCAL.get(uri)
         if local is None:
             raise self.unsupported(f'the intrinsic {uri}')
-        return local(argument, call.type_signature)
+        return local(argument, call.type_signature, self.keys)
 
 
-def _apply(argument, _):
+def _apply(argument, *_):
     return argument[0](argument[1])
 
 
-def _same(argument, _):
+def _same(argument, *_):
     return argument
 
 
-def _evaluate(function, _):
+def _evaluate(function, *_):
     return function()
 
 
-def _select(argument, type_signature):
-    keys, max_key, server_value, select = argument
-    last = tf.cast(max_key, keys.dtype)
-    inside = tf.reduce_all(tf.logical_and(keys >= 0, keys < last))
-    check = tf.Assert(inside, ['a key is not in [0, max_key)', keys, last])
+def _select(argument, type_signature, keys):
+    chosen, max_key, server_value, select = argument
+    last = tf.cast(max_key, chosen.dtype)
+    inside = tf.reduce_all(tf.logical_and(chosen >= 0, chosen < last))
+    check = tf.Assert(inside, ['a key is not in [0, max_key)', chosen, last])
     with tf.control_dependencies([check]):
-        keys = tf.identity(keys)
+        chosen = tf.identity(chosen)
     return Sequence(
         type_signature.member.element,
         tf.constant(0, tf.int64),
-        tf.size(keys, tf.int64),
-        lambda j: select(Struct.unnamed(server_value, keys[j])),
+        tf.size(chosen, tf.int64),
+        _at_element(lambda j: select(Struct.unnamed(server_value, chosen[j])), keys),
     )
 
 
-def _sequence_map(argument, type_signature):
+def _sequence_map(argument, type_signature, keys):
     fn, sequence = argument
-    return sequence.map(fn, type_signature.element)
+    if isinstance(sequence, DatasetSequence):
+        with keys.at(None):
+            return sequence.map(fn, type_signature.element)
+    return Sequence(
+        type_signature.element,
+        sequence.first,
+        sequence.last,
+        _at_element(lambda j: fn(sequence.element(j)), keys),
+    )
 
 
-def _sequence_reduce(argument, type_signature):
+def _at_element(element: Callable, keys: Keys) -> Callable:
+    """Returns a function of an element's index whose draws hang on that too."""
+    if not keys.known:
+        return element
+    key = keys.here()
+
+    def call(j):
+        with keys.at(lambda: fold(key, STEP, j)):
+            return element(j)
+
+    return call
+
+
+def _sequence_reduce(argument, type_signature, keys):
     sequence, zero, op = argument
-    return sequence.reduce(zero, lambda s, e: op(Struct.unnamed(s, e)), type_signature)
+    if not keys.known:
+        return sequence.reduce(
+            zero, lambda s, e: op(Struct.unnamed(s, e)), type_signature
+        )
+
+    def step(state, element):
+        value, key = state
+        with keys.at(lambda: key):
+            value = op(Struct.unnamed(value, element))
+        return Struct.unnamed(value, fold(key, STEP))
+
+    value, _ = sequence.reduce(
+        Struct.unnamed(zero, keys.here()),
+        step,
+        tff.StructType([type_signature, tff.TensorType(np.uint64, [1])]),
+    )
+    return value
 
 
-def _sequence_sum(sequence, type_signature):
+def _sequence_sum(sequence, type_signature, _):
     zeros = map_tensors(
         lambda spec: tf.zeros(spec.shape, spec.dtype), _specs(type_signature)
     )

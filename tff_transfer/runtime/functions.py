@@ -1,12 +1,14 @@
 """A plan's phases as functions to be traced: one of the server, one of the clients."""
 
 import collections
+import contextlib
 from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 import tensorflow_federated as tff
+from tensorflow.python.ops import list_ops
 
-from tff_transfer.runtime import aggregations, kept_values, layouts
+from tff_transfer.runtime import aggregations, kept_values, keys, layouts
 from tff_transfer.runtime.blocks import Settings
 from tff_transfer.runtime.evaluation import Evaluator, Lazy
 from tff_transfer.runtime.parameters import (
@@ -37,8 +39,13 @@ class Functions:
         self._plan = plan
         self._parts = parameter_parts(parameter_type)
         self._parameter_type = parameter_type
-        self._server = Evaluator(name, settings.debug, None)
-        self._clients = Evaluator(name, settings.debug, settings.compute_dtype)
+        self._keys = keys.Keys(settings.draws)
+        self._key_specs = keys.SPECS if settings.draws else ()
+        self._numbers = {name: i for i, name in enumerate(plan.calls)}
+        self._server = Evaluator(name, settings.debug, None, self._keys)
+        self._clients = Evaluator(
+            name, settings.debug, settings.compute_dtype, self._keys
+        )
         self.traces = 0
 
     def server(
@@ -51,26 +58,26 @@ class Functions:
           last: Whether it gives the result.
 
         Returns:
-          A function of the server's part of the parameter, `phase.server_inputs`
-          and the states of `phase.reported` to `phase.exports` and, if `last`, the
-          server's part of the result.
+          A function of `keys.SPECS` (if draws hang on keys, as in the others), the
+          server's part of the parameter, `phase.server_inputs` and the states of
+          `phase.reported` to `phase.exports` and, if `last`, the server's part of the
+          result.
         """
         state_types = [self.state_type(n) for n in phase.reported]
         specs = [
+            *self._key_specs,
             *self._server_specs(),
             *self._call_specs(phase.server_inputs),
             *(s for t in state_types for s in layouts.specs(t)),
         ]
 
-        def run(*flat):
-            self.traces += 1
-            flat = iter(flat)
+        def evaluate(flat):
             values = self._parameter(flat)
             scope = self._scope(self._server, values, phase.server_inputs, flat)
             for name, state_type in zip(phase.reported, state_types, strict=True):
                 state = pack(flat, state_type)
-                aggregation, _ = self._aggregation(name, scope)
-                scope[name] = aggregation.report(state)
+                with self._aggregation(name, scope) as (aggregation, _):
+                    scope[name] = aggregation.report(state)
             values = [scope[n] for n in phase.exports]
             if last:
                 values += [
@@ -78,6 +85,14 @@ class Functions:
                     for o in self._plan.outputs
                     if not o.at_clients
                 ]
+            return values
+
+        def run(*flat):
+            self.traces += 1
+            flat = iter(flat)
+            key, _ = self._place(flat)
+            with self._keys.at(lambda: keys.fold(key, keys.SERVER)):
+                values = evaluate(flat)
             return [
                 leaf.variant() if isinstance(leaf, Sequence) else leaf
                 for value in values
@@ -87,23 +102,27 @@ class Functions:
         return _trace(run, specs)
 
     def clients(self, phase: Phase) -> tf.types.experimental.ConcreteFunction:
-        """Traces what a block of clients does, one client after another.
+        """Traces what blocks of clients do, one client after another.
 
         Args:
           phase: The phase.
 
         Returns:
-          A function of the number of clients, the server's part of the parameter,
+          A function of `keys.SPECS`, the first client of each block and the number of
+          clients, int64 [blocks + 1], the server's part of the parameter,
           `phase.client_inputs`, the clients' part of the parameter and
-          `phase.carried`, to the states of `phase.aggregates` and, stacked, each
-          client's `phase.stored` and `phase.outputs`.
+          `phase.carried`, to lists (TensorFlow's, as variant tensors) of the blocks'
+          states of `phase.aggregates` and, stacked, each client's `phase.stored` and
+          `phase.outputs`.
         """
         carried_types = [self._type_of(n) for n in phase.carried]
         state_types = [self.state_type(n) for n in phase.aggregates]
+        state_specs = self.state_specs(phase)
         kept_types = self.kept_types(phase)
         client_parts = [p.type for p in self._parts if p.at_clients]
         specs = [
-            tf.TensorSpec([], tf.int64),
+            *self._key_specs,
+            tf.TensorSpec([None], tf.int64),
             *self._server_specs(),
             *self._call_specs(phase.client_inputs),
             *(s for t in client_parts for s in layouts.client_specs(t)),
@@ -111,9 +130,11 @@ class Functions:
         ]
         kept_leaves = [leaf for t in kept_types for leaf in layouts.leaf_types(t)]
 
-        def run(clients, *flat):
+        def run(*flat):
             self.traces += 1
             flat = iter(flat)
+            key, first = self._place(flat)
+            cuts = next(flat)
             server = [
                 None if p.at_clients else self._server_value(flat, p.type)
                 for p in self._parts
@@ -143,20 +164,25 @@ class Functions:
             def zeros():
                 # Depends on no client: the parameter's clients' parts are not read.
                 scope = self._scope(self._server, server, (), iter(()), known)
-                return [
-                    tf.convert_to_tensor(leaf)
-                    for name in phase.aggregates
-                    for leaf in leaves(self._aggregation(name, scope)[0].zero())
-                ]
+                new = []
+                with self._keys.at(lambda: keys.fold(key, keys.SERVER)):
+                    for name in phase.aggregates:
+                        with self._aggregation(name, scope) as (aggregation, _):
+                            new.extend(leaves(aggregation.zero()))
+                return [tf.convert_to_tensor(leaf) for leaf in new]
 
             def body(client, states, stacks):
+                with self._keys.at(lambda: keys.fold(key, keys.CLIENT, first + client)):
+                    return of_client(client, states, stacks)
+
+            def of_client(client, states, stacks):
                 scope = scope_of(client)
                 states = iter(states)
                 new = []
                 for name, state_type in zip(phase.aggregates, state_types, strict=True):
-                    aggregation, value = self._aggregation(name, scope)
                     state = pack(states, state_type)
-                    new.extend(leaves(aggregation.accumulate(state, value())))
+                    with self._aggregation(name, scope) as (aggregation, value):
+                        new.extend(leaves(aggregation.accumulate(state, value())))
                 kept = [scope[n] for n in phase.stored]
                 kept += [
                     self._clients.evaluate(self._plan.outputs[i].block, scope)
@@ -175,17 +201,41 @@ class Functions:
                 ]
                 return client + 1, new, stacks
 
-            stacks = [
-                s for leaf in kept_leaves for s in kept_values.make(leaf, clients)
+            zero = zeros()
+
+            def of_block(block, states, stacks):
+                client, last = cuts[block], cuts[block + 1]
+                _, new, stacks = tf.while_loop(
+                    lambda client, *_: client < last,
+                    body,
+                    (client, zero, stacks),
+                    shape_invariants=(
+                        tf.TensorShape([]),
+                        [spec.shape for spec in state_specs],
+                        [tf.TensorShape(None)] * len(stacks),
+                    ),
+                    parallel_iterations=1,
+                )
+                states = [s.write(block, n) for s, n in zip(states, new, strict=True)]
+                return block + 1, states, stacks
+
+            count = tf.size(cuts) - 1
+            states = [
+                tf.TensorArray(
+                    spec.dtype, count, element_shape=spec.shape, infer_shape=False
+                )
+                for spec in state_specs
             ]
-            state_shapes = [s.shape for t in state_types for s in layouts.specs(t)]
+            stacks = [
+                s for leaf in kept_leaves for s in kept_values.make(leaf, cuts[-1])
+            ]
             _, states, stacks = tf.while_loop(
-                lambda client, *_: client < clients,
-                body,
-                (tf.constant(0, tf.int64), zeros(), stacks),
+                lambda block, *_: block < count,
+                of_block,
+                (0, states, stacks),
                 shape_invariants=(
                     tf.TensorShape([]),
-                    state_shapes,
+                    [tf.TensorShape(None)] * len(states),
                     [tf.TensorShape(None)] * len(stacks),
                 ),
                 parallel_iterations=1,
@@ -197,37 +247,55 @@ class Functions:
                 )
                 for tensor in kept_values.read(stack, leaf)
             ]
-            return [*states, *read]
+            return [*(s.flow for s in states), *read]
 
         return _trace(run, specs)
 
     def merge(self, phase: Phase) -> tf.types.experimental.ConcreteFunction:
-        """Traces how two blocks' states of `phase.aggregates` become one.
+        """Traces how blocks' states of `phase.aggregates` become one.
 
-        The function's arguments are the server's part of the parameter,
-        `phase.client_inputs` and both blocks' states.
+        The function's arguments are `keys.SPECS`, the server's part of the parameter,
+        `phase.client_inputs` and the lists that `clients` gives.
         """
         state_types = [self.state_type(n) for n in phase.aggregates]
-        states = [s for t in state_types for s in layouts.specs(t)]
+        states = self.state_specs(phase)
         specs = [
+            *self._key_specs,
             *self._server_specs(),
             *self._call_specs(phase.client_inputs),
-            *states,
-            *states,
+            *(tf.TensorSpec([], tf.variant) for _ in states),
         ]
 
         def run(*flat):
             self.traces += 1
             flat = iter(flat)
+            key, _ = self._place(flat)
             values = self._parameter(flat)
             scope = self._scope(self._server, values, phase.client_inputs, flat)
-            first = [pack(flat, t) for t in state_types]
-            second = [pack(flat, t) for t in state_types]
-            merged = [
-                self._aggregation(name, scope)[0].merge(a, b)
-                for name, a, b in zip(phase.aggregates, first, second, strict=True)
-            ]
-            return [leaf for value in merged for leaf in leaves(value)]
+            lists = list(flat)
+
+            def body(block, *before):
+                before, after = iter(before), iter(self.states_of(phase, lists, block))
+                merged = []
+                with self._keys.at(lambda: keys.fold(key, keys.MERGE, block)):
+                    for name, t in zip(phase.aggregates, state_types, strict=True):
+                        a, b = pack(before, t), pack(after, t)
+                        with self._aggregation(name, scope) as (aggregation, _):
+                            merged.extend(leaves(aggregation.merge(a, b)))
+                return (block + 1, *merged)
+
+            count = tf.raw_ops.TensorListLength(input_handle=lists[0])
+            _, *merged = tf.while_loop(
+                lambda block, *_: block < count,
+                body,
+                (1, *self.states_of(phase, lists, 0)),
+                shape_invariants=(
+                    tf.TensorShape([]),
+                    *(spec.shape for spec in states),
+                ),
+                parallel_iterations=1,
+            )
+            return merged
 
         return _trace(run, specs)
 
@@ -235,6 +303,33 @@ class Functions:
         """Returns the types of what each client gives: stored calls, then outputs."""
         outputs = [self._plan.outputs[i].block.type_signature for i in phase.outputs]
         return [*map(self._type_of, phase.stored), *map(member, outputs)]
+
+    def state_specs(self, phase: Phase) -> list[tf.TensorSpec]:
+        """Returns the specs of the states of `phase.aggregates`."""
+        types = [self.state_type(n) for n in phase.aggregates]
+        return [spec for t in types for spec in layouts.specs(t)]
+
+    def states_of(self, phase: Phase, lists: list[tf.Tensor], block) -> list[tf.Tensor]:
+        """Returns one block's states of `phase.aggregates`.
+
+        Args:
+          phase: The phase.
+          lists: What `clients` gives for the states.
+          block: Which of the lists' blocks.
+        """
+        return [
+            list_ops.tensor_list_get_item(states, block, spec.dtype, spec.shape)
+            for states, spec in zip(lists, self.state_specs(phase), strict=True)
+        ]
+
+    def joined(self, phase: Phase, lists, more) -> list[tf.Tensor]:
+        """Returns the lists of all blocks from those of some and of the next ones."""
+        return [
+            tf.raw_ops.TensorListConcatLists(
+                input_a=a, input_b=b, element_dtype=spec.dtype
+            )
+            for a, b, spec in zip(lists, more, self.state_specs(phase), strict=True)
+        ]
 
     def state_type(self, name: str) -> tff.Type:
         """Returns the type of an aggregation's state."""
@@ -281,18 +376,26 @@ class Functions:
             )
         for name in names:
             known[name] = pack(flat, self._type_of(name))
-        scope = collections.ChainMap(
-            Lazy(
-                known,
-                lambda name: evaluator.evaluate(self._plan.calls[name], scope),
-            )
-        )
+
+        def compute(name):
+            with self._keys.of_call(self._numbers[name]):
+                return evaluator.evaluate(self._plan.calls[name], scope)
+
+        scope = collections.ChainMap(Lazy(known, compute))
         return scope
 
+    def _place(self, flat: Iterator) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+        """Returns the run's key and the number of the block's first client."""
+        return (next(flat), next(flat)) if self._keys.wanted else (None, None)
+
+    @contextlib.contextmanager
     def _aggregation(self, name: str, scope):
-        return aggregations.of_call(
-            self._plan.calls[name], lambda block: self._server.evaluate(block, scope)
-        )
+        """Gives an aggregation and a function to a client's value for it."""
+        with self._keys.of_call(self._numbers[name]):
+            yield aggregations.of_call(
+                self._plan.calls[name],
+                lambda block: self._server.evaluate(block, scope),
+            )
 
 
 def _trace(run: Callable, specs: list[tf.TensorSpec]):

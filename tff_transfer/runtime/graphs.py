@@ -1,10 +1,19 @@
 """TFF's TensorFlow computations as functions of tensors and sequences."""
 
+import zlib
+
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer import graph_defs, graph_functions
-from tff_transfer.runtime import bit_packing, iterators, layouts, mixed_precision
+from tff_transfer.runtime import (
+    bit_packing,
+    draws,
+    iterators,
+    layouts,
+    mixed_precision,
+)
+from tff_transfer.runtime.keys import Keys
 from tff_transfer.runtime.sequences import (
     ArraySequence,
     DatasetSequence,
@@ -31,8 +40,9 @@ class Graph:
         self,
         proto,
         type_signature: tff.FunctionType,
-        debug: bool = False,
-        compute_dtype: str | None = None,
+        debug: bool,
+        compute_dtype: str | None,
+        keys: Keys,
     ):
         """Reads a computation.
 
@@ -41,8 +51,13 @@ class Graph:
           type_signature: Its type.
           debug: Whether a loop's state is checked to be finite after each step.
           compute_dtype: What products of float32 are computed in, if not that.
+          keys: What draws hang on.
+
+        Raises:
+          NoKeyError: A draw cannot hang on a key.
         """
         self._debug = debug
+        self._keys = keys
         tensorflow = proto.tensorflow
         graph = tf.compat.v1.GraphDef()
         tensorflow.graph_def.Unpack(graph)
@@ -58,6 +73,10 @@ class Graph:
         graph_defs.detach(graph)
         if compute_dtype is not None:
             mixed_precision.shorten_products(graph, tf.as_dtype(compute_dtype))
+        self._ops = None
+        ops = ' '.join(node.op for node in graph.node)
+        if keys.wanted and draws.key_draws(graph):
+            self._ops = zlib.crc32(ops.encode())
         graph_defs.sum_finite_checks(graph)
         graph_functions.isolate_functions(graph)
         leaf_types = layouts.leaf_types(type_signature.parameter)
@@ -94,6 +113,8 @@ class Graph:
         feeds = {}
         if self._token:
             feeds[self._token] = tf.constant('')
+        if self._ops is not None:
+            feeds[f'{draws.KEY}:0'] = self._keys.here(self._ops)
         values = leaves(argument) if argument is not None else []
         sequences = {}
         for name, value in zip(self._inputs, values, strict=True):

@@ -53,11 +53,7 @@ class Iterators:
         self._replace(self.graph.node)
         for function in self.graph.library.function:
             renamed = self._replace(function.node_def)
-            for node in function.node_def:
-                for i, tensor in enumerate(node.input):
-                    node.input[i] = renamed.get(tensor, tensor)
-            for name, tensor in list(function.ret.items()):
-                function.ret[name] = renamed.get(tensor, tensor)
+            graph_functions.rename_tensors(function, renamed)
         graph_functions.isolate_functions(self.graph)
 
     def _replace(self, nodes) -> dict[str, str]:

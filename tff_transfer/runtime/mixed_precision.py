@@ -8,7 +8,7 @@ way to that: here weights are the state of a loop, and it shortens them too.
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
-from tff_transfer import graph_defs
+from tff_transfer import graph_defs, graph_functions
 
 _SINGLE = tf.float32.as_datatype_enum
 # Operations by their inputs that are multiplied.
@@ -39,11 +39,7 @@ def shorten_products(graph: graph_defs.GraphDef, dtype: tf.DType) -> None:
     _shorten(graph.node, dtype, in_function=False)
     for function in graph.library.function:
         renamed = _shorten(function.node_def, dtype, in_function=True)
-        for node in function.node_def:
-            for i, tensor in enumerate(node.input):
-                node.input[i] = renamed.get(tensor, tensor)
-        for name, tensor in list(function.ret.items()):
-            function.ret[name] = renamed.get(tensor, tensor)
+        graph_functions.rename_tensors(function, renamed)
 
 
 def _shorten(nodes, dtype: tf.DType, in_function: bool) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """A TFF computation that was compiled, and its runs over blocks of clients."""
 
 import threading
+from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 from tensorflow_federated.python.common_libs import structure
@@ -10,6 +12,7 @@ from tensorflow_federated.python.core.impl.types import type_conversions
 from tff_transfer.errors import UserError
 from tff_transfer.runtime import arguments, blocks, failures, layouts, results
 from tff_transfer.runtime.blocks import Settings
+from tff_transfer.runtime.draws import NoKeyError
 from tff_transfer.runtime.functions import Functions
 from tff_transfer.runtime.layouts import ClientTensors
 from tff_transfer.runtime.parameters import member, parameter_parts
@@ -49,11 +52,12 @@ class Program:
         """How many functions were traced so far."""
         return self._functions.traces
 
-    def __call__(self, argument):
+    def __call__(self, argument, key: np.ndarray | None = None):
         """Runs the computation.
 
         Args:
           argument: The value of the parameter, or None.
+          key: What draws hang on, uint64 [1], if they do.
 
         Returns:
           The result, in TFF's containers.
@@ -68,13 +72,14 @@ class Program:
         except tf.errors.OpError as error:
             raise self._failed("a dataset of the argument's", error) from error
         server = [to_tensor(a) for a in server]
+        place = _place_in(key)
         calls: dict[str, list[tf.Tensor]] = {}
         carried: dict[str, list[ClientTensors]] = {}
         states: list[tf.Tensor] = []
         outputs: dict[int, list] = {}
         for number, phase in enumerate(self._plan.phases):
             last = number == len(self._plan.phases) - 1
-            flat = [*server, *_joined(calls, phase.server_inputs), *states]
+            flat = [*place(0), *server, *_joined(calls, phase.server_inputs), *states]
             function = self._function('server', phase, last)
             try:
                 given = list(function(*flat))
@@ -85,7 +90,7 @@ class Program:
                 calls[name], given = given[:size], given[size:]
             if phase.has_clients:
                 states, kept = self._run_clients(
-                    phase, server, calls, clients, carried, count
+                    phase, place, server, calls, clients, carried, count
                 )
                 for name in phase.stored:
                     size = self._size(name)
@@ -104,6 +109,11 @@ class Program:
                     more = (last,) if kind == 'server' else ()
                     try:
                         self._compiled[key] = make(phase, *more)
+                    except NoKeyError as e:
+                        raise UserError(
+                            f'{self.name}: {e}; or leave out seed, and draws will not'
+                            ' repeat'
+                        ) from e
                     except UserError:
                         raise
                     except (ValueError, NotImplementedError, tf.errors.OpError) as e:
@@ -132,40 +142,48 @@ class Program:
             )
         return server, clients, (counts or {0}).pop()
 
-    def _run_clients(self, phase, server, calls, clients, carried, count):
+    def _run_clients(self, phase, place, server, calls, clients, carried, count):
         """Runs the clients' part of a phase; returns states and what is kept."""
         function = self._function('clients', phase)
         inputs = [*server, *_joined(calls, phase.client_inputs)]
         leaves = [*clients, *(leaf for name in phase.carried for leaf in carried[name])]
 
-        def run(leaves, first=0, last=1):
-            arrays = [a for leaf in leaves for a in leaf.part(first, last)]
+        def run(leaves, cuts, number):
+            arrays = [a for leaf in leaves for a in leaf.part(cuts[0], cuts[-1])]
             tensors = [to_tensor(a) for a in arrays]
-            return function(tf.constant(last - first, tf.int64), *inputs, *tensors)
+            cuts = tf.constant(cuts, tf.int64) - cuts[0]
+            return function(*place(number), cuts, *inputs, *tensors)
 
-        types = [t for n in phase.aggregates for t in _state(self._functions, n)]
+        def run_share(cuts):
+            return run(leaves, cuts, cuts[0])
+
+        def run_client(mine, client):
+            return run(mine, [0, 1], client)
+
+        aggregated = len(self._functions.state_specs(phase))
         kept_types = [
             leaf
             for t in self._functions.kept_types(phase)
             for leaf in layouts.leaf_types(t)
         ]
-        states, kept = None, [[] for _ in kept_types]
-        self._optimize(phase, lambda: run(leaves, 0, 0))
-        runs = blocks.run_in_order(
-            lambda block: run(leaves, *block),
-            blocks.split(leaves, count, self._settings),
-            self._settings,
-        )
-        for result in self._located(runs, run, leaves, count):
-            new = list(result[: len(types)])
-            if states is None:
-                states = new
-            elif states:
-                merge = self._function('merge', phase)
-                states = list(merge(*inputs, *states, *new))
-            rest = iter(result[len(types) :])
+        kept = [[] for _ in kept_types]
+        lists = []
+        self._optimize(phase, lambda: run_share([0, 0]))
+        shares = blocks.split(leaves, count, self._settings)
+        runs = blocks.run_in_order(run_share, shares, self._settings)
+        runs = self._located(runs, run_client, leaves, count)
+        for result in runs:
+            new, rest = result[:aggregated], iter(result[aggregated:])
+            lists = self._functions.joined(phase, lists, new) if lists else new
             for column, leaf in zip(kept, kept_types, strict=True):
                 column.append(results.collect(rest, leaf))
+        if not lists:
+            states = []
+        elif sum(len(cuts) - 1 for cuts in shares) == 1:
+            states = self._functions.states_of(phase, lists, 0)
+        else:
+            merge = self._function('merge', phase)
+            states = list(merge(*place(0), *inputs, *lists))
         return states, [
             results.join(column, leaf, count)
             for column, leaf in zip(kept, kept_types, strict=True)
@@ -249,8 +267,12 @@ def _leaves(type_spec: tff.Type) -> list[tff.Type]:
     return layouts.leaf_types(member(type_spec))
 
 
-def _state(functions: Functions, name: str) -> list[tff.Type]:
-    return layouts.leaf_types(functions.state_type(name))
+def _place_in(key: np.ndarray | None) -> Callable[[int], list[tf.Tensor]]:
+    """Returns what gives `keys.SPECS` by a block's first client, if there is a key."""
+    if key is None:
+        return lambda first: []
+    key = tf.constant(key)
+    return lambda first: [key, tf.constant(first, tf.int64)]
 
 
 def _joined(calls: dict, names) -> list[tf.Tensor]:

@@ -319,7 +319,7 @@ def _use_runtime(config: TrainingConfig) -> contextlib.AbstractContextManager:
     if config.runtime == 'stock':
         return runtime.use_stock()
     short = None if config.compute_dtype == 'float32' else config.compute_dtype
-    return runtime.use_compiled(compute_dtype=short)
+    return runtime.use_compiled(compute_dtype=short, seed=config.seed)
 
 
 def _stopped(config: TrainingConfig, rows: Sequence[Mapping]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tff_transfer import runtime
 from tff_transfer.algorithms import schedules
 from tff_transfer.algorithms.compose import Kept, compose
 from tff_transfer.algorithms.method import Context
@@ -68,21 +69,20 @@ class Stage:
         kept = ()
         if self._states is not None:
             kept = self._states.empty_index(len(self.setup.seen))
-        return collections.OrderedDict(
-            server=self._composed.process.initialize(), kept=kept
-        )
+        with runtime.in_round(0):
+            server = self._composed.process.initialize()
+        return collections.OrderedDict(server=server, kept=kept)
 
     def next(self, state, round_number: int) -> tuple[Any, dict[str, float]]:
         """Returns the state after a round, and what `train_columns` gives."""
         chosen, cohort = self._chosen(round_number), self.cohort(round_number)
-        process, kept = self._composed.process, state['kept']
-        if self._states is None:
-            server, metrics = process.next(state['server'], cohort)
-        else:
-            server, metrics, now = process.next(
-                state['server'], cohort, self._states.take(kept, chosen)
-            )
-            kept = self._states.put(kept, chosen, now)
+        process, kept, more = self._composed.process, state['kept'], ()
+        if self._states is not None:
+            more = (self._states.take(kept, chosen),)
+        with runtime.in_round(round_number):
+            server, metrics, *now = process.next(state['server'], cohort, *more)
+        if self._states is not None:
+            kept = self._states.put(kept, chosen, *now)
         after = collections.OrderedDict(server=server, kept=kept)
         return after, train_columns(metrics, cohort)
 
