@@ -76,7 +76,9 @@ def test_a_closed_pipe_does_not_harm_a_run(tmp_path):
         command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, timeout=300
     )
     os.close(write)
-    assert (done.returncode, done.stderr) == (141, b'')
+    assert done.returncode == 141
+    # One line, of a class that these few clients have no example of.
+    assert done.stderr.count(b'\n') <= 1 and b'have no examples' in done.stderr
     for name in ('report.html', 'model/saved_model.pb', 'metrics.csv'):
         assert (tmp_path / 'run' / name).stat().st_size
 

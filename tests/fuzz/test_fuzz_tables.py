@@ -96,7 +96,9 @@ def explained_by_text(found, damaged, is_input):
     """Asserts that Python's own reader finds the same rows in the text."""
     assert_sound(found)
     text = damaged.decode('utf-8-sig')
-    header, *rows = [row for row in csv.reader(io.StringIO(text, newline='')) if row]
+    rows = csv.reader(io.StringIO(text, newline=''))
+    # A row of blank cells is no example.
+    header, *rows = [row for row in rows if any(map(str.strip, row))]
     header = [cell.strip() for cell in header]
     names = {name.lower(): i for i, name in enumerate(header)}
     inputs = [i for i, name in enumerate(header) if is_input(name)]

@@ -12,10 +12,13 @@ from tff_transfer.training import loop
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 
 PARTS = {'data': DataConfig, 'model': ModelConfig, 'training': TrainingConfig}
+# Every choice of these runs in test_finetuned_runs.py.
+ELSEWHERE = ('finetune', 'batch_norm', 'unseen_statistics')
 CHOICES = [
     (part, field.name, choice)
     for part, cls in PARTS.items()
     for field in dataclasses.fields(cls)
+    if field.name not in ELSEWHERE
     for choice in field.metadata['choices'] or ()
 ]
 # What some choices need besides.
@@ -23,10 +26,6 @@ NEEDS = {
     ('dataset', 'by_client'): {'data_path': 'clients.npz'},
     ('dataset', 'synthetic_writers'): {'num_writers': 4, 'examples_per_writer': 9},
     ('dataset', 'synthetic_alpha_beta'): {'num_writers': 4},
-    ('batch_norm', 'local'): {'finetune': 'top', 'top_layers': 1},
-    ('batch_norm', 'aggregate'): {'finetune': 'top', 'top_layers': 1},
-    ('unseen_statistics', 'own'): {'batch_norm': 'local', 'finetune': 'bias_norm'},
-    ('unseen_statistics', 'pretrained'): {'batch_norm': 'local', 'finetune': 'all'},
 }
 SMALL_BACKBONE = {
     'backbone': 'MobileNetV2_035',
