@@ -98,18 +98,24 @@ class Clipped(tf.keras.layers.Layer):
 @pytest.mark.parametrize(
     ('layers', 'part'),
     [
-        ([], 'has no BatchNorm'),
-        ([tf.keras.layers.BatchNormalization(), Counting()], 'is no BatchNorm statist'),
+        (lambda: [], 'has no BatchNorm'),
         (
-            [tf.keras.layers.BatchNormalization(), tf.keras.layers.Dropout(0.5)],
+            lambda: [tf.keras.layers.BatchNormalization(), Counting()],
+            'is no BatchNorm statist',
+        ),
+        (
+            lambda: [
+                tf.keras.layers.BatchNormalization(),
+                tf.keras.layers.Dropout(0.5),
+            ],
             'draws random numbers',
         ),
-        ([Clipped()], 'in another way'),
+        (lambda: [Clipped()], 'in another way'),
     ],
 )
 def test_what_is_no_plain_batch_norm_is_refused(layers, part):
     with pytest.raises(UserError, match=part):
-        find(dense(*layers), (2,))
+        find(dense(*layers()), (2,))
 
 
 def test_a_layer_that_is_used_twice_is_refused():

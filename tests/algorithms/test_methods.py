@@ -338,7 +338,17 @@ def assert_close(found, expected):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize('name', registry.NAMES)
+# Of different kinds; the others are slow tests.
+KINDS = ('fedavg', 'scaffold', 'mime', 'fedexp', 'local')
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        n if n in KINDS else pytest.param(n, marks=pytest.mark.slow)
+        for n in registry.NAMES
+    ],
+)
 def test_clients_without_a_finite_update_or_examples_count_for_nothing(name):
     made = context()
     composed = compose.compose(of(name).build(made), made)
