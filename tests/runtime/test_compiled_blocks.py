@@ -287,6 +287,7 @@ def trained(**settings):
     return [np.asarray(leaf) for leaf in tf.nest.flatten([state, metrics])]
 
 
+@pytest.mark.slow
 def test_bits_are_the_same_for_all_threads():
     expected = trained(threads=1)
     for threads in (2, 8):

@@ -394,6 +394,7 @@ def dropout_process():
     return tff.learning.algorithms.build_weighted_fed_avg(make, sgd(0.1), sgd(1.0))
 
 
+@pytest.mark.slow
 def test_dropout_repeats_and_resumes():
     process = dropout_process()
     draw = np.random.default_rng(1)

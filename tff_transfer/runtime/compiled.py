@@ -97,10 +97,10 @@ def use_compiled(
     Args:
       devices: Where clients' work runs, TensorFlow's names such as `'/GPU:0'`; the
         clients are divided among them. All GPUs if not given, or the CPU.
-      threads: How many blocks of clients run at a time on each device. If not given,
-        one on a GPU, and on the CPU one for each processor.
+      threads: How many calls with some of the clients run at a time on each device.
+        If not given, one on a GPU, and on the CPU one for each processor.
       block_bytes: The most bytes of client data that are handed to TensorFlow in one
-        block, about: more clients make more blocks.
+        call, about: more clients make more calls.
       debug: Whether clients run one at a time and an error is raised at the first
         step after which a client's state is not finite.
       compute_dtype: `'bfloat16'` or `'float16'`: matrix products and convolutions of

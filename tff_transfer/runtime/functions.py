@@ -6,9 +6,14 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 import tensorflow_federated as tff
-from tensorflow.python.ops import list_ops
 
-from tff_transfer.runtime import aggregations, kept_values, keys, layouts
+from tff_transfer.runtime import (
+    aggregations,
+    block_states,
+    kept_values,
+    keys,
+    layouts,
+)
 from tff_transfer.runtime.blocks import Settings
 from tff_transfer.runtime.evaluation import Evaluator, Lazy
 from tff_transfer.runtime.parameters import (
@@ -220,12 +225,7 @@ class Functions:
                 return block + 1, states, stacks
 
             count = tf.size(cuts) - 1
-            states = [
-                tf.TensorArray(
-                    spec.dtype, count, element_shape=spec.shape, infer_shape=False
-                )
-                for spec in state_specs
-            ]
+            states = block_states.make(state_specs, count)
             stacks = [
                 s for leaf in kept_leaves for s in kept_values.make(leaf, cuts[-1])
             ]
@@ -275,7 +275,10 @@ class Functions:
             lists = list(flat)
 
             def body(block, *before):
-                before, after = iter(before), iter(self.states_of(phase, lists, block))
+                before, after = (
+                    iter(before),
+                    iter(block_states.of_block(lists, states, block)),
+                )
                 merged = []
                 with self._keys.at(lambda: keys.fold(key, keys.MERGE, block)):
                     for name, t in zip(phase.aggregates, state_types, strict=True):
@@ -288,7 +291,7 @@ class Functions:
             _, *merged = tf.while_loop(
                 lambda block, *_: block < count,
                 body,
-                (1, *self.states_of(phase, lists, 0)),
+                (1, *block_states.of_block(lists, states, 0)),
                 shape_invariants=(
                     tf.TensorShape([]),
                     *(spec.shape for spec in states),
@@ -308,28 +311,6 @@ class Functions:
         """Returns the specs of the states of `phase.aggregates`."""
         types = [self.state_type(n) for n in phase.aggregates]
         return [spec for t in types for spec in layouts.specs(t)]
-
-    def states_of(self, phase: Phase, lists: list[tf.Tensor], block) -> list[tf.Tensor]:
-        """Returns one block's states of `phase.aggregates`.
-
-        Args:
-          phase: The phase.
-          lists: What `clients` gives for the states.
-          block: Which of the lists' blocks.
-        """
-        return [
-            list_ops.tensor_list_get_item(states, block, spec.dtype, spec.shape)
-            for states, spec in zip(lists, self.state_specs(phase), strict=True)
-        ]
-
-    def joined(self, phase: Phase, lists, more) -> list[tf.Tensor]:
-        """Returns the lists of all blocks from those of some and of the next ones."""
-        return [
-            tf.raw_ops.TensorListConcatLists(
-                input_a=a, input_b=b, element_dtype=spec.dtype
-            )
-            for a, b, spec in zip(lists, more, self.state_specs(phase), strict=True)
-        ]
 
     def state_type(self, name: str) -> tff.Type:
         """Returns the type of an aggregation's state."""

@@ -10,7 +10,14 @@ from tensorflow_federated.python.common_libs import structure
 from tensorflow_federated.python.core.impl.types import type_conversions
 
 from tff_transfer.errors import UserError
-from tff_transfer.runtime import arguments, blocks, failures, layouts, results
+from tff_transfer.runtime import (
+    arguments,
+    block_states,
+    blocks,
+    failures,
+    layouts,
+    results,
+)
 from tff_transfer.runtime.blocks import Settings
 from tff_transfer.runtime.draws import NoKeyError
 from tff_transfer.runtime.functions import Functions
@@ -160,7 +167,7 @@ class Program:
         def run_client(mine, client):
             return run(mine, [0, 1], client)
 
-        aggregated = len(self._functions.state_specs(phase))
+        specs = self._functions.state_specs(phase)
         kept_types = [
             leaf
             for t in self._functions.kept_types(phase)
@@ -173,14 +180,14 @@ class Program:
         runs = blocks.run_in_order(run_share, shares, self._settings)
         runs = self._located(runs, run_client, leaves, count)
         for result in runs:
-            new, rest = result[:aggregated], iter(result[aggregated:])
-            lists = self._functions.joined(phase, lists, new) if lists else new
+            new, rest = result[: len(specs)], iter(result[len(specs) :])
+            lists = block_states.joined(lists, new, specs) if lists else new
             for column, leaf in zip(kept, kept_types, strict=True):
                 column.append(results.collect(rest, leaf))
         if not lists:
             states = []
         elif sum(len(cuts) - 1 for cuts in shares) == 1:
-            states = self._functions.states_of(phase, lists, 0)
+            states = block_states.of_block(lists, specs, 0)
         else:
             merge = self._function('merge', phase)
             states = list(merge(*place(0), *inputs, *lists))
