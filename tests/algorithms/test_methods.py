@@ -15,6 +15,7 @@ from tff_transfer.algorithms import compose, registry
 from tff_transfer.algorithms.method import Context
 from tff_transfer.data.cohorts import Cohort
 
+slow = pytest.mark.slow
 BATCH = 4
 DRAW = np.random.default_rng(7)
 # Five clients of different sizes, the last two without examples of some classes.
@@ -203,7 +204,9 @@ ADAPTIVE = {
 }
 
 
-@pytest.mark.parametrize('name', ADAPTIVE)
+@pytest.mark.parametrize(
+    'name', [n if n == 'fedadam' else pytest.param(n, marks=slow) for n in ADAPTIVE]
+)
 def test_adaptive_servers(name):
     start = 1e-6 if name in ('fedadagrad', 'fedyogi') else 0.0
     memory = [np.zeros(R.SIZE), np.full(R.SIZE, start)]
@@ -268,7 +271,10 @@ NEIGHBOURS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize('case', NEIGHBOURS)
+@pytest.mark.parametrize(
+    'case',
+    [c if c == 'fedprox' else pytest.param(c, marks=slow) for c in NEIGHBOURS],
+)
 def test_reduces_to_federated_averaging(case):
     options, more = NEIGHBOURS[case]
     found, _, _ = run(options, uniform(), **more)
@@ -288,7 +294,14 @@ def tff_process(name, made):
     return learning.build_weighted_fed_avg(functional, client, server)
 
 
-@pytest.mark.parametrize('name', ['fedavg', 'fedsgd', 'fedprox', 'mimelite'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'fedavg',
+        'fedprox',
+        *(pytest.param(n, marks=slow) for n in ('fedsgd', 'mimelite')),
+    ],
+)
 def test_equals_the_process_of_tff(name):
     made = context(0.9)
     theirs = tff_process(name, made)
@@ -339,7 +352,7 @@ def assert_close(found, expected):
 
 
 # Of different kinds; the others are slow tests.
-KINDS = ('fedavg', 'scaffold', 'mime', 'fedexp', 'local')
+KINDS = ('scaffold', 'mime')
 
 
 @pytest.mark.parametrize(

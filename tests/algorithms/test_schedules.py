@@ -42,3 +42,20 @@ def test_both_sides_follow_their_schedules():
         deltas = [w - R.sgd(w, b, rate=rate) for b in batches.values()]
         w = w - BY_HAND['exponential'][t] * R.weighted(batches, deltas)
     np.testing.assert_allclose(found, w, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('side', ['client', 'server'])
+def test_an_adaptive_optimizer_with_a_rate_of_zero_moves_nothing(side):
+    adam = test_methods.tff.learning.optimizers.build_adam(0.1)
+    made = dataclasses.replace(
+        test_methods.context(),
+        **{
+            f'{side}_optimizer': adam,
+            f'{side}_schedule': lambda t: tf.where(t < 3, 0.0, 1.0),
+        },
+    )
+    of = test_methods.of('fedavg')
+    start, _, _ = test_methods.run(of, made, test_methods.ROUNDS[:2])
+    np.testing.assert_array_equal(start, test_methods.START)
+    moved, _, _ = test_methods.run(of, made, test_methods.ROUNDS[:3])
+    assert not np.allclose(moved, start)

@@ -179,9 +179,11 @@ def scheduled(optimizer, state, schedule: Callable | None, round_number):
     """Returns an optimizer's state with its learning rate of a round."""
     if schedule is None:
         return state
-    hparams = optimizer.get_hparams(optimizer.initialize(tf.TensorSpec([])))
-    rate = hparams['learning_rate'] * schedule(round_number)
-    return optimizer.set_hparams(state, {**hparams, 'learning_rate': rate})
+    # Not the state's, which is that of the round before.
+    first = optimizer.get_hparams(optimizer.initialize(tf.TensorSpec([])))
+    rate = first['learning_rate'] * schedule(round_number)
+    hparams = {**optimizer.get_hparams(state), 'learning_rate': rate}
+    return optimizer.set_hparams(state, hparams)
 
 
 def sgd_hparams(context: Context, round_number, who: str) -> tuple[Any, Any]:
