@@ -139,7 +139,8 @@ def mean_kept(context: Context, kept: Sequence[Kept], examples: Sequence[int]) -
     _, origin = context.model.functional.initial_weights
     moments = [batch_norm.moments(k.statistics, origin) for k in kept]
     pooled = [
-        np.average(m, axis=0, weights=examples) for m in zip(*moments, strict=True)
+        np.average(parts, axis=0, weights=examples).astype(np.float32)
+        for parts in zip(*moments, strict=True)
     ]
     statistics = map(np.asarray, batch_norm.from_moments(pooled, origin))
     return Kept((), personal, tuple(statistics))
