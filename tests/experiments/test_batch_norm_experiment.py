@@ -35,9 +35,9 @@ def test_policies_close_the_gap_that_stock_training_leaves(tmp_path, monkeypatch
             image_size=64,
         ),
         TrainingConfig(
-            rounds=12,
+            rounds=18,
             clients_per_round=6,
-            evaluate_every=12,
+            evaluate_every=18,
             server_optimizer='sgd',
             server_learning_rate=1.0,
         ),

@@ -49,6 +49,8 @@ def config(**model):
         server_learning_rate=1.0,
         export_keras=True,
     )
+    if model.get('head') == 'ridge':  # Computed, so that the rest has no effect.
+        training = TrainingConfig(export_keras=True)
     return Config(DataConfig(), ModelConfig(**model), training)
 
 
