@@ -109,10 +109,7 @@ def train(
                 if not diverged:
                     _export(config.training, result)
     if diverged:
-        raise UserError(
-            f'{divergence.described(config.training, result.rows)}, or go on all the'
-            ' same with --on_divergence=continue'
-        )
+        raise UserError(f'{said}, or go on all the same with --on_divergence=continue')
     return result
 
 
@@ -139,8 +136,7 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
     reached, exported = resuming.resume(run, run_dir, best=best)
     stage, done, state = reached.stage, reached.round, reached.state
     records = Records(run_dir, COLUMNS, up_to_round=done if done else -1)
-    saved = resuming.checkpointed(stage, run_dir)
-    stage.need(saved.values())
+    stage.need(resuming.checkpointed(stage, run_dir))
     start = time.perf_counter() - (_last(records.rows, 'time/total_s') or 0)
 
     def evaluate():
@@ -162,7 +158,7 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
                 done += 1
                 if done not in stage.rounds:
                     head = stage.weights(state)
-                    stage, saved = run[-1], {}
+                    stage = run[-1]
                     state = stage.after(head)
                 state, columns = stage.next(state, done)
                 row = {'round': done, **columns}
@@ -188,8 +184,7 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
                     last or done == kept or done % config.checkpoint_every == 0
                 ):
                     with writing(run_dir):
-                        saved[done] = state
-                        stage.need(saved.values())
+                        stage.need({done: state})
                         checkpoints.save(
                             run_dir / 'checkpoints',
                             done,
@@ -198,8 +193,7 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
                             config.keep_checkpoints,
                             kept,
                         )
-                        there = checkpoints.rounds(run_dir / 'checkpoints')
-                        saved = {n: s for n, s in saved.items() if n in there}
+                        stage.forget(checkpoints.rounds(run_dir / 'checkpoints'))
                 bar.set_postfix(
                     loss=_shown(row.get('train/loss'), '.3f'),
                     unseen=_shown(_last(records.rows, 'unseen/accuracy'), '.1%'),

@@ -1,5 +1,6 @@
 """The models of single clients, evaluated for all of them in one computation."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -95,8 +96,9 @@ class PersonalEvaluator:
         holders = self._data.client_of_row[rows]
         starts = np.flatnonzero(np.diff(holders, prepend=-1))
         losses, classes = [np.zeros(0, np.float32)], [np.zeros(0, np.int32)]
-        for block in _blocks(starts, len(rows)):
-            splits = np.append(starts, len(rows))[block.start : block.stop + 1]
+        ends = np.append(starts, len(rows))
+        for block in _blocks(starts):
+            splits = ends[block.start : block.stop + 1]
             some = rows[splits[0] : splits[-1]]
             kept = [kept_of(holders[start]) for start in splits[:-1]]
             found = self._run(
@@ -111,18 +113,18 @@ class PersonalEvaluator:
         return np.concatenate(losses), np.concatenate(classes)
 
 
-def _blocks(starts: np.ndarray, rows: int) -> list[slice]:
+def _blocks(starts: np.ndarray) -> list[slice]:
     """Returns slices of clients whose examples are some `_ROWS` together."""
     block = starts // _ROWS
     cuts = [0, *(np.flatnonzero(np.diff(block)) + 1), len(starts)]
-    return [slice(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
+    return [slice(a, b) for a, b in itertools.pairwise(cuts) if b > a]
 
 
 def mean_kept(context: Context, kept: Sequence[Kept], examples: Sequence[int]) -> Kept:
     """Returns personal weights and statistics of some clients together.
 
     Args:
-      context: What the method was made for.
+      context: What the method was made for, with statistics that clients keep.
       kept: What each of them keeps, at least one.
       examples: How many examples each of them trained on.
 
@@ -134,8 +136,6 @@ def mean_kept(context: Context, kept: Sequence[Kept], examples: Sequence[int]) -
         np.mean(leaves, axis=0)
         for leaves in zip(*(k.personal for k in kept), strict=True)
     )
-    if not context.local_statistics:
-        return Kept((), personal, ())
     _, origin = context.model.functional.initial_weights
     moments = [batch_norm.moments(k.statistics, origin) for k in kept]
     pooled = [

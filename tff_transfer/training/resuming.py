@@ -91,15 +91,18 @@ def resume(
 
 
 def checkpointed(stage: Stage, run_dir: pathlib.Path | None) -> dict[int, Any]:
-    """Returns the states of a stage that whole checkpoints hold, by round."""
+    """Returns the states that whole checkpoints hold of a stage that keeps rows.
+
+    By round; none if its clients keep nothing, whose rows must stay.
+    """
     found: dict[int, Any] = {}
-    if run_dir is None:
+    if run_dir is None or not stage.keeps:
         return found
-    folder = run_dir / 'checkpoints'
+    folder, like = run_dir / 'checkpoints', stage.initialize()
     for number in checkpoints.rounds(folder):
         if number in stage.rounds:
             with contextlib.suppress(checkpoints.BrokenError):
-                found[number], _ = checkpoints.load(folder, number, stage.initialize())
+                found[number], _ = checkpoints.load(folder, number, like)
     return found
 
 

@@ -2,7 +2,7 @@
 
 import collections
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ class Stage:
         self._method = config.algorithm.build(context)
         self._composed = compose(self._method, context)
         self._evaluator = Evaluator(setup.model, setup.data, setup.transform)
-        self._states = None
+        self._states, self._needed = None, {}
         if self._composed.kept is not None:
             path = None if run_dir is None else run_dir / f'clients_{rounds.start}'
             self._states = ClientStates(self._composed.kept, path)
@@ -75,25 +75,44 @@ class Stage:
 
     def next(self, state, round_number: int) -> tuple[Any, dict[str, float]]:
         """Returns the state after a round, and what `train_columns` gives."""
-        chosen, cohort = self._chosen(round_number), self.cohort(round_number)
-        process, kept, more = self._composed.process, state['kept'], ()
+        cohort, kept, more = self.cohort(round_number), state['kept'], ()
         if self._states is not None:
+            chosen = self._chosen(round_number)
             more = (self._states.take(kept, chosen),)
         with runtime.in_round(round_number):
-            server, metrics, *now = process.next(state['server'], cohort, *more)
+            server, metrics, *now = self._composed.process.next(
+                state['server'], cohort, *more
+            )
         if self._states is not None:
             kept = self._states.put(kept, chosen, *now)
         after = collections.OrderedDict(server=server, kept=kept)
         return after, train_columns(metrics, cohort)
 
-    def need(self, states: Iterable[Any]) -> None:
-        """Says which states checkpoints hold or will: what clients keep then stays."""
-        if self._states is not None:
-            self._states.need([state['kept'] for state in states])
+    @property
+    def keeps(self) -> bool:
+        """Whether clients keep anything, of which a state has the index alone."""
+        return self._states is not None
+
+    def need(self, states: Mapping[int, Any]) -> None:
+        """Says that checkpoints hold some states or will: what clients keep stays.
+
+        Args:
+          states: The states by round.
+        """
+        if self.keeps:
+            self._needed |= {number: state['kept'] for number, state in states.items()}
+            self._states.need(self._needed.values())
+
+    def forget(self, rounds: Sequence[int]) -> None:
+        """Says which rounds checkpoints hold still."""
+        self._needed = {n: kept for n, kept in self._needed.items() if n in rounds}
 
     def weights(self, state) -> list[np.ndarray]:
         """Returns the model's weights, in the order of `Model.initial_weights`."""
-        server, kept = state['server'], self._of_others(state)
+        return self._global_weights(state, self._of_others(state))
+
+    def _global_weights(self, state, kept: Kept) -> list[np.ndarray]:
+        server = state['server']
         evaluated = self._method.evaluated or (lambda server: server.weights)
         trained = self._context.join(evaluated(server.server), kept.personal)
         return [*trained, *(kept.statistics or server.statistics)]
@@ -117,7 +136,7 @@ class Stage:
         return collections.OrderedDict(state, server=server)
 
     def per_example(self, state, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the loss of each row and whether it is right (see `Evaluator`)."""
+        """Returns each row's loss and predicted class (see `Evaluator`)."""
         if self._own_models is None:
             return self._evaluator.per_example(self.weights(state), rows)
         place = {client: number for number, client in enumerate(self.setup.seen)}
@@ -134,8 +153,8 @@ class Stage:
 
     def _of_others(self, state) -> Kept:
         """Returns what a client that never took part has of those that did."""
-        if self._states is None:
-            return Kept((), (), ())
+        if not self._context.local_statistics:
+            return self._composed.kept or Kept((), (), ())
         numbers = np.flatnonzero(took_part(state['kept']))
         if not len(numbers):
             return self._composed.kept
@@ -153,7 +172,7 @@ class Stage:
         if model.statistics.unseen == 'pretrained' or own.start == own.stop:
             return others._replace(statistics=self._composed.kept.statistics)
         inputs = data.x[own.start : min(own.stop, own.start + _MEASURED_EXAMPLES)]
-        weights = list(map(tf.constant, self.weights(state)))
+        weights = list(map(tf.constant, self._global_weights(state, others)))
         measured = self._measure(weights, tf.constant(self.setup.transform(inputs)))
         return others._replace(statistics=tuple(map(np.asarray, measured)))
 
