@@ -84,8 +84,7 @@ def run(options, made=None, rounds=ROUNDS, use=runtime.use_compiled):
             state, _, now = process.next(state, cohort(clients), mine)
             for client, value in zip(clients, now, strict=True):
                 kept[client] = value
-    evaluated = method.evaluated or (lambda server: server.weights)
-    return flat(evaluated(state.server)), state, kept
+    return flat(method.evaluated(state.server)), state, kept
 
 
 def flat(weights):

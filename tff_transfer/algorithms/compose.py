@@ -164,7 +164,11 @@ class _Wiring:
             now, metrics, _ = self.round(state, batches, kept)
             return tff.learning.templates.LearningProcessOutput(now, metrics)
 
-        get_weights = model_weights(self.of.method, self.of.context, state_type.member)
+        @tff.tensorflow.computation(state_type.member)
+        def get_weights(state):
+            return tff.learning.models.ModelWeights(
+                self.of.method.evaluated(state.server), state.statistics
+            )
 
         @tff.tensorflow.computation(
             state_type.member, get_weights.type_signature.result
@@ -194,19 +198,6 @@ class _Wiring:
         if self.of.method.gather is not None:
             parts.append(self.of.gather.type_signature.result)
         return sum(map(_bytes, parts))
-
-
-def model_weights(method: Method, context: Context, state_type: tff.Type):
-    """Returns the computation from a `State` to TFF's `ModelWeights`."""
-
-    @tff.tensorflow.computation(state_type)
-    def weights(state):
-        evaluated = method.evaluated or (lambda server: server.weights)
-        return tff.learning.models.ModelWeights(
-            evaluated(state.server), state.statistics
-        )
-
-    return weights
 
 
 @tff.tensorflow.computation

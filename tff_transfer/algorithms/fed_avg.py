@@ -38,7 +38,7 @@ class FedAvg:
 
 
 def averaging(
-    context: Context, direction: Callable | None = None, **training
+    context: Context, direction: Callable | None = None, loss: Callable | None = None
 ) -> Method:
     """Makes federated averaging with another way of training on the clients.
 
@@ -46,12 +46,18 @@ def averaging(
       context: What it is made for.
       direction: Makes of the weights that a client gets, and of the `Client`, the
         `local.Direction` that it follows; the gradient if not given.
-      **training: Further arguments of `local.train`.
+      loss: Makes of the `Client` the function of (logits, labels) that it minimises;
+        the model's loss if not given.
     """
 
     def client_update(weights, client):
-        follow = local.plain if direction is None else direction(weights, client)
-        trained = local.train(context, weights, client, direction=follow, **training)
+        trained = local.train(
+            context,
+            weights,
+            client,
+            direction=direction(weights, client) if direction else local.plain,
+            loss=loss and loss(client),
+        )
         return local.update(context, client, trained)
 
     return Method(

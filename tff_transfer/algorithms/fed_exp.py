@@ -54,13 +54,15 @@ class FedExP:
             pairs = zip(server.weights, server.before, strict=True)
             return tuple((now + before) / 2 for now, before in pairs)
 
-        return Method(
+        method = Method(
             lambda: Server(context.initial, context.initial),
             lambda server: server.weights,
             client_update,
             server_update,
-            evaluated=mean_of_two if self.average_last_two else None,
         )
+        if self.average_last_two:
+            return dataclasses.replace(method, evaluated=mean_of_two)
+        return method
 
 
 def squared_norm(values: tuple):

@@ -25,16 +25,11 @@ class FedLC:
     def build(self, context: Context) -> Method:
         """Makes the method."""
 
-        def client_update(weights, client):
+        def loss(client):
             counts = local.label_counts(client, context.classes)
             margin = self.tau * tf.maximum(counts, _NONE) ** -0.25
+            return lambda logits, labels: context.model.functional.loss(
+                logits - margin, labels
+            )
 
-            def loss(logits, labels):
-                return context.model.functional.loss(logits - margin, labels)
-
-            trained = local.train(context, weights, client, loss=loss)
-            return local.update(context, client, trained)
-
-        return dataclasses.replace(
-            fed_avg.averaging(context), client_update=client_update
-        )
+        return fed_avg.averaging(context, loss=loss)

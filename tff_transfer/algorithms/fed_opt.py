@@ -69,13 +69,18 @@ class FedAdagrad:
 
 
 @dataclasses.dataclass(frozen=True)
-class FedAdam:
-    """FedAdam."""
+class _ByMoments:
+    """Options of a server that follows two moments of the clients' mean delta."""
 
     learning_rate: float = _rate(0.01)
     beta_1: float = _beta(0.9, 'first')
     beta_2: float = _beta(0.99, 'second')
     epsilon: float = _epsilon()
+
+
+@dataclasses.dataclass(frozen=True)
+class FedAdam(_ByMoments):
+    """FedAdam."""
 
     def build(self, context: Context) -> Method:
         """Makes the method."""
@@ -86,13 +91,8 @@ class FedAdam:
 
 
 @dataclasses.dataclass(frozen=True)
-class FedYogi:
+class FedYogi(_ByMoments):
     """FedYogi."""
-
-    learning_rate: float = _rate(0.01)
-    beta_1: float = _beta(0.9, 'first')
-    beta_2: float = _beta(0.99, 'second')
-    epsilon: float = _epsilon()
 
     def build(self, context: Context) -> Method:
         """Makes the method."""

@@ -25,16 +25,11 @@ class FedRS:
     def build(self, context: Context) -> Method:
         """Makes the method."""
 
-        def client_update(weights, client):
+        def loss(client):
             counts = local.label_counts(client, context.classes)
             factor = tf.where(counts > 0, 1.0, self.alpha)
+            return lambda logits, labels: context.model.functional.loss(
+                factor * logits, labels
+            )
 
-            def loss(logits, labels):
-                return context.model.functional.loss(factor * logits, labels)
-
-            trained = local.train(context, weights, client, loss=loss)
-            return local.update(context, client, trained)
-
-        return dataclasses.replace(
-            fed_avg.averaging(context), client_update=client_update
-        )
+        return fed_avg.averaging(context, loss=loss)

@@ -72,7 +72,7 @@ def corrected(correct: Callable[[tuple, tuple], tuple]) -> Direction:
     return direction
 
 
-def gradient_function(context: Context, client: Client, loss=None) -> Callable:
+def _gradient_function(context: Context, client: Client, loss=None) -> Callable:
     """Returns the function of (shared, personal, batch) to a `Gradient`.
 
     Args:
@@ -130,7 +130,7 @@ def train(
     """
     functional = context.model.functional
     optimizer = optimizer or context.client_optimizer
-    gradient = gradient_function(context, client, loss)
+    gradient = _gradient_function(context, client, loss)
     shared = len(weights)
 
     def step(state, batch):
@@ -179,11 +179,14 @@ def scheduled(optimizer, state, schedule: Callable | None, round_number):
     """Returns an optimizer's state with its learning rate of a round."""
     if schedule is None:
         return state
-    # Not the state's, which is that of the round before.
-    first = optimizer.get_hparams(optimizer.initialize(tf.TensorSpec([])))
-    rate = first['learning_rate'] * schedule(round_number)
+    rate = _first_hparams(optimizer)['learning_rate'] * schedule(round_number)
     hparams = {**optimizer.get_hparams(state), 'learning_rate': rate}
     return optimizer.set_hparams(state, hparams)
+
+
+def _first_hparams(optimizer):
+    """Returns what an optimizer was built with: a state may be of a later round."""
+    return optimizer.get_hparams(optimizer.initialize(tf.TensorSpec([])))
 
 
 def sgd_hparams(context: Context, round_number, who: str) -> tuple[Any, Any]:
@@ -198,7 +201,7 @@ def sgd_hparams(context: Context, round_number, who: str) -> tuple[Any, Any]:
         raise UserError(
             f'{who} is defined for SGD on the clients; use --client_optimizer=sgd'
         )
-    hparams = optimizer.get_hparams(optimizer.initialize(tf.TensorSpec([])))
+    hparams = _first_hparams(optimizer)
     rate = hparams['learning_rate']
     if context.client_schedule is not None:
         rate *= context.client_schedule(round_number)

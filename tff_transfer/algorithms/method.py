@@ -92,8 +92,8 @@ class Method:
         `server_update`.
       personal: Makes the shared weights of one client's own model of (message,
         `Client`), if clients have models of their own.
-      evaluated: The shared weights that are evaluated, where these are not the
-        state's `weights`.
+      evaluated: Gives the shared weights of a state that are evaluated; its `weights`
+        if not given.
     """
 
     initialize: Callable[[], Any]
@@ -103,7 +103,7 @@ class Method:
     kept: Callable[[], Any] | None = None
     gather: Callable[[Any, Client], tuple[Any, Any]] | None = None
     personal: Callable[[Any, Client], tuple] | None = None
-    evaluated: Callable[[Any], tuple] | None = None
+    evaluated: Callable[[Any], tuple] = lambda server: server.weights
 
 
 @dataclasses.dataclass(frozen=True)

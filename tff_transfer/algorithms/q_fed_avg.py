@@ -33,7 +33,7 @@ class QFedAvg:
             rate, _ = local.sgd_hparams(context, client.round, 'q-FedAvg')
             loss = local.mean_loss(context, weights, client) + 1e-10
             trained = local.train(context, weights, client)
-            # With a gradient of Delta / rate, what algorithm 2 divides by L is rate.
+            # Algorithm 2's gradient, L times the distance, with L one over the rate.
             power = loss**self.q
             step = tuple(delta / rate for delta in trained.delta)
             h = self.q * loss ** (self.q - 1) * squared_norm(step) + power / rate

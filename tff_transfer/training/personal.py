@@ -26,8 +26,7 @@ def weights_of_client(method: Method, context: Context, state: State, kept: Kept
       kept: What the client keeps.
     """
     statistics = kept.statistics if context.local_statistics else state.statistics
-    evaluated = method.evaluated or (lambda server: server.weights)
-    shared = evaluated(state.server)
+    shared = method.evaluated(state.server)
     if method.personal is not None:
         client = Client(None, kept.method, kept.personal, statistics, state.round)
         shared = method.personal(method.broadcast(state.server), client)

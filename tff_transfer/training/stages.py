@@ -113,8 +113,8 @@ class Stage:
 
     def _global_weights(self, state, kept: Kept) -> list[np.ndarray]:
         server = state['server']
-        evaluated = self._method.evaluated or (lambda server: server.weights)
-        trained = self._context.join(evaluated(server.server), kept.personal)
+        shared = self._method.evaluated(server.server)
+        trained = self._context.join(shared, kept.personal)
         return [*trained, *(kept.statistics or server.statistics)]
 
     @property
