@@ -1,30 +1,14 @@
 """A disk that is full, or a place that breaks, while a run writes: one line."""
 
-import contextlib
-import resource
-import signal
-
 import pytest
 import tensorflow as tf
+from full_disk import room_for
 from test_loop import make_config, make_data
 
 from tff_transfer.errors import UserError
 from tff_transfer.training import export, loop, records, report
 from tff_transfer.training.records import Records
 from tff_transfer.training.run_directory import writing
-
-
-@contextlib.contextmanager
-def room_for(size):
-    """Has every file of more bytes refused, as by a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.filterwarnings('error::pytest.PytestUnraisableExceptionWarning')
