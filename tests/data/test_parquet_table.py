@@ -145,3 +145,10 @@ def test_damaged_files_are_refused(load, tmp_path, refused):
     path.write_bytes(content)
     with refused(path, '--client_key', 'no column'):
         by_client.load(path, client_key='who')
+
+
+def test_numbers_as_labels_are_numbered_as_in_other_files(load):
+    columns = {'x1': [1.0, 2.0, 3.0, 4.0], 'label': [100, 10, 100, 1]}
+    data = load({**columns, 'client': CLIENTS})
+    assert data.class_names == ('1', '10', '100')
+    np.testing.assert_array_equal(data.y, np.array([2, 1, 2, 0])[ORDER])

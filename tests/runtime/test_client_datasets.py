@@ -1,6 +1,5 @@
 """Lists of `tf.data.Dataset`s: the arrays are those that tf.data itself gives."""
 
-import argparse
 import collections
 import gc
 import itertools
@@ -12,11 +11,11 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import runtime
+from tff_transfer import machine, runtime
 from tff_transfer.data import federated, sqlite
 from tff_transfer.errors import UserError
 from tff_transfer.runtime import arguments
-from tff_transfer.runtime.datasets import pipelines, plans, reading, shuffles
+from tff_transfer.runtime.datasets import pipelines, plans, shuffles
 
 
 @pytest.fixture(autouse=True)
@@ -349,9 +348,8 @@ def test_an_endless_dataset_is_refused():
 def test_an_endless_dataset_that_does_not_say_so(monkeypatch, caplog):
     endless = tf.data.Dataset.range(3).repeat().filter(lambda n: n < 2)
     monkeypatch.setattr(pipelines, '_LONG_S', 0)
-    monkeypatch.setattr(
-        reading.psutil, 'virtual_memory', lambda: argparse.Namespace(available=2**14)
-    )
+    little = machine.Memory(2**30, 2**14)
+    monkeypatch.setattr(machine, 'memory', lambda: little)
     with runtime.use_compiled(), pytest.raises(UserError) as raised:
         totals([tf.data.Dataset.range(3), endless])
     assert 'client 1' in str(raised.value) and 'take(n)' in str(raised.value)

@@ -97,6 +97,7 @@ def test_options_of_a_method_are_flags_under_its_name():
         (['--algorithm=fedexp', '--server_optimizer=sgd'], 'is for --algorithm=fedavg'),
         (['--algorithm=scaffold', '--client_optimizer=adam'], 'defined for SGD'),
         (['--algorithm=fedprox', '--fedprox.mu=-1'], '--fedprox.mu is -1.0, but must'),
+        (['--head=ridge', '--algorithm=fedrs'], '--algorithm=fedrs is for heads that'),
     ],
 )
 def test_flags_that_a_method_does_not_take_are_refused(arguments, words):

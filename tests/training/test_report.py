@@ -272,3 +272,14 @@ def test_an_unknown_metric_is_told_with_those_there_are(run):
         plots.by_round(result.rows, 'acuracy')
     assert "'acuracy'" in str(told.value)
     assert 'loss, accuracy' in str(told.value)
+
+
+def test_python_that_repeats_a_run_knows_its_method():
+    config = tt.Config(algorithm=tt.algorithms.FedProx(mu=0.5))
+    text = report._repeat(config, ['data'])
+    made, names = [], {'data': 'the data'}
+    imports, call = text.split('\n\n')
+    exec(imports, names)
+    names['train'] = lambda config, data: made.append((config, data))
+    exec(call, names)
+    assert made == [(config, 'the data')]

@@ -35,6 +35,9 @@ BY_SERVER_OPTIMIZER = (
     'fedlc', 'fedrs',
 )  # fmt: skip
 
+# Those that are defined for SGD on the clients.
+BY_CLIENT_SGD = ('scaffold', 'fednova', 'qfedavg')
+
 # Those that ask how many clients may take part.
 BY_POPULATION = ('scaffold', 'feddyn')
 

@@ -78,12 +78,16 @@ def num_classes(
             f'{name}: the label of example {y.argmax()} is {y.max()}, but there are'
             f' {num_classes} classes, so it must be at most {num_classes - 1}'
         )
+    _check_class_names(name, class_names, num_classes)
+    _say_classes(name, y, num_classes, class_names)
+    return num_classes
+
+
+def _check_class_names(name: str, class_names: Sequence[str], num_classes: int) -> None:
     if class_names and len(class_names) != num_classes:
         raise UserError(
             f'{name}: {len(class_names)} class names for {num_classes} classes'
         )
-    _say_classes(name, y, num_classes, class_names)
-    return num_classes
 
 
 def _say_classes(
@@ -193,10 +197,7 @@ def population(
             f'{name}: the labels are in [{y.min()}, {y.max()}], but must be in'
             f' [0, {num_classes - 1}] for {num_classes} classes'
         )
-    if class_names and len(class_names) != num_classes:
-        raise UserError(
-            f'{name}: {len(class_names)} class names for {num_classes} classes'
-        )
+    _check_class_names(name, class_names, num_classes)
 
 
 def _kind(value) -> str:

@@ -57,9 +57,7 @@ def read(
         for role, column in columns.roles.items()
         if role != 'image'
     }
-    labels, class_names = values['label'], ()
-    if labels.dtype.kind == 'U':
-        labels, class_names = checks.index_labels(labels)
+    labels, class_names = checks.index_labels(values['label'])
     clients = values['client']
     if clients.dtype.kind == 'U':
         cells = table.column(columns.roles['client']).to_pylist()

@@ -8,9 +8,6 @@ from tff_transfer.errors import UserError
 # The policies of --batch_norm that train with the statistics of batches.
 BY_BATCHES = ('local', 'aggregate')
 
-# The methods that are defined for SGD on the clients.
-_BY_SGD = ('scaffold', 'fednova', 'qfedavg')
-
 # The choices of --head that one round computes, and the options of training that
 # have an effect with them.
 COMPUTED_HEADS = ('prototype', 'ridge')
@@ -37,7 +34,7 @@ def check(config) -> None:
             f' --model={model.model}'
         )
     name = registry.name_of(config.algorithm)
-    if name in _BY_SGD and training.client_optimizer != 'sgd':
+    if name in registry.BY_CLIENT_SGD and training.client_optimizer != 'sgd':
         raise UserError(
             f'--algorithm={name} is defined for SGD on the clients, but'
             f' --client_optimizer is {training.client_optimizer}; leave it out'
@@ -78,6 +75,11 @@ def check(config) -> None:
             f'--head={model.head} is computed without training, but'
             f' --finetune={model.finetune} trains the backbone; use'
             ' --finetune=head'
+        )
+    if model.head in COMPUTED_HEADS and config.algorithm != type(config)().algorithm:
+        raise UserError(
+            f'--algorithm={name} is for heads that are trained, but'
+            f' --head={model.head} is computed in one round; leave it out'
         )
     if model.head in COMPUTED_HEADS:
         for field in dataclasses.fields(training):

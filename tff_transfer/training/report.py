@@ -228,4 +228,9 @@ def _repeat(config: Config, given: Sequence[str]) -> str:
         flags = map(shlex.quote, to_flags(config))
         return ' \\\n    '.join(['python -m experiments.emnist_fedavg', *flags])
     arguments = ', '.join([repr(config), *(f'{name}={name}' for name in given)])
-    return f'from tff_transfer import *\n\ntrain({arguments})'
+    used = [type(part).__name__ for part in (config, config.data, config.model)]
+    used = ', '.join([*used, type(config.training).__name__, 'train'])
+    method = type(config.algorithm).__name__
+    imports = f'from tff_transfer import {used}\n'
+    imports += f'from tff_transfer.algorithms import {method}\n'
+    return f'{imports}\ntrain({arguments})'

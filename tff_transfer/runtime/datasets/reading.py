@@ -5,10 +5,10 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-import psutil
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_transfer import machine
 from tff_transfer.errors import UserError
 from tff_transfer.runtime import layouts
 from tff_transfer.runtime.datasets import pipelines, plans
@@ -37,7 +37,7 @@ def read(
     Raises:
       UserError: A dataset is endless, or takes more memory than there is.
     """
-    limit = psutil.virtual_memory().available
+    limit = machine.memory().free
     made = [plans.plan(dataset) for dataset in datasets]
     for plan, name in zip(made, names, strict=True):
         if plan.arrays is None and _is_endless(plan.source):
