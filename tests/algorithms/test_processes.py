@@ -51,8 +51,9 @@ def test_models_of_keras_and_of_tff(make):
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
 
 
-def test_weights_that_are_given_are_started_from():
-    made = tt.algorithms.process(tt.algorithms.FedAdam(), network())
+@pytest.mark.parametrize('name', ['FedAdam', 'FedExP'])
+def test_weights_that_are_given_are_started_from(name):
+    made = tt.algorithms.process(getattr(tt.algorithms, name)(), network())
     with runtime.use_compiled():
         state = made.process.initialize()
         weights = made.process.get_model_weights(state)

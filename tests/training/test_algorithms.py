@@ -97,6 +97,7 @@ def test_options_of_a_method_are_flags_under_its_name():
         (['--algorithm=fedexp', '--server_optimizer=sgd'], 'is for --algorithm=fedavg'),
         (['--algorithm=scaffold', '--client_optimizer=adam'], 'defined for SGD'),
         (['--algorithm=fedprox', '--fedprox.mu=-1'], '--fedprox.mu is -1.0, but must'),
+        (['--finetune=head_then_all', '--algorithm=local'], 'each is alone'),
         (['--head=ridge', '--algorithm=fedrs'], '--algorithm=fedrs is for heads that'),
     ],
 )

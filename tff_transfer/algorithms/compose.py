@@ -175,7 +175,7 @@ class _Wiring:
         )
         def set_weights(state, weights):
             return state._replace(
-                server=state.server._replace(weights=weights.trainable),
+                server=self.of.method.with_weights(state.server, weights.trainable),
                 statistics=weights.non_trainable,
             )
 

@@ -59,6 +59,7 @@ class FedExP:
             lambda server: server.weights,
             client_update,
             server_update,
+            with_weights=lambda server, weights: Server(weights, weights),
         )
         if self.average_last_two:
             return dataclasses.replace(method, evaluated=mean_of_two)

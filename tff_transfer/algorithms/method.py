@@ -94,6 +94,8 @@ class Method:
         `Client`), if clients have models of their own.
       evaluated: Gives the shared weights of a state that are evaluated; its `weights`
         if not given.
+      with_weights: Makes of a state the one that has other shared weights, from which
+        training goes on; only its `weights` change if not given.
     """
 
     initialize: Callable[[], Any]
@@ -104,6 +106,9 @@ class Method:
     gather: Callable[[Any, Client], tuple[Any, Any]] | None = None
     personal: Callable[[Any, Client], tuple] | None = None
     evaluated: Callable[[Any], tuple] = lambda server: server.weights
+    with_weights: Callable[[Any, tuple], Any] = lambda server, weights: server._replace(
+        weights=weights
+    )
 
 
 @dataclasses.dataclass(frozen=True)

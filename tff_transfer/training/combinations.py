@@ -76,6 +76,11 @@ def check(config) -> None:
             f' --finetune={model.finetune} trains the backbone; use'
             ' --finetune=head'
         )
+    if name == 'local' and model.finetune == 'head_then_all':
+        raise UserError(
+            '--finetune=head_then_all goes on from a head that clients train together,'
+            ' but with --algorithm=local each is alone; use another --finetune'
+        )
     if model.head in COMPUTED_HEADS and config.algorithm != type(config)().algorithm:
         raise UserError(
             f'--algorithm={name} is for heads that are trained, but'

@@ -132,7 +132,8 @@ class Stage:
         state = self.initialize()
         server = state['server'].server
         weights = (*server.weights[: -len(head)], *head)
-        server = state['server']._replace(server=server._replace(weights=weights))
+        server = self._method.with_weights(server, weights)
+        server = state['server']._replace(server=server)
         return collections.OrderedDict(state, server=server)
 
     def per_example(self, state, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
