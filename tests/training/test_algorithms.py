@@ -111,3 +111,12 @@ def test_a_state_of_clients_that_was_lost_is_told(tmp_path):
     shutil.copy(tmp_path / 'run' / 'config.json', tmp_path / 'run' / 'clients_1')
     with pytest.raises(UserError, match='what client number . keeps was changed'):
         loop.train(config('scaffold', rounds=3), tmp_path / 'run', data=make_data())
+
+
+def test_a_run_whose_rates_hang_on_its_rounds_takes_no_more(tmp_path):
+    first, more = (
+        config('fedprox', client_schedule='linear', rounds=n) for n in (1, 2)
+    )
+    loop.train(first, tmp_path / 'run', data=make_data())
+    with pytest.raises(UserError, match='--rounds=1, on which the learning rates of'):
+        loop.train(more, tmp_path / 'run', data=make_data())

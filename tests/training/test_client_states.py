@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from full_disk import room_for
 
 from tff_transfer.errors import UserError
 from tff_transfer.training import client_states
@@ -68,3 +69,16 @@ def test_a_changed_or_shortened_file_is_told(tmp_path):
         path.write_bytes(content)
         with pytest.raises(UserError, match='what client number 4 keeps was changed'):
             ClientStates(INITIAL, path).take(index, [4])
+
+
+def test_a_full_disk_and_a_folder_in_the_way_are_one_line(tmp_path):
+    states = ClientStates(INITIAL, tmp_path / 'clients')
+    index = states.put(states.empty_index(CLIENTS), [4], [drawn()])
+    before = states.take(index, [4])[0]
+    states.need([index])
+    with pytest.raises(UserError, match='be stored in .*too large'), room_for(100):
+        states.put(index, [4], [drawn()])
+    assert_equal(states.take(index, [4])[0], before)
+    (tmp_path / 'folder').mkdir()
+    with pytest.raises(UserError, match='be stored in .*folder'):
+        ClientStates(INITIAL, tmp_path / 'folder')
