@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import graph_defs, network_graphs, reprs
+from tff_transfer import network_graphs, reprs
+from tff_transfer.graphs import graph_defs
 
 # Numbers of a weight that is a constant where it is frozen, at most.
 _SMALL = 2**15

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import graph_defs, graph_functions
 from tff_transfer.errors import UserError
+from tff_transfer.graphs import graph_defs, graph_functions
 
 # What differs between two loadings of one network, or between two machines.
 _INCIDENTAL_ATTRIBUTES = frozenset(

@@ -12,9 +12,10 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import graph_defs, graph_functions, network_graphs, reprs
+from tff_transfer import network_graphs, reprs
 from tff_transfer.errors import UserError
 from tff_transfer.functional import FunctionalNetwork, Weight
+from tff_transfer.graphs import graph_defs, graph_functions
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import graph_defs, graph_functions, runtime
+from tff_transfer import runtime
+from tff_transfer.graphs import graph_defs, graph_functions
 
 
 def ops_of(graph) -> set[str]:

@@ -12,8 +12,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2, trackable_object_graph_pb2
 from tensorflow.python.saved_model import nested_structure_coder
 
-from tff_transfer import graph_functions, reprs, tracing
+from tff_transfer import reprs, tracing
 from tff_transfer.functional import FunctionalNetwork
+from tff_transfer.graphs import graph_functions
 
 _IMAGES, _TRAINING = 'images', 'training'
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tff_transfer import graph_defs
+from tff_transfer.graphs import graph_defs
 
 _PACK, _UNPACK = 'bitpacking_encode/', 'bitpacking_decode/'
 

@@ -20,8 +20,8 @@ import tensorflow as tf
 from tensorflow.core.framework import function_pb2
 from tensorflow.python.framework import op_def_registry
 
-from tff_transfer import graph_defs, graph_functions
 from tff_transfer.errors import UserError
+from tff_transfer.graphs import graph_defs, graph_functions
 
 # What the key is called: an argument of functions, a placeholder of the graph.
 KEY = 'key_of_draws'

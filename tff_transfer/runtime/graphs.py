@@ -5,7 +5,7 @@ import zlib
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import graph_defs, graph_functions
+from tff_transfer.graphs import graph_defs, graph_functions
 from tff_transfer.runtime import (
     bit_packing,
     draws,

@@ -9,7 +9,7 @@ as an optional: so nothing but these three kinds of node changes.
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import graph_defs, graph_functions
+from tff_transfer.graphs import graph_defs, graph_functions
 from tff_transfer.runtime import layouts
 from tff_transfer.runtime.sequences import as_nest, element_at
 

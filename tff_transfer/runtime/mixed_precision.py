@@ -8,7 +8,7 @@ way to that: here weights are the state of a loop, and it shortens them too.
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
-from tff_transfer import graph_defs, graph_functions
+from tff_transfer.graphs import graph_defs, graph_functions
 
 _SINGLE = tf.float32.as_datatype_enum
 # Operations by their inputs that are multiplied.

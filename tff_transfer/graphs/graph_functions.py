@@ -8,7 +8,7 @@ from tensorflow.core.framework import function_pb2
 from tensorflow.python.eager import context as eager_context
 from tensorflow.python.framework import function_def_to_graph, op_def_registry
 
-from tff_transfer.graph_defs import GraphDef, node_of
+from tff_transfer.graphs.graph_defs import GraphDef, node_of
 
 CALLS = ('PartitionedCall', 'StatefulPartitionedCall')
 _numbers = itertools.count()

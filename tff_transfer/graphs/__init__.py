@@ -1,0 +1,1 @@
+"""Rewrites of TensorFlow's graphs, for networks and for the runtime."""
