@@ -4,7 +4,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import keras_layers, models
+from tff_transfer import models
+from tff_transfer.networks import keras_layers
 
 
 def _predict(model, x):

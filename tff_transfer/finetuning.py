@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import functional, models, randomness, reprs
+from tff_transfer import models, randomness, reprs
 from tff_transfer.backbones import Backbone
-from tff_transfer.batch_norm import BatchNorm
 from tff_transfer.errors import UserError
 from tff_transfer.features import Standardisation
+from tff_transfer.networks import functional
+from tff_transfer.networks.batch_norm import BatchNorm
 
 
 @dataclasses.dataclass(frozen=True)

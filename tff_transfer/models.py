@@ -12,8 +12,9 @@ import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import keras_layers, memory, metrics, randomness, reprs, tracing
+from tff_transfer import memory, metrics, randomness, reprs
 from tff_transfer.errors import UserError
+from tff_transfer.networks import keras_layers, tracing
 
 # Of all weights in training: the server's, a client's, its gradient and its update.
 _COPIES = 4

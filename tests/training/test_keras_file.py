@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_transfer import backbones, keras_layers
+from tff_transfer import backbones
 from tff_transfer.data import synthetic_writers
 from tff_transfer.errors import UserError
+from tff_transfer.networks import keras_layers
 from tff_transfer.training import loop
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 

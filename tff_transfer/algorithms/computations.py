@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import batch_norm
 from tff_transfer.algorithms.method import Aggregate, Client, Context, Method, Update
+from tff_transfer.networks import batch_norm
 
 # How much of the server's BatchNorm statistics stays in a round. Where the weights
 # move fast, older statistics are those of another network: see docs/batch_norm.md.

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import batch_norm
 from tff_transfer.algorithms.method import Client, Context, Update
 from tff_transfer.errors import UserError
+from tff_transfer.networks import batch_norm
 
 
 class Gradient(NamedTuple):

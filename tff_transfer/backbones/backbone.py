@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tff_transfer.backbones.preprocessing import Preprocessing
 from tff_transfer.errors import UserError, one_line
-from tff_transfer.functional import FunctionalNetwork
+from tff_transfer.networks.functional import FunctionalNetwork
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -5,9 +5,9 @@ import functools
 
 import tensorflow as tf
 
-from tff_transfer import tracing
 from tff_transfer.backbones.backbone import Backbone
 from tff_transfer.errors import UserError
+from tff_transfer.networks import tracing
 
 # As Wu & He 2018, "Group normalization", and Hsieh et al. 2020, "The non-IID data
 # quagmire of decentralized machine learning", for small batches of unlike clients.

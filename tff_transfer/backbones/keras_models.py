@@ -6,8 +6,8 @@ import os
 import h5py
 import tensorflow as tf
 
-from tff_transfer import keras_layers  # noqa: F401 (Keras finds its layers by their names.)
 from tff_transfer.errors import UserError, one_line
+from tff_transfer.networks import keras_layers  # noqa: F401 (Keras finds its layers by their names.)
 
 SUFFIXES = ('.keras', '.h5', '.hdf5')
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import tracing
 from tff_transfer.backbones import (
     applications,
     download,
@@ -22,6 +21,7 @@ from tff_transfer.backbones import (
 from tff_transfer.backbones.backbone import Backbone, meets_images
 from tff_transfer.backbones.preprocessing import Preprocessing
 from tff_transfer.errors import UserError
+from tff_transfer.networks import tracing
 
 DEFAULT_IMAGE_SIZE = 96
 

@@ -12,9 +12,10 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2, trackable_object_graph_pb2
 from tensorflow.python.saved_model import nested_structure_coder
 
-from tff_transfer import reprs, tracing
-from tff_transfer.functional import FunctionalNetwork
+from tff_transfer import reprs
 from tff_transfer.graphs import graph_functions
+from tff_transfer.networks import tracing
+from tff_transfer.networks.functional import FunctionalNetwork
 
 _IMAGES, _TRAINING = 'images', 'training'
 

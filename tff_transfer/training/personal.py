@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import batch_norm
 from tff_transfer.algorithms.compose import State
 from tff_transfer.algorithms.computations import Kept
 from tff_transfer.algorithms.method import Client, Context, Method
 from tff_transfer.data.federated import FederatedData
+from tff_transfer.networks import batch_norm
 
 # Examples that are evaluated in one call, about.
 _ROWS = 4096

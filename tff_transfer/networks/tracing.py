@@ -12,10 +12,11 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import network_graphs, reprs
+from tff_transfer import reprs
 from tff_transfer.errors import UserError
-from tff_transfer.functional import FunctionalNetwork, Weight
 from tff_transfer.graphs import graph_defs, graph_functions
+from tff_transfer.networks import network_graphs
+from tff_transfer.networks.functional import FunctionalNetwork, Weight
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

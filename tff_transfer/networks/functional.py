@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import network_graphs, reprs
+from tff_transfer import reprs
 from tff_transfer.graphs import graph_defs
+from tff_transfer.networks import network_graphs
 
 # Numbers of a weight that is a constant where it is frozen, at most.
 _SMALL = 2**15

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_hub as hub
 
-from tff_transfer import backbones, tracing
+from tff_transfer import backbones
+from tff_transfer.networks import tracing
 
 REAL = pathlib.Path(__file__).parents[2] / 'shared/data/mobilenet_v2_035_feature_vector'
 DRAW = np.random.default_rng(0)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_transfer import batch_norm, tracing
 from tff_transfer.errors import UserError
+from tff_transfer.networks import batch_norm, tracing
 
 DRAW = np.random.default_rng(0)
 

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import functional, randomness, reprs
+from tff_transfer import randomness, reprs
 from tff_transfer.errors import UserError
+from tff_transfer.networks import functional
 
 _MEAN, _VARIANCE = 'moving_mean', 'moving_variance'
 

@@ -3,8 +3,8 @@
 import pytest
 import tensorflow as tf
 
-from tff_transfer import tracing
 from tff_transfer.errors import UserError
+from tff_transfer.networks import tracing
 
 
 class Branching(tf.Module):
