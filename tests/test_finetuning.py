@@ -10,7 +10,7 @@ from tff_transfer.algorithms import compose
 from tff_transfer.algorithms.fed_avg import FedAvg
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.errors import UserError
-from tff_transfer.features import Standardisation
+from tff_transfer.features.scaling import Standardisation
 from tff_transfer.networks import tracing
 from tff_transfer.training import stages
 from tff_transfer.training.config import TrainingConfig

@@ -22,7 +22,7 @@ _PLACES = {
     'backbones': ('backbones', None),
     'data': ('data', None),
     'features': ('features', None),
-    'features_cache': ('features_cache', None),
+    'features_cache': ('features.cache', None),
     'models': ('models', None),
     'plots': ('training.plots', None),
     'runtime': ('runtime', None),

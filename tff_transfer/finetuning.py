@@ -9,7 +9,7 @@ import tensorflow as tf
 from tff_transfer import models, randomness, reprs
 from tff_transfer.backbones import Backbone
 from tff_transfer.errors import UserError
-from tff_transfer.features import Standardisation
+from tff_transfer.features.scaling import Standardisation
 from tff_transfer.networks import functional
 from tff_transfer.networks.batch_norm import BatchNorm
 

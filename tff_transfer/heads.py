@@ -7,9 +7,10 @@ import numpy as np
 import scipy.linalg
 import tensorflow as tf
 
-from tff_transfer import reprs, totals
+from tff_transfer import reprs
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
+from tff_transfer.features import totals
 
 # Heads that one federated round computes, without training.
 ONE_ROUND = ('prototype', 'ridge')

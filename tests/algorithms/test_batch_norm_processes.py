@@ -12,7 +12,7 @@ from tff_transfer.algorithms import compose, computations
 from tff_transfer.algorithms.fed_avg import FedAvg
 from tff_transfer.algorithms.method import Context
 from tff_transfer.data.cohorts import Cohort
-from tff_transfer.features import Standardisation
+from tff_transfer.features.scaling import Standardisation
 from tff_transfer.networks import batch_norm
 
 CLASSES, RATE = 3, 0.05

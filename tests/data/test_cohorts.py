@@ -3,8 +3,8 @@ import collections
 import numpy as np
 import pytest
 
-from tff_transfer import features_file
 from tff_transfer.data import cohorts, federated
+from tff_transfer.features import file_format
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_inputs_are_transformed_after_they_are_gathered(data):
 
 
 def test_compact_features_are_expanded_for_the_rows_of_the_cohort_alone(data):
-    class Watched(features_file.Compact):
+    class Watched(file_format.Compact):
         def __array__(self, dtype=None):
             raise AssertionError('all features are expanded')
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from tff_transfer import features_cache, features_file
+from tff_transfer.features import cache, file_format
 
 pytestmark = pytest.mark.slow
 
 VALUES = np.random.default_rng(0).gamma(2, 30, (8, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize('dtype', features_file.DTYPES)
+@pytest.mark.parametrize('dtype', file_format.DTYPES)
 def test_feature_cache(tmp_path, fuzz, dtype, capsys):
     made = 0
 
@@ -21,16 +21,16 @@ def test_feature_cache(tmp_path, fuzz, dtype, capsys):
 
     def get():
         what = {'backbone': 'net', 'data': 'noise'}
-        return features_cache.get_or_make(
+        return cache.get_or_make(
             'key', VALUES.shape, batches, dtype=dtype, what=what, cache_dir=tmp_path
         )
 
     whole = np.array(get())
-    (entry,) = features_cache.entries(tmp_path)
+    (entry,) = cache.entries(tmp_path)
 
     def read():
         for command in ('list', 'verify'):
-            features_cache.main([f'--cache_dir={tmp_path}', command])
+            cache.main([f'--cache_dir={tmp_path}', command])
         listed = capsys.readouterr().out.splitlines()
         before = made
         return np.array(get()), made > before, listed

@@ -13,6 +13,7 @@ from tff_transfer.data import synthetic_writers
 from tff_transfer.data.cohorts import training_cohort
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
+from tff_transfer.features import extraction
 from tff_transfer.training import (
     checkpoints,
     client_states,
@@ -327,7 +328,7 @@ def test_the_scale_of_features_is_that_of_a_sample(data, monkeypatch):
         scale = features.standardisation(sample, seen)
     np.testing.assert_allclose(scale.mean, every.mean(0), rtol=1e-5)
     np.testing.assert_allclose(scale.deviation, every.std(0), rtol=1e-3)
-    monkeypatch.setattr(features, 'SAMPLE', 5)
+    monkeypatch.setattr(extraction, 'SAMPLE', 5)
     some, again, other = (
         features.of_sample(backbone, data, seen, seed).x for seed in (1, 1, 2)
     )

@@ -16,7 +16,7 @@ from tff_transfer import finetuning, reprs
 from tff_transfer.backbones import Backbone, pretraining
 from tff_transfer.backbones.keras_models import CLASSIFIER
 from tff_transfer.errors import UserError, one_line
-from tff_transfer.features import Standardisation
+from tff_transfer.features.scaling import Standardisation
 from tff_transfer.networks import functional, keras_layers
 from tff_transfer.networks.batch_norm import BatchNorm
 

@@ -1,4 +1,4 @@
-"""Features of a frozen backbone: extracted once, cached on disk, standardised."""
+"""Features of a frozen backbone: extracted once, and cached on disk."""
 
 import concurrent.futures
 import dataclasses
@@ -8,19 +8,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import (
-    aligned,
-    features_cache,
-    features_file,
-    memory,
-    progress,
-    randomness,
-    reprs,
-    totals,
-)
+from tff_transfer import memory, progress, randomness
 from tff_transfer.backbones import Backbone
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
+from tff_transfer.features import cache, file_format
 
 # Larger batches are no faster on a processor, but touch more memory for the first time.
 _BATCH_SIZE = 32
@@ -38,11 +30,11 @@ def extract(
     dtype: str = 'float32',
     cache_dir: str | os.PathLike[str] | None = None,
     batch_size: int = _BATCH_SIZE,
-) -> np.ndarray | features_file.Compact:
+) -> np.ndarray | file_format.Compact:
     """Returns the features of all examples, from the cache or computed once.
 
     The cache has one file for each pair of backbone (weights, operations and
-    preprocessing) and images: see `features_cache.get_or_make`.
+    preprocessing) and images: see `cache.get_or_make`.
 
     Args:
       backbone: Maps images to features.
@@ -53,7 +45,7 @@ def extract(
 
     Returns:
       float32 [n, *feature_shape], memory-mapped, read-only; of the other dtypes a
-      `features_file.Compact`, which is indexed like it.
+      `file_format.Compact`, which is indexed like it.
 
     Raises:
       UserError: The data hold no images, a batch of them does not fit in memory,
@@ -64,7 +56,7 @@ def extract(
             f'{data.name}: inputs of shape {data.x.shape} are no images, of which'
             f' the backbone {backbone.name} takes features; train without a backbone'
         )
-    return features_cache.get_or_make(
+    return cache.get_or_make(
         f'{backbone.fingerprint} {data.fingerprint}',
         (len(data.x), *backbone.feature_shape),
         lambda: _batches(backbone, data, batch_size),
@@ -138,78 +130,3 @@ def _batches(
         for batch in pool.map(features, range(0, len(data.x), batch_size)):
             yield batch
             bar.update(len(batch))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Standardisation:
-    """Shifts and scales features to mean 0 and deviation 1.
-
-    Attributes:
-      mean: float32 [size].
-      deviation: Standard deviations, float32 [size]; 1 where a feature is constant.
-    """
-
-    mean: np.ndarray
-    deviation: np.ndarray
-
-    __repr__ = reprs.of_fields
-
-    def __call__(self, features: np.ndarray) -> np.ndarray:
-        """Returns features [..., size], an array or a tensor, standardised, float32."""
-        if not isinstance(features, np.ndarray):
-            return (features - self.mean) / self.deviation
-        result = aligned.empty(features.shape, np.float32)
-        np.subtract(features, self.mean, out=result)
-        return np.divide(result, self.deviation, out=result)
-
-    def of_one_scale(self) -> 'Standardisation':
-        """Returns the same with one deviation, the root mean square of all.
-
-        Where what gives the features is trained too: a feature that hardly differs
-        between examples would send it thousands of times the gradient of others.
-        """
-        common = np.sqrt(np.mean(self.deviation**2))
-        return Standardisation(self.mean, np.full_like(self.deviation, common))
-
-
-def standardisation(data: FederatedData, clients: Sequence[int]) -> Standardisation:
-    """Computes means and deviations over the clients' training examples.
-
-    A federated computation on the current runtime: each client sends the count, the
-    sum and the sum of squares of its features, and the server sees sums alone.
-
-    Args:
-      data: The population, with features [n, size] as `x`.
-      clients: The numbers of the clients that take part.
-
-    Returns:
-      The standardisation, with the deviations of the population (division by the
-      count).
-
-    Raises:
-      UserError: The clients have no training examples.
-    """
-    if not data.num_train[np.asarray(clients, np.int64)].sum():
-        raise UserError(
-            f'{data.name}: none of {len(clients)} clients has training examples to'
-            ' standardise features with; change the split'
-        )
-    found = totals.over_clients(data, clients, _moments)
-    count = found['count']
-    mean = found['sum'] / count
-    second_moment = found['sum_of_squares'] / count
-    variance = second_moment - mean**2
-    # What is left of a constant feature's variance is rounding.
-    constant = variance <= 1e-12 * second_moment
-    deviation = np.sqrt(np.where(constant, 1, variance))
-    return Standardisation(mean.astype(np.float32), deviation.astype(np.float32))
-
-
-def _moments(x: tf.Tensor, y: tf.Tensor, num_classes: int) -> dict[str, tf.Tensor]:
-    del y, num_classes
-    x = tf.cast(x, tf.float64)
-    return {
-        'count': tf.cast(tf.shape(x)[0], tf.float64),
-        'sum': tf.reduce_sum(x, 0),
-        'sum_of_squares': tf.reduce_sum(x * x, 0),
-    }

@@ -7,15 +7,15 @@ import time
 import numpy as np
 import pytest
 
-from tff_transfer import features_cache, features_file
 from tff_transfer.errors import UserError
+from tff_transfer.features import cache, file_format
 
 VALUES = (np.random.default_rng(0).gamma(2, [1, 30, 1e-3], (50, 3))).astype(np.float32)
 VALUES[:, 1] = 7  # constant
 
 
 def make(folder, key='k', dtype='float32', values=VALUES, data='noise'):
-    return features_cache.get_or_make(
+    return cache.get_or_make(
         key,
         values.shape,
         lambda: (part for part in np.array_split(values, 7)),
@@ -58,11 +58,11 @@ def test_activations_of_more_axes(tmp_path):
     assert (np.abs(found[:] - values) <= 0.5001 * steps).all()
 
 
-@pytest.mark.parametrize('dtype', features_file.DTYPES)
+@pytest.mark.parametrize('dtype', file_format.DTYPES)
 def test_sizes_on_disk(tmp_path, dtype):
     values = np.ones((3000, 40), np.float32)
     make(tmp_path, dtype=dtype, values=values)
-    (entry,) = features_cache.entries(tmp_path)
+    (entry,) = cache.entries(tmp_path)
     assert entry.bytes == pytest.approx(
         values.size * np.dtype(dtype).itemsize, abs=2000
     )
@@ -75,9 +75,9 @@ def test_sizes_on_disk(tmp_path, dtype):
 
 
 def test_dtypes_do_not_share_a_file(tmp_path):
-    for dtype in features_file.DTYPES:
+    for dtype in file_format.DTYPES:
         make(tmp_path, dtype=dtype)
-    assert len(features_cache.entries(tmp_path)) == 3
+    assert len(cache.entries(tmp_path)) == 3
 
 
 def test_no_examples(tmp_path):
@@ -88,7 +88,7 @@ def test_no_examples(tmp_path):
 def test_float16_that_overflows_is_refused(tmp_path):
     with pytest.raises(UserError, match='beyond what float16 holds'):
         make(tmp_path, dtype='float16', values=VALUES * np.float32(1e5))
-    assert features_cache.entries(tmp_path) == []
+    assert cache.entries(tmp_path) == []
 
 
 def age(folder, key_order):
@@ -103,7 +103,7 @@ def three(tmp_path):
     paths = []
     for key in 'abc':
         make(tmp_path, key, data=key)
-        (path,) = {e.path for e in features_cache.entries(tmp_path)} - set(paths)
+        (path,) = {e.path for e in cache.entries(tmp_path)} - set(paths)
         paths.append(path)
     age(tmp_path, paths)
     return paths
@@ -114,9 +114,9 @@ def names(entries):
 
 
 def test_reading_counts_as_use(tmp_path, three):
-    assert names(features_cache.entries(tmp_path)) == ['a', 'b', 'c']
+    assert names(cache.entries(tmp_path)) == ['a', 'b', 'c']
     make(tmp_path, 'a')
-    assert names(features_cache.entries(tmp_path)) == ['b', 'c', 'a']
+    assert names(cache.entries(tmp_path)) == ['b', 'c', 'a']
 
 
 def test_prune_without_options_removes_what_is_broken(tmp_path, three):
@@ -124,48 +124,48 @@ def test_prune_without_options_removes_what_is_broken(tmp_path, three):
     content[-40] ^= 1
     three[1].write_bytes(content)
     three[2].write_bytes(three[2].read_bytes()[:100])
-    whole = [features_cache.is_whole(e) for e in features_cache.entries(tmp_path)]
+    whole = [cache.is_whole(e) for e in cache.entries(tmp_path)]
     assert sorted(whole) == [False, False, True]
-    assert len(features_cache.prune(tmp_path)) == 2
-    assert names(features_cache.entries(tmp_path)) == ['a']
-    assert features_cache.prune(tmp_path) == []
+    assert len(cache.prune(tmp_path)) == 2
+    assert names(cache.entries(tmp_path)) == ['a']
+    assert cache.prune(tmp_path) == []
 
 
 def test_prune_what_was_not_used_for_long(tmp_path, three):
-    removed = features_cache.prune(tmp_path, unused_days=1.5)
+    removed = cache.prune(tmp_path, unused_days=1.5)
     assert names(removed) == ['a', 'b']
-    assert names(features_cache.entries(tmp_path)) == ['c']
+    assert names(cache.entries(tmp_path)) == ['c']
     # Locks of what is gone went too.
-    assert len(list(features_cache.folder_of(tmp_path).iterdir())) == 2
+    assert len(list(cache.folder_of(tmp_path).iterdir())) == 2
 
 
 def test_prune_to_a_size(tmp_path, three):
-    size = sum(e.bytes for e in features_cache.entries(tmp_path))
-    assert features_cache.prune(tmp_path, max_bytes=size) == []
-    assert names(features_cache.prune(tmp_path, max_bytes=size - 1)) == ['a']
-    assert names(features_cache.prune(tmp_path, max_bytes=0)) == ['b', 'c']
+    size = sum(e.bytes for e in cache.entries(tmp_path))
+    assert cache.prune(tmp_path, max_bytes=size) == []
+    assert names(cache.prune(tmp_path, max_bytes=size - 1)) == ['a']
+    assert names(cache.prune(tmp_path, max_bytes=0)) == ['b', 'c']
 
 
 def test_prune_leaves_what_is_being_written(tmp_path, three):
-    folder = features_cache.folder_of(tmp_path)
+    folder = cache.folder_of(tmp_path)
     busy, dead = folder / '.busy.npy-1', folder / '.dead.npy-1'
     for path in (busy, dead):
         path.mkdir()
     (folder / 'dead.lock').touch()
     with open(folder / 'busy.lock', 'w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        features_cache.prune(tmp_path)
+        cache.prune(tmp_path)
         assert busy.exists() and not dead.exists()
         assert (folder / 'busy.lock').exists()
 
 
 def test_a_cache_that_is_not_there(tmp_path):
-    assert features_cache.entries(tmp_path / 'none') == []
-    assert features_cache.prune(tmp_path / 'none') == []
+    assert cache.entries(tmp_path / 'none') == []
+    assert cache.prune(tmp_path / 'none') == []
 
 
 def run(capsys, *arguments):
-    code = features_cache.main(list(arguments))
+    code = cache.main(list(arguments))
     return code, capsys.readouterr().out
 
 
@@ -185,15 +185,15 @@ def test_command_line(tmp_path, three, capsys):
 
 
 def test_what_is_no_file_of_the_cache_is_passed_over(tmp_path, three):
-    (features_cache.folder_of(tmp_path) / 'folder.npy').mkdir()
-    assert names(features_cache.entries(tmp_path)) == ['a', 'b', 'c']
-    features_cache.prune(tmp_path)
-    assert (features_cache.folder_of(tmp_path) / 'folder.npy').is_dir()
+    (cache.folder_of(tmp_path) / 'folder.npy').mkdir()
+    assert names(cache.entries(tmp_path)) == ['a', 'b', 'c']
+    cache.prune(tmp_path)
+    assert (cache.folder_of(tmp_path) / 'folder.npy').is_dir()
 
 
 def test_another_order_of_axes_is_noticed(tmp_path):
     make(tmp_path)
-    (entry,) = features_cache.entries(tmp_path)
+    (entry,) = cache.entries(tmp_path)
     content = entry.path.read_bytes()
     assert content.count(b"'fortran_order': False") == 1
     swapped = content.replace(b"'fortran_order': False", b"'fortran_order': True ")
@@ -204,7 +204,7 @@ def test_another_order_of_axes_is_noticed(tmp_path):
 @pytest.mark.parametrize('description', [b'[]', b'{}', b'{"shape": 8}'])
 def test_another_description_is_shown_as_broken(tmp_path, capsys, description):
     make(tmp_path)
-    (entry,) = features_cache.entries(tmp_path)
+    (entry,) = cache.entries(tmp_path)
     content = entry.path.read_bytes()
     start, end = content.index(b'{"'), content.rindex(b'}') + 1
     padded = description.ljust(end - start)
@@ -219,12 +219,12 @@ def test_amounts_below_nothing_are_refused(tmp_path, three, capsys, amount):
         with pytest.raises(SystemExit) as ended:
             run(capsys, f'--cache_dir={tmp_path}', 'prune', f'{option}={amount}')
         assert ended.value.code == 2
-    assert names(features_cache.entries(tmp_path)) == ['a', 'b', 'c']
+    assert names(cache.entries(tmp_path)) == ['a', 'b', 'c']
 
 
 def test_a_cache_that_cannot_be_changed_is_one_line(tmp_path, three, capsys):
     three[0].with_suffix('.lock').unlink()
     three[0].with_suffix('.lock').mkdir()
-    code = features_cache.main([f'--cache_dir={tmp_path}', 'prune'])
+    code = cache.main([f'--cache_dir={tmp_path}', 'prune'])
     assert code == 2
     assert capsys.readouterr().err.startswith(f'error: {three[0].with_suffix(".lock")}')

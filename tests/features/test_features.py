@@ -10,16 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_transfer import (
-    backbones,
-    features,
-    features_cache,
-    features_file,
-    runtime,
-    totals,
-)
+from tff_transfer import backbones, features, runtime
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
+from tff_transfer.features import cache as features_cache
+from tff_transfer.features import file_format, totals
 
 
 def population(rows=23, seed=0, clients=3):
@@ -233,8 +228,8 @@ def test_cache_that_may_only_be_read_serves(tmp_path, backbone, monkeypatch):
 
 
 def test_disk_without_room_is_told_before_work(tmp_path, backbone, monkeypatch):
-    usage = features_file.shutil.disk_usage(tmp_path)._replace(free=23 * 2 * 4 - 1)
-    monkeypatch.setattr(features_file.shutil, 'disk_usage', lambda path: usage)
+    usage = file_format.shutil.disk_usage(tmp_path)._replace(free=23 * 2 * 4 - 1)
+    monkeypatch.setattr(file_format.shutil, 'disk_usage', lambda path: usage)
     counting = Counting(backbone)
     assert 'too full' in message(counting, population(), cache_dir=tmp_path)
     assert counting.images == 0
@@ -264,7 +259,7 @@ def test_disk_that_gets_full(tmp_path, backbone, monkeypatch):
         file = open(path, mode)  # noqa: SIM115
         return Full(file, 150) if mode == 'wb' else file
 
-    monkeypatch.setattr(features_file, 'open', limited, raising=False)
+    monkeypatch.setattr(file_format, 'open', limited, raising=False)
     told = message(backbone, population(), cache_dir=tmp_path, batch_size=4)
     assert 'No space left on device' in told
     assert list(tmp_path.glob('features/*.npy')) == leftovers(tmp_path) == []

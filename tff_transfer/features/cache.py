@@ -1,8 +1,8 @@
 """Features on disk: each computed once, shared by runs, listed, verified, pruned.
 
-python -m tff_transfer.features_cache list
-python -m tff_transfer.features_cache verify
-python -m tff_transfer.features_cache prune --unused_days=30 --max_gigabytes=5
+python -m tff_transfer.features.cache list
+python -m tff_transfer.features.cache verify
+python -m tff_transfer.features.cache prune --unused_days=30 --max_gigabytes=5
 """
 
 import argparse
@@ -21,8 +21,9 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from absl import logging
 
-from tff_transfer import features_file, files, pipes
+from tff_transfer import files, pipes
 from tff_transfer.errors import UserError
+from tff_transfer.features import file_format
 
 _FORMAT = 'features 2'
 
@@ -58,7 +59,7 @@ def get_or_make(
     dtype: str = 'float32',
     what: Mapping[str, str],
     cache_dir: str | os.PathLike[str] | None = None,
-) -> np.ndarray | features_file.Compact:
+) -> np.ndarray | file_format.Compact:
     """Returns features from the cache, or makes and stores them.
 
     One `.npy` file for each key and dtype, with what reading them takes, their
@@ -70,14 +71,14 @@ def get_or_make(
       key: What the features are a function of.
       shape: Theirs, [n, ..., size].
       batches: Gives them in order, float32 [batch, ..., size].
-      dtype: How they are kept, one of `features_file.DTYPES`: uint8 divides the
+      dtype: How they are kept, one of `file_format.DTYPES`: uint8 divides the
         range of each feature (of the last axis) into 255 equal steps.
       what: Names for `entries`.
       cache_dir: The folder of all caches; `files.cache_dir()` if not given.
 
     Returns:
       float32 [n, ..., size], memory-mapped and read-only, or the same as a
-      `features_file.Compact`.
+      `file_format.Compact`.
 
     Raises:
       UserError: The cache cannot be written, or float16 cannot hold the features.
@@ -93,10 +94,10 @@ def get_or_make(
         with _only_process(path):
             found = _read(path, shape, dtype)  # Made by another one meanwhile?
             if found is None:
-                features_file.write(path, shape, dtype, what, batches())
-                found = features_file.readable(*features_file.open_file(path)[:2])
+                file_format.write(path, shape, dtype, what, batches())
+                found = file_format.readable(*file_format.open_file(path)[:2])
     except OSError as error:
-        megabytes = features_file.bytes_of(shape, dtype) / 1e6
+        megabytes = file_format.bytes_of(shape, dtype) / 1e6
         raise UserError(
             f'the features ({megabytes:.0f} MB) cannot be written to the cache'
             f' {folder} ({error.strerror or error}); name a folder with more room or'
@@ -105,22 +106,22 @@ def get_or_make(
     return found
 
 
-def _read(path, shape, dtype: str) -> np.ndarray | features_file.Compact | None:
+def _read(path, shape, dtype: str) -> np.ndarray | file_format.Compact | None:
     """Returns the features of a whole and unchanged file, else None."""
     try:
         if not path.exists():
             return None
-        stored, scales, _ = features_file.open_file(path)
+        stored, scales, _ = file_format.open_file(path)
         if stored.shape != shape or stored.dtype != dtype:
-            raise features_file.BrokenError('its shape is another')
-        if not features_file.is_unchanged(path, stored):
-            raise features_file.BrokenError('its checksum is another')
-    except (OSError, features_file.BrokenError) as error:
+            raise file_format.BrokenError('its shape is another')
+        if not file_format.is_unchanged(path, stored):
+            raise file_format.BrokenError('its checksum is another')
+    except (OSError, file_format.BrokenError) as error:
         logging.warning('The features in %s are broken: %s', path, error)
         return None
     with contextlib.suppress(OSError):  # A cache that may only be read serves too.
         os.utime(path)
-    return features_file.readable(stored, scales)
+    return file_format.readable(stored, scales)
 
 
 @contextlib.contextmanager
@@ -145,8 +146,8 @@ def entries(cache_dir: str | os.PathLike[str] | None = None) -> list[Entry]:
             if not stat.S_ISREG(status.st_mode):
                 continue
             try:
-                what = features_file.open_file(path)[2]
-            except features_file.BrokenError:
+                what = file_format.open_file(path)[2]
+            except file_format.BrokenError:
                 what = None
             found.append(Entry(path, status.st_size, status.st_mtime, what))
     return sorted(found, key=lambda entry: (entry.last_used, entry.path))
@@ -155,9 +156,9 @@ def entries(cache_dir: str | os.PathLike[str] | None = None) -> list[Entry]:
 def is_whole(entry: Entry) -> bool:
     """Returns whether a file is whole and unchanged, by its SHA-256."""
     try:
-        stored, *_ = features_file.open_file(entry.path)
-        return features_file.is_unchanged(entry.path, stored)
-    except features_file.BrokenError:
+        stored, *_ = file_format.open_file(entry.path)
+        return file_format.is_unchanged(entry.path, stored)
+    except file_format.BrokenError:
         return False
 
 
@@ -226,7 +227,7 @@ def main(arguments: list[str] | None = None) -> int:
       The exit code: 1 for a broken file, 2 if the user must mend something, else 0.
     """
     parser = argparse.ArgumentParser(
-        prog='python -m tff_transfer.features_cache',
+        prog='python -m tff_transfer.features.cache',
         description='Looks after the cache of features.',
     )
     parser.add_argument('--cache_dir', help='the folder of all caches')
