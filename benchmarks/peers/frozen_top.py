@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from benchmarks import workloads
 from benchmarks.peers import runner, tff_models
-from tff_transfer import features, finetuning, models, runtime
+from tff_transfer import features, models, runtime
 from tff_transfer.backbones import Backbone
+from tff_transfer.models import finetuning
 
 CLASSES = workloads.IMAGE_CLASSES
 

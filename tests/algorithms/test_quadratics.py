@@ -8,10 +8,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import metrics, models, runtime
+from tff_transfer import models, runtime
 from tff_transfer.algorithms import compose, registry
 from tff_transfer.algorithms.method import Context
 from tff_transfer.data.cohorts import Cohort
+from tff_transfer.models import metrics
 
 # Each client's loss is curvature / 2 (w - minimum)^2.
 CURVATURE, MINIMUM = np.array([4.0, 1.0, 0.5]), np.array([-1.0, 2.0, 5.0])

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import finetuning, reprs
+from tff_transfer import reprs
 from tff_transfer.backbones import Backbone, pretraining
 from tff_transfer.backbones.keras_models import CLASSIFIER
 from tff_transfer.errors import UserError, one_line
 from tff_transfer.features.scaling import Standardisation
+from tff_transfer.models import finetuning
 from tff_transfer.networks import functional, keras_layers
 from tff_transfer.networks.batch_norm import BatchNorm
 

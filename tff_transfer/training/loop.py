@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import heads, progress, runtime
+from tff_transfer import progress, runtime
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
+from tff_transfer.models import heads
 from tff_transfer.training import (
     checkpoints,
     divergence,

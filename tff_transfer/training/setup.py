@@ -6,10 +6,11 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import backbones, features, finetuning, heads, models, reprs
+from tff_transfer import backbones, features, models, reprs
 from tff_transfer.data.augmentation import Augmentation
 from tff_transfer.data.federated import FederatedData, split_clients
 from tff_transfer.errors import UserError
+from tff_transfer.models import finetuning, heads
 from tff_transfer.networks import batch_norm, functional
 from tff_transfer.training import keras_file, sizes
 from tff_transfer.training.combinations import BY_BATCHES, COMPUTED_HEADS

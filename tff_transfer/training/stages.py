@@ -13,8 +13,8 @@ from tff_transfer.algorithms import schedules
 from tff_transfer.algorithms.compose import Kept, compose
 from tff_transfer.algorithms.method import Context
 from tff_transfer.data.cohorts import Cohort, choose_clients, training_cohort
-from tff_transfer.metrics import MEANS
 from tff_transfer.models import Model
+from tff_transfer.models.metrics import MEANS
 from tff_transfer.training import optimizers
 from tff_transfer.training.client_states import ClientStates, took_part
 from tff_transfer.training.config import Config, TrainingConfig

@@ -7,9 +7,10 @@ import sklearn.metrics
 import sklearn.neighbors
 import tensorflow as tf
 
-from tff_transfer import backbones, heads, models, runtime
+from tff_transfer import backbones, models, runtime
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
+from tff_transfer.models import heads
 from tff_transfer.networks import keras_layers
 from tff_transfer.training import loop
 from tff_transfer.training.config import (

@@ -5,12 +5,13 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer import backbones, finetuning, models, runtime
+from tff_transfer import backbones, models, runtime
 from tff_transfer.algorithms import compose
 from tff_transfer.algorithms.fed_avg import FedAvg
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.errors import UserError
 from tff_transfer.features.scaling import Standardisation
+from tff_transfer.models import finetuning
 from tff_transfer.networks import tracing
 from tff_transfer.training import stages
 from tff_transfer.training.config import TrainingConfig

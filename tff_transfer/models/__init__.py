@@ -1,0 +1,18 @@
+"""What is trained: heads and networks, fine-tuning strategies, loss and metrics."""
+
+from tff_transfer.models.model import (
+    BatchStatistics,
+    Model,
+    from_keras,
+    functional_model,
+)
+from tff_transfer.models.small import cnn, mlp
+
+__all__ = [
+    'BatchStatistics',
+    'Model',
+    'cnn',
+    'from_keras',
+    'functional_model',
+    'mlp',
+]
