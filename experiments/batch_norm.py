@@ -28,7 +28,8 @@ from tff_transfer import backbones, files, options, progress, runtime
 from tff_transfer.data import partition
 from tff_transfer.data.cohorts import choose_clients, training_cohort
 from tff_transfer.data.federated import FederatedData, split_clients
-from tff_transfer.training import loop, plots, report
+from tff_transfer.records import plots, report
+from tff_transfer.training import loop
 from tff_transfer.training.config import BATCH_NORM, Config, DataConfig
 from tff_transfer.training.sources import load_backbone, load_data
 

@@ -12,7 +12,7 @@ from matplotlib.backend_bases import FigureCanvasBase
 from experiments import command_line
 from tff_transfer import files
 from tff_transfer.errors import UserError, one_line
-from tff_transfer.training import plots, records, report
+from tff_transfer.records import metrics, plots, report
 
 METRIC = flags.DEFINE_string('metric', 'unseen/accuracy', 'A column of metrics.csv.')
 OUTPUT = flags.DEFINE_string('output', None, 'The picture to write, png or svg.')
@@ -54,7 +54,7 @@ def _config(run_dir: pathlib.Path) -> dict:
 def _rows(run_dir: pathlib.Path, metric: str) -> list[dict]:
     """Returns the rows of a run, of which one at least has the metric."""
     try:
-        rows = records.read(run_dir / 'metrics.csv')
+        rows = metrics.read(run_dir / 'metrics.csv')
     except (OSError, ValueError) as error:
         raise UserError(
             f'{run_dir / "metrics.csv"} cannot be read ({one_line(error)}); leave this'

@@ -11,7 +11,8 @@ from absl import flags
 
 from experiments import command_line
 from tff_transfer import options
-from tff_transfer.training import loop, report, run_directory
+from tff_transfer.records import report, run_directory
+from tff_transfer.training import loop
 from tff_transfer.training.config import Config
 
 options.define_flags(Config)

@@ -17,7 +17,8 @@ from absl import flags
 
 from experiments import command_line, learning_rates
 from tff_transfer import files, options
-from tff_transfer.training import loop, records, report
+from tff_transfer.records import metrics, report
+from tff_transfer.training import loop
 from tff_transfer.training.config import FINETUNE, Config
 
 COLUMNS = (
@@ -79,7 +80,7 @@ def configured(
 
 def row(run_dir: pathlib.Path) -> list[str]:
     """Returns what a run came to."""
-    rows = records.read(run_dir / 'metrics.csv')
+    rows = metrics.read(run_dir / 'metrics.csv')
     clients = json.loads((run_dir / 'config.json').read_text('utf-8'))
     clients = clients['training']['clients_per_round']
     seconds = statistics.median(r['time/round_s'] for r in rows[2:])

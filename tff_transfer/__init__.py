@@ -24,7 +24,7 @@ _PLACES = {
     'features': ('features', None),
     'features_cache': ('features.cache', None),
     'models': ('models', None),
-    'plots': ('training.plots', None),
+    'plots': ('records.plots', None),
     'runtime': ('runtime', None),
     'Config': ('training.config', 'Config'),
     'DataConfig': ('training.config', 'DataConfig'),

@@ -8,8 +8,11 @@ from tff_transfer import backbones
 from tff_transfer.backbones.keras_models import CLASSIFIER
 from tff_transfer.data import synthetic_writers
 from tff_transfer.errors import UserError
+from tff_transfer.features.scaling import Standardisation
+from tff_transfer.models.below import Below
 from tff_transfer.networks import keras_layers
-from tff_transfer.training import keras_file, loop
+from tff_transfer.records import keras_file
+from tff_transfer.training import loop
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3)).astype(np.uint8)
@@ -104,8 +107,8 @@ def exported(model, spec, cosine=False):
     last = keras_layers.CosineDense(10) if cosine else tf.keras.layers.Dense(10)
     head = tf.keras.Model(inputs, last(hidden))
     mean, deviation = np.full(4, 0.1, np.float32), np.full(4, 2, np.float32)
-    standardise = keras_file.Standardisation(mean, deviation)
-    below = keras_file.Below(backbone, standardise)
+    standardise = Standardisation(mean, deviation)
+    below = Below(backbone, standardise)
     return keras_file.build(spec, below, head, [])
 
 

@@ -14,7 +14,7 @@ import pytest
 import tff_transfer as tt
 from tff_transfer import options
 from tff_transfer.data import federated
-from tff_transfer.training import checkpoints, records, run_directory
+from tff_transfer.records import checkpoints, metrics, run_directory
 from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
 
 pytestmark = pytest.mark.slow
@@ -118,7 +118,7 @@ def test_data(tmp_path, fuzz):
 def test_metrics(tmp_path, fuzz):
     path = tmp_path / 'metrics.csv'
     columns = ('round', 'train/loss', 'seen/accuracy')
-    kept = records.Records(tmp_path, columns, up_to_round=-1)
+    kept = metrics.Records(tmp_path, columns, up_to_round=-1)
     for number in range(6):
         row = {'round': number, 'train/loss': 1 / (number + 3)}
         kept.append(row if number % 2 else {**row, 'seen/accuracy': number / 7})
@@ -142,7 +142,7 @@ def test_metrics(tmp_path, fuzz):
                     assert value == expected or math.isnan(value + expected)
         return 'explained'
 
-    fuzz.damage('metrics.csv', path, lambda: records.read(path), judge, 300)
+    fuzz.damage('metrics.csv', path, lambda: metrics.read(path), judge, 300)
 
 
 @pytest.fixture(scope='module')
@@ -231,7 +231,7 @@ def test_resumed(tmp_path, fuzz, whole_run, name):
 
     def judge(result):
         assert timeless(result.rows) == timeless(expected.rows)
-        on_disk = records.read(damaged / 'metrics.csv')
+        on_disk = metrics.read(damaged / 'metrics.csv')
         assert timeless(on_disk) == timeless(expected.rows)
         for mine, other in zip(result.weights, expected.weights, strict=True):
             np.testing.assert_array_equal(mine, other)

@@ -1,10 +1,13 @@
 """Models, against the same computed in NumPy and by Keras."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer import models
+from tff_transfer.errors import UserError
+from tff_transfer.models import model
 from tff_transfer.networks import keras_layers
 
 
@@ -138,3 +141,17 @@ def test_layers_of_ones_own_may_branch_on_tensors():
             model.functional.initial_weights, x, training=False
         )
         np.testing.assert_allclose(found, np.abs(x) @ network.get_weights()[0])
+
+
+@pytest.mark.parametrize(
+    ('weights', 'part'),
+    [
+        ([np.zeros((2, 2))], '1 weights for a network of 2'),
+        ([np.zeros((2, 3)), np.zeros(2)], r'shape \(2, 3\)'),
+        ([np.zeros(2), np.zeros((2, 2))], r'shape \(2,\)'),
+    ],
+)
+def test_weights_of_another_network_are_refused(weights, part):
+    network = models.mlp((2,), 2).network
+    with pytest.raises(UserError, match=part):
+        model.assign_weights(network, weights)

@@ -69,7 +69,9 @@ def test_the_second_stage_alone_is_augmented(tmp_path, monkeypatch):
         model='backbone', finetune='head_then_all', head_rounds=1, **CHANGES
     )
     with runtime.use_compiled():
-        setup = loop.prepare(chosen, make_data(), backbone)
+        data = make_data()
+        head = loop.head_or_network(chosen, data, backbone)
+        setup = loop.prepare(chosen, data, backbone, head)
     assert setup.augment == Augmentation(0.2, 15.0, flip=True)
     assert setup.first.augment is None
 

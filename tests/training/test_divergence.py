@@ -11,7 +11,8 @@ from tff_transfer.data import synthetic_writers
 from tff_transfer.data.cohorts import choose_clients
 from tff_transfer.data.federated import split_clients
 from tff_transfer.errors import UserError
-from tff_transfer.training import loop, records
+from tff_transfer.records import metrics
+from tff_transfer.training import loop
 from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
 
 
@@ -45,7 +46,7 @@ def test_a_run_whose_updates_are_all_dropped_stops_with_its_row(tmp_path, warnin
         with pytest.raises(UserError) as caught:
             loop.train(config, tmp_path / 'run', data=data)
         assert str(caught.value) == message
-        rows = records.read(tmp_path / 'run' / 'metrics.csv')
+        rows = metrics.read(tmp_path / 'run' / 'metrics.csv')
         assert [row['round'] for row in rows] == [0, 1]
         assert (rows[1]['train/clients'], rows[1]['train/dropped_clients']) == (0, 3)
         assert rows[1]['train/loss'] is rows[1]['train/accuracy'] is None
@@ -77,7 +78,7 @@ def test_a_model_that_starts_without_a_finite_loss_is_not_trained(tmp_path):
     message = 'round 0 diverged: seen/loss is (nan|inf); check the inputs and the w'
     with pytest.raises(UserError, match=message):
         loop.train(config, tmp_path / 'run', data=scaled(make_data(), 1e38))
-    rows = records.read(tmp_path / 'run' / 'metrics.csv')
+    rows = metrics.read(tmp_path / 'run' / 'metrics.csv')
     assert [row['round'] for row in rows] == [0]
 
 

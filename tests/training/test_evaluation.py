@@ -5,7 +5,7 @@ import pytest
 
 from tff_transfer import models
 from tff_transfer.data.federated import FederatedData
-from tff_transfer.errors import UserError
+from tff_transfer.records import predictions
 from tff_transfer.training import evaluation
 
 # Client a has three rows, b has none, c has one.
@@ -43,7 +43,7 @@ def test_only_the_rows_asked_for_count():
     weights = [np.eye(2, dtype=np.float32), np.zeros(2, np.float32)]
     assert _summary(weights, np.array([3]))['accuracy'] == 0
     assert _summary(weights, np.array([], int)) == {}
-    clients, accuracies = evaluation.per_client(
+    clients, accuracies = predictions.per_client(
         DATA, np.array([0, 2, 3]), np.array([True, False, True])
     )
     assert clients.tolist() == [0, 2]
@@ -56,17 +56,3 @@ def test_a_model_with_dropout_is_evaluated_without_it():
     loss, predicted = evaluator.per_example(weights, np.arange(4))
     assert predicted.tolist() == [0, 1, 0, 0]
     np.testing.assert_allclose(loss[0], np.log(1 + np.exp(-1)), rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ('weights', 'part'),
-    [
-        ([np.zeros((2, 2))], '1 weights for a network of 2'),
-        ([np.zeros((2, 3)), np.zeros(2)], r'shape \(2, 3\)'),
-        ([np.zeros(2), np.zeros((2, 2))], r'shape \(2,\)'),
-    ],
-)
-def test_weights_of_another_network_are_refused(weights, part):
-    network = models.mlp((2,), 2).network
-    with pytest.raises(UserError, match=part):
-        evaluation.assign_weights(network, weights)

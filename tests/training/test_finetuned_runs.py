@@ -14,13 +14,8 @@ from tff_transfer.data.cohorts import training_cohort
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.features import extraction
-from tff_transfer.training import (
-    checkpoints,
-    client_states,
-    evaluation,
-    loop,
-    stages,
-)
+from tff_transfer.records import checkpoints
+from tff_transfer.training import client_states, evaluation, loop, stages
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 
 
@@ -296,7 +291,8 @@ def test_both_runtimes_train_a_backbone_alike(data):
     chosen = config(finetune='all', hidden_units=(4,))
     backbone = backbones.load(small_network())
     with runtime.use_compiled():
-        setup = loop.prepare(chosen, data, backbone)
+        head = loop.head_or_network(chosen, data, backbone)
+        setup = loop.prepare(chosen, data, backbone, head)
     training = dataclasses.replace(chosen.training, server_learning_rate=1.0)
     process = fed_avg_process(training, setup.model)
     found = {}
@@ -343,6 +339,8 @@ def test_no_more_features_than_a_sample_are_made(data, monkeypatch):
 
     monkeypatch.setattr(features, 'extract', refuse)
     backbone = backbones.load(small_network())
+    chosen = config(finetune='bias_norm')
     with runtime.use_compiled():
-        setup = loop.prepare(config(finetune='bias_norm'), data, backbone)
+        head = loop.head_or_network(chosen, data, backbone)
+        setup = loop.prepare(chosen, data, backbone, head)
     assert setup.data is data

@@ -6,9 +6,10 @@ from full_disk import room_for
 from test_loop import make_config, make_data
 
 from tff_transfer.errors import UserError
-from tff_transfer.training import export, loop, records, report
-from tff_transfer.training.records import Records
-from tff_transfer.training.run_directory import writing
+from tff_transfer.records import export, metrics, report
+from tff_transfer.records.metrics import Records
+from tff_transfer.records.run_directory import writing
+from tff_transfer.training import loop
 
 
 @pytest.mark.filterwarnings('error::pytest.PytestUnraisableExceptionWarning')
@@ -55,9 +56,9 @@ def test_a_full_disk_under_the_rows_is_one_line(tmp_path, size):
                 rows.append({'round': number, 'seen/accuracy': 1 / (1 + number)})
     assert '\n' not in str(caught.value)
     rows.close()
-    found = records.read(tmp_path / 'metrics.csv')
+    found = metrics.read(tmp_path / 'metrics.csv')
     assert 1 < len(found) < 50
     again = Records(tmp_path, columns, up_to_round=1)
     again.append({'round': 2, 'seen/accuracy': 0.5})
     again.close()
-    assert [row['round'] for row in records.read(tmp_path / 'metrics.csv')] == [0, 1, 2]
+    assert [row['round'] for row in metrics.read(tmp_path / 'metrics.csv')] == [0, 1, 2]

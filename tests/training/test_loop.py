@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
-from tff_transfer.training import checkpoints, loop, records, stages
+from tff_transfer.records import checkpoints, metrics
+from tff_transfer.training import loop, stages
 from tff_transfer.training.config import (
     Config,
     DataConfig,
@@ -181,7 +182,7 @@ def test_unseen_clients_never_train():
 def _without_time(path):
     return [
         {k: v for k, v in row.items() if not k.startswith('time/')}
-        for row in records.read(path / 'metrics.csv')
+        for row in metrics.read(path / 'metrics.csv')
     ]
 
 

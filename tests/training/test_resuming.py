@@ -16,7 +16,8 @@ from test_loop import make_config, make_data
 from tff_transfer import backbones
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
-from tff_transfer.training import checkpoints, loop, records, resuming, stages
+from tff_transfer.records import checkpoints, metrics
+from tff_transfer.training import loop, resuming, stages
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 
 COLUMNS = ('round', 'train/loss', 'seen/accuracy')
@@ -40,7 +41,7 @@ ACCURACIES = [0.1, None, 0.7, None, 0.7, None, 0.6, None, 0.5]
 @pytest.fixture
 def run_dir(tmp_path):
     """A run of two stages, with checkpoints at 2, 4, 6 and 8."""
-    rows = records.Records(tmp_path, COLUMNS, up_to_round=-1)
+    rows = metrics.Records(tmp_path, COLUMNS, up_to_round=-1)
     for number, accuracy in enumerate(ACCURACIES):
         row = {'round': number, 'train/loss': 2.5 - number, 'seen/accuracy': accuracy}
         rows.append(row)
@@ -112,7 +113,7 @@ def test_rows_that_are_others_send_a_run_back_to_where_they_are_not(
     path.write_text(''.join(changed), encoding='latin-1')
     assert resumed(run_dir) == (4, 4)
     assert 'going on from round 4' in caplog.text
-    again = records.Records(run_dir, COLUMNS, up_to_round=4)
+    again = metrics.Records(run_dir, COLUMNS, up_to_round=4)
     again.close()
     assert path.read_text() == ''.join(lines[:6])
 
@@ -161,7 +162,7 @@ def test_the_best_round_is_the_first_of_the_highest_accuracy():
 def values(run_dir):
     return [
         {k: v for k, v in row.items() if not k.startswith('time/')}
-        for row in records.read(run_dir / 'metrics.csv')
+        for row in metrics.read(run_dir / 'metrics.csv')
     ]
 
 

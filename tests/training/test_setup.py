@@ -37,4 +37,4 @@ def test_classes_of_one_kind_alone_are_not_trained_on(y, is_test, words):
         is_test=np.array(is_test, bool),
     )
     with pytest.raises(UserError, match=f'one: .*{words}'):
-        setup.prepare(CONFIG, data, None)
+        setup.prepare(CONFIG, data, None, setup.head_or_network(CONFIG, data, None))

@@ -5,6 +5,7 @@ from tff_transfer.models.model import (
     Model,
     from_keras,
     functional_model,
+    trained_network,
 )
 from tff_transfer.models.small import cnn, mlp
 
@@ -15,4 +16,5 @@ __all__ = [
     'from_keras',
     'functional_model',
     'mlp',
+    'trained_network',
 ]

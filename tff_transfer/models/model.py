@@ -180,3 +180,43 @@ def functional_model(
         metrics_fns=(metrics.initialize, metrics.update, metrics.finalize),
         input_spec=collections.OrderedDict(x=x, y=tf.TensorSpec([None], tf.int32)),
     )
+
+
+def assign_weights(network: tf.keras.Model, trainable: Sequence[np.ndarray]) -> None:
+    """Puts trained weights into a network.
+
+    Args:
+      network: The network whose `trainable_variables` take them.
+      trainable: Arrays in the same order, of the same shapes.
+
+    Raises:
+      UserError: If number or shapes differ, naming the first difference.
+    """
+    variables = network.trainable_variables
+    if len(variables) != len(trainable):
+        raise UserError(
+            f'{len(trainable)} weights for a network of {len(variables)} trainable'
+            ' variables'
+        )
+    for variable, value in zip(variables, trainable, strict=True):
+        if tuple(variable.shape) != np.shape(value):
+            raise UserError(
+                f'a weight of shape {np.shape(value)} for the variable'
+                f' {variable.name} of shape {tuple(variable.shape)}'
+            )
+    for variable, value in zip(variables, trainable, strict=True):
+        variable.assign(value)
+
+
+def trained_network(model: Model, weights: Sequence[np.ndarray]) -> tf.keras.Model:
+    """Returns a copy of a model's Keras network with trained weights.
+
+    Args:
+      model: The model; its own network keeps its weights.
+      weights: All weights; the network's are the last of the trained ones.
+    """
+    network = tf.keras.models.clone_model(model.network)
+    network.set_weights(model.network.get_weights())
+    trainable, _ = model.split(weights)
+    assign_weights(network, trainable[-len(network.trainable_variables) :])
+    return network

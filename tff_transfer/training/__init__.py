@@ -1,1 +1,1 @@
-"""The loop, its records and its results."""
+"""From a configuration to a run: what it needs, its rounds, and its result."""

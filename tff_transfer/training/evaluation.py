@@ -6,50 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from tff_transfer.data.federated import FederatedData
-from tff_transfer.errors import UserError
 from tff_transfer.models import Model
+from tff_transfer.records.predictions import per_client
 
 BATCH = 256
-
-
-def assign_weights(network: tf.keras.Model, trainable: Sequence[np.ndarray]) -> None:
-    """Puts trained weights into a network.
-
-    Args:
-      network: The network whose `trainable_variables` take them.
-      trainable: Arrays in the same order, of the same shapes.
-
-    Raises:
-      UserError: If number or shapes differ, naming the first difference.
-    """
-    variables = network.trainable_variables
-    if len(variables) != len(trainable):
-        raise UserError(
-            f'{len(trainable)} weights for a network of {len(variables)} trainable'
-            ' variables'
-        )
-    for variable, value in zip(variables, trainable, strict=True):
-        if tuple(variable.shape) != np.shape(value):
-            raise UserError(
-                f'a weight of shape {np.shape(value)} for the variable'
-                f' {variable.name} of shape {tuple(variable.shape)}'
-            )
-    for variable, value in zip(variables, trainable, strict=True):
-        variable.assign(value)
-
-
-def trained_network(model: Model, weights: Sequence[np.ndarray]) -> tf.keras.Model:
-    """Returns a copy of a model's Keras network with trained weights.
-
-    Args:
-      model: The model; its own network keeps its weights.
-      weights: All weights; the network's are the last of the trained ones.
-    """
-    network = tf.keras.models.clone_model(model.network)
-    network.set_weights(model.network.get_weights())
-    trainable, _ = model.split(weights)
-    assign_weights(network, trainable[-len(network.trainable_variables) :])
-    return network
 
 
 class Evaluator:
@@ -126,14 +86,3 @@ def summary(
         'accuracy': float(np.mean(correct)),
         'accuracy_per_client': float(np.mean(accuracies)),
     }
-
-
-def per_client(
-    data: FederatedData, rows: np.ndarray, correct: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the clients that hold some of the rows, and their accuracies."""
-    holders = data.client_of_row[rows]
-    counts = np.bincount(holders, minlength=len(data))
-    right = np.bincount(holders, weights=correct, minlength=len(data))
-    clients = np.flatnonzero(counts)
-    return clients, right[clients] / counts[clients]

@@ -14,23 +14,16 @@ import tensorflow as tf
 from tff_transfer import progress, runtime
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
-from tff_transfer.models import heads
-from tff_transfer.training import (
-    checkpoints,
-    divergence,
-    export,
-    report,
-    resuming,
-    run_directory,
-    sources,
-)
+from tff_transfer.models import heads, trained_network
+from tff_transfer.records import checkpoints, export, keras_file, report, run_directory
+from tff_transfer.records.metrics import Records
+from tff_transfer.records.predictions import Predictions
+from tff_transfer.records.run_directory import writing
+from tff_transfer.training import divergence, resuming, sources
 from tff_transfer.training.config import Config, TrainingConfig
-from tff_transfer.training.evaluation import Evaluator, summary, trained_network
-from tff_transfer.training.predictions import Predictions
-from tff_transfer.training.records import Records
+from tff_transfer.training.evaluation import Evaluator, summary
 from tff_transfer.training.result import Result
-from tff_transfer.training.run_directory import writing
-from tff_transfer.training.setup import Setup, prepare
+from tff_transfer.training.setup import Setup, head_or_network, prepare
 from tff_transfer.training.sources import load_backbone, load_data
 from tff_transfer.training.stages import Stage, stages
 
@@ -93,7 +86,10 @@ def train(
         if run_dir is not None:
             run_directory.check_same_data(run_dir, data)
             run_directory.check_same_backbone(run_dir, backbone)
-        setup = prepare(config, data, backbone, head=head)
+        model = head_or_network(config, data, backbone, head)
+        if config.training.export_keras:
+            keras_file.check(data.x, backbone, model.network)
+        setup = prepare(config, data, backbone, model)
         if run_dir is not None:
             run_directory.check_same_network(run_dir, setup.model)
         if config.model.head in heads.ONE_ROUND:

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer.training import report
-from tff_transfer.training.evaluation import per_client
-from tff_transfer.training.predictions import Predictions
+from tff_transfer.records import report
+from tff_transfer.records.predictions import Predictions, per_client
 from tff_transfer.training.setup import Setup
 
 

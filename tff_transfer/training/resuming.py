@@ -9,7 +9,7 @@ from typing import Any
 from absl import logging
 
 from tff_transfer.errors import UserError
-from tff_transfer.training import checkpoints, records
+from tff_transfer.records import checkpoints, metrics
 from tff_transfer.training.stages import Stage
 
 
@@ -62,19 +62,19 @@ def resume(
     if run_dir is None:
         return start, start
     folder, path = run_dir / 'checkpoints', run_dir / 'metrics.csv'
-    written, whole, passed = records.lines(path), False, []
+    written, whole, passed = metrics.lines(path), False, []
     found = start, start
     for number in reversed(checkpoints.rounds(folder)):
         try:
             reached, rows = _load(run, folder, start, number)
             whole = True
             up_to = written[: number + 2]  # The column names, and round 0.
-            if records.digest(up_to) != rows:
+            if metrics.digest(up_to) != rows:
                 raise checkpoints.BrokenError(
                     f'{path} does not hold what was written to round {number}'
                 )
             exported = reached
-            if best and (of := best_round(records.parse(up_to, path))) != number:
+            if best and (of := best_round(metrics.parse(up_to, path))) != number:
                 exported, _ = _load(run, folder, start, of)
             found = reached, exported
             break

@@ -11,8 +11,9 @@ from tff_transfer.data.augmentation import Augmentation
 from tff_transfer.data.federated import FederatedData, split_clients
 from tff_transfer.errors import UserError
 from tff_transfer.models import finetuning, heads
+from tff_transfer.models.below import Below
 from tff_transfer.networks import batch_norm, functional
-from tff_transfer.training import keras_file, sizes
+from tff_transfer.training import sizes
 from tff_transfer.training.combinations import BY_BATCHES, COMPUTED_HEADS
 from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
 
@@ -45,20 +46,19 @@ class Setup:
     from_images: Callable[[tf.Tensor], tf.Tensor]
     input_spec: tf.TensorSpec
     first: 'Setup | None' = None
-    below: keras_file.Below | None = None
+    below: Below | None = None
     augment: Augmentation | None = None
 
     __repr__ = reprs.of_fields
 
 
-def prepare(
+def head_or_network(
     config: Config,
     data: FederatedData,
     backbone: backbones.Backbone | None,
-    *,
     head: Callable[[int, int], tf.keras.Model] | None = None,
-) -> Setup:
-    """Makes all that a run needs before its first round.
+) -> models.Model:
+    """Makes the head on a backbone or, without one, the whole network.
 
     Args:
       config: The configuration, checked and resolved.
@@ -68,10 +68,43 @@ def prepare(
         instead of the head that `config.model` describes.
 
     Returns:
-      The setup.
+      The model, with its initial weights.
 
     Raises:
-      UserError: If something named cannot be had or does not fit.
+      UserError: The head or the network does not fit the rest.
+    """
+    if config.model.model != 'mlp' and data.x.ndim != 4:
+        raise UserError(
+            f'{data.name} has vectors, no images, but --model={config.model.model}'
+            ' needs images; use --model=mlp'
+        )
+    if backbone is None:
+        if head is not None:
+            raise UserError('a head of your own needs --model=backbone to stand on')
+        return _plain_model(config, data)
+    if head is None:
+        return models.mlp(
+            (backbone.feature_size,),
+            data.num_classes,
+            config.model.hidden_units,
+            config.model.dropout,
+            config.training.seed,
+            cosine=config.model.head == 'cosine',
+        )
+    for name in ('head', 'hidden_units', 'dropout'):
+        value = getattr(config.model, name)
+        if value != getattr(ModelConfig, name):
+            raise UserError(
+                f'a head of your own and {name}={value!r} are both given; give one'
+            )
+    return models.from_keras(heads.own(head, backbone.feature_size, data.num_classes))
+
+
+def _split(config: Config, data: FederatedData) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the numbers of seen and unseen clients, who must be enough.
+
+    Raises:
+      UserError: They, or their examples, are not.
     """
     seen, unseen = split_clients(
         len(data), config.data.unseen_fraction, config.data.split_seed
@@ -97,48 +130,35 @@ def prepare(
             '--early_stop_patience is judged on the test examples of seen clients, but'
             f' {data.name} has none; give a --test_fraction, or leave it out'
         )
-    images = data.x.ndim == 4
-    if config.model.model != 'mlp' and not images:
-        raise UserError(
-            f'{data.name} has vectors, no images, but --model={config.model.model}'
-            ' needs images; use --model=mlp'
-        )
+    return seen, unseen
+
+
+def prepare(
+    config: Config,
+    data: FederatedData,
+    backbone: backbones.Backbone | None,
+    model: models.Model,
+) -> Setup:
+    """Makes all that a run needs before its first round.
+
+    Args:
+      config: The configuration, checked and resolved.
+      data: The population, such as `load_data` gives.
+      backbone: The backbone, such as `load_backbone` gives.
+      model: What `head_or_network` gives.
+
+    Returns:
+      The setup.
+
+    Raises:
+      UserError: If something named cannot be had or does not fit.
+    """
+    seen, unseen = _split(config, data)
     spec = tf.TensorSpec([None, *data.x.shape[1:]], data.x.dtype)
     if backbone is None:
-        if head is not None:
-            raise UserError('a head of your own needs --model=backbone to stand on')
-        model = _plain_model(config, data)
         _check_rounds(config, data, seen, data.x[:1].nbytes, model)
-        return Setup(
-            data,
-            seen,
-            unseen,
-            _same,
-            model,
-            _same,
-            spec,
-            augment=augmentation(config.training, data),
-        )
-    if head is not None:
-        for name in ('head', 'hidden_units', 'dropout'):
-            value = getattr(config.model, name)
-            if value != getattr(ModelConfig, name):
-                raise UserError(
-                    f'a head of your own and {name}={value!r} are both given; give one'
-                )
-        network = heads.own(head, backbone.feature_size, data.num_classes)
-        model = models.from_keras(network)
-    else:
-        model = models.mlp(
-            (backbone.feature_size,),
-            data.num_classes,
-            config.model.hidden_units,
-            config.model.dropout,
-            config.training.seed,
-            cosine=config.model.head == 'cosine',
-        )
-    if config.training.export_keras:
-        keras_file.check(backbone, model.network, spec)
+        augment = augmentation(config.training, data)
+        return Setup(data, seen, unseen, _same, model, _same, spec, augment=augment)
     in_training = None
     if config.model.batch_norm in BY_BATCHES:
         in_training = backbone.trace(training=True)
@@ -167,7 +187,7 @@ def prepare(
         model,
         from_images,
         spec,
-        below=keras_file.Below(backbone, standardise),
+        below=Below(backbone, standardise),
     )
     if config.model.finetune == 'head':
         return of_head
@@ -219,7 +239,7 @@ def _finetuned(
     )
     from_images = _same if frozen is None else frozen
     first = of_head if model.finetune == 'head_then_all' else None
-    below = keras_file.Below(backbone, standardise, network, parameters, statistics)
+    below = Below(backbone, standardise, network, parameters, statistics)
     augment = augmentation(config.training, data)
     return Setup(
         data,

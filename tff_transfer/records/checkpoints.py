@@ -50,7 +50,7 @@ def save(
       folder: Where checkpoints are.
       round_number: The round after which the process had this state.
       state: A structure of arrays.
-      rows: The digest of the rows up to this round (`records.digest`).
+      rows: The digest of the rows up to this round (`metrics.digest`).
       keep: How many checkpoints up to this round stay, at least 1.
       best: The round whose checkpoint stays besides, if any.
     """

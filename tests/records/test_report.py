@@ -14,9 +14,10 @@ import pytest
 import tff_transfer as tt
 from tff_transfer.data import synthetic_writers
 from tff_transfer.data.federated import FederatedData
-from tff_transfer.training import loop, plots, report
+from tff_transfer.records import plots, report
+from tff_transfer.records.predictions import Predictions
+from tff_transfer.training import loop
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
-from tff_transfer.training.predictions import Predictions
 
 NAMES = ('ant', 'bee', '<cat>')
 
@@ -215,7 +216,9 @@ def test_no_public_object_prints_its_arrays(run, tmp_path, monkeypatch):
     backbone = tt.backbones.load('embedded', image_size=32)
     chosen = dataclasses.replace(config(), model=ModelConfig(finetune='adapters'))
     with tt.runtime.use_compiled():
-        made = loop.prepare(chosen, synthetic_writers.generate(4, 3, seed=1), backbone)
+        writers = synthetic_writers.generate(4, 3, seed=1)
+        head = loop.head_or_network(chosen, writers, backbone)
+        made = loop.prepare(chosen, writers, backbone, head)
     objects = [
         *(data, chosen, *vars(chosen).values()),
         *(result, result.setup, result.predictions['unseen']),

@@ -18,8 +18,7 @@ from tff_transfer.backbones import Backbone
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError, one_line
 from tff_transfer.models import Model
-from tff_transfer.training import checkpoints, environment
-from tff_transfer.training.config import Config
+from tff_transfer.records import checkpoints, environment
 
 _FILES = (
     'config.json',
@@ -36,7 +35,7 @@ _MAY_CHANGE = ('rounds', 'on_divergence')
 _FOLDERS = ('checkpoints', 'tensorboard', 'model')
 
 
-def describe(config: Config) -> dict:
+def describe(config) -> dict:
     """Returns a configuration with what it runs on, as JSON has it."""
     return {**options.to_dict(config), **environment.describe()}
 
@@ -152,12 +151,12 @@ def _read_json(path: pathlib.Path) -> dict:
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike[str], config: Config) -> Iterator[pathlib.Path]:
+def opened(path: str | os.PathLike[str], config) -> Iterator[pathlib.Path]:
     """Opens a run directory for one process: a new one, or the same run's again.
 
     Args:
       path: The directory; it is made if absent.
-      config: The run's configuration, recorded in `config.json`. It may have other
+      config: The run's `Config`, recorded in `config.json`. It may have other
         rounds than were recorded, if no fewer than are done, and go on where a run
         that diverged stopped.
 
@@ -189,7 +188,7 @@ def opened(path: str | os.PathLike[str], config: Config) -> Iterator[pathlib.Pat
         yield path
 
 
-def _prepare(path: pathlib.Path, config: Config) -> None:
+def _prepare(path: pathlib.Path, config) -> None:
     """Makes a run directory that is locked ready for a run, new or not."""
     config_path = path / 'config.json'
     if config_path.exists():
@@ -217,13 +216,13 @@ def _check_kinds(path: pathlib.Path) -> None:
             )
 
 
-def _go_on(path: pathlib.Path, config: Config) -> None:
+def _go_on(path: pathlib.Path, config) -> None:
     """Checks that a run may go on with a configuration, and records it."""
     described = _read_json(path)
     try:
-        parts = [part.name for part in dataclasses.fields(Config)]
+        parts = [part.name for part in dataclasses.fields(config)]
         stored = options.from_dict(
-            Config, {name: described[name] for name in parts if name in described}
+            type(config), {name: described[name] for name in parts if name in described}
         )
         stored.check()
     except (ValueError, KeyError, TypeError) as error:
@@ -264,6 +263,6 @@ def _go_on(path: pathlib.Path, config: Config) -> None:
         files.write_text(path, text + '\n')
 
 
-def _flat(config: Config) -> Mapping:
+def _flat(config) -> Mapping:
     parts = options.to_dict(config).values()
     return {name: value for part in parts for name, value in part.items()}

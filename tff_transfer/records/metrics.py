@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tff_transfer import files
 from tff_transfer.errors import UserError, one_line
-from tff_transfer.training.run_directory import writing
+from tff_transfer.records.run_directory import writing
 
 Row = dict[str, float | int | None]
 

@@ -4,7 +4,6 @@ It is made of TensorFlow's own layers, so that loading the file needs no more th
 TensorFlow; `--head=cosine` and layers of one's own need their packages too.
 """
 
-import dataclasses
 import pathlib
 import tempfile
 from collections.abc import Sequence
@@ -12,62 +11,41 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import reprs
 from tff_transfer.backbones import Backbone, pretraining
 from tff_transfer.backbones.keras_models import CLASSIFIER
 from tff_transfer.errors import UserError, one_line
 from tff_transfer.features.scaling import Standardisation
-from tff_transfer.models import finetuning
-from tff_transfer.networks import functional, keras_layers
-from tff_transfer.networks.batch_norm import BatchNorm
+from tff_transfer.models.below import Below
+from tff_transfer.networks import keras_layers
 
 
-@dataclasses.dataclass(frozen=True)
-class Below:
-    """What stands under a head.
+def _backbone(below: Below, trained: Sequence[np.ndarray]) -> tf.keras.Model:
+    """Returns the backbone as a Keras network of its own.
 
-    Attributes:
-      backbone: The backbone as it was loaded.
-      standardise: What is done to its features.
-      network: What is trained of it, if anything is.
-      parameters: How that is trained.
-      statistics: Its BatchNorm, if that is trained.
+    Args:
+      below: What stands under the head.
+      trained: The trained weights, those of the backbone first and BatchNorm's
+        statistics last.
+
+    Raises:
+      UserError: Its weights have no names of their own.
     """
-
-    backbone: Backbone
-    standardise: Standardisation
-    network: functional.FunctionalNetwork | None = None
-    parameters: finetuning.Parameters | None = None
-    statistics: BatchNorm | None = None
-
-    __repr__ = reprs.of_fields
-
-    def keras(self, trained: Sequence[np.ndarray]) -> tf.keras.Model:
-        """Returns the backbone as a Keras network of its own.
-
-        Args:
-          trained: The trained weights, those of the backbone first and BatchNorm's
-            statistics last.
-
-        Raises:
-          UserError: Its weights have no names of their own.
-        """
-        made, weights = _copy(self.backbone)
-        if self.network is not None:
-            own = [tf.constant(w) for w in trained[: len(self.parameters.initial)]]
-            values = self.parameters.compose(own)
-            if self.statistics is not None:
-                moved = trained[-len(self.statistics.places) :]
-                values = self.statistics.with_statistics(values, moved)
-            names = [weight.name for weight in self.network.weights]
-            weights.update(zip(names, map(np.asarray, values), strict=True))
-        if len({v.name for v in made.weights}) < len(made.weights):
-            raise UserError(
-                f'--export_keras: several weights of the backbone {self.backbone.name}'
-                ' have the same name; give its layers names of their own'
-            )
-        made.set_weights([weights[variable.name] for variable in made.weights])
-        return made
+    made, weights = _copy(below.backbone)
+    if below.network is not None:
+        own = [tf.constant(w) for w in trained[: len(below.parameters.initial)]]
+        values = below.parameters.compose(own)
+        if below.statistics is not None:
+            moved = trained[-len(below.statistics.places) :]
+            values = below.statistics.with_statistics(values, moved)
+        names = [weight.name for weight in below.network.weights]
+        weights.update(zip(names, map(np.asarray, values), strict=True))
+    if len({v.name for v in made.weights}) < len(made.weights):
+        raise UserError(
+            f'--export_keras: several weights of the backbone {below.backbone.name}'
+            ' have the same name; give its layers names of their own'
+        )
+    made.set_weights([weights[variable.name] for variable in made.weights])
+    return made
 
 
 def _copy(backbone: Backbone) -> tuple[tf.keras.Model, dict[str, np.ndarray]]:
@@ -82,24 +60,26 @@ def _copy(backbone: Backbone) -> tuple[tf.keras.Model, dict[str, np.ndarray]]:
     return tf.keras.models.clone_model(backbone.keras_model), weights
 
 
-def check(backbone: Backbone, head: tf.keras.Model, spec: tf.TensorSpec) -> None:
+def check(x: np.ndarray, backbone: Backbone | None, head: tf.keras.Model) -> None:
     """Writes and reads an untrained file, to say before training what cannot be.
 
     Args:
-      backbone: The backbone.
+      x: Raw inputs, as the data have them.
+      backbone: The backbone; without one there is nothing that could not be.
       head: The head.
-      spec: One batch of raw images.
 
     Raises:
       UserError: A `.keras` file cannot hold them.
     """
+    if backbone is None:
+        return
     if backbone.keras_model is None and backbone.handle != 'embedded':
         raise UserError(
             f'--export_keras: the backbone {backbone.name} is a SavedModel, which a'
             ' .keras file cannot hold; leave --export_keras out (model/ holds it), or'
             ' use embedded or a keras.applications name'
         )
-    size = backbone.feature_size
+    size, spec = backbone.feature_size, tf.TensorSpec([None, *x.shape[1:]], x.dtype)
     plain = Standardisation(np.zeros(size, np.float32), np.ones(size, np.float32))
     try:
         made = build(spec, Below(backbone, plain), head, [])
@@ -138,7 +118,8 @@ def build(
         return tf.keras.Model(head.input, head.output, name=CLASSIFIER)
     inputs = tf.keras.Input(spec.shape[1:], dtype=spec.dtype, name='images')
     # BatchNorm keeps the statistics that the head was trained on.
-    features = below.keras(trained)(below.backbone.preprocess(inputs), training=False)
+    images = below.backbone.preprocess(inputs)
+    features = _backbone(below, trained)(images, training=False)
     standardise = tf.keras.layers.Normalization(
         mean=below.standardise.mean, variance=below.standardise.deviation**2
     )

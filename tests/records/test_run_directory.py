@@ -10,7 +10,7 @@ import pytest
 from tff_transfer import files
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
-from tff_transfer.training import run_directory
+from tff_transfer.records import run_directory
 from tff_transfer.training.config import Config, TrainingConfig
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from tff_transfer import files
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.options import to_flags
-from tff_transfer.training import evaluation, plots, run_directory
-from tff_transfer.training.config import Config
+from tff_transfer.records import plots, run_directory
+from tff_transfer.records.predictions import per_client
 
 REPORT = 'report.html'
 
@@ -75,13 +75,11 @@ def summary(result) -> str:
     return _templates().get_template('summary.html.jinja').render(_summary(result))
 
 
-def write(
-    config: Config, result, data: FederatedData, given: Sequence[str]
-) -> pathlib.Path:
+def write(config, result, data: FederatedData, given: Sequence[str]) -> pathlib.Path:
     """Writes `report.html` into a run's directory.
 
     Args:
-      config: The run's configuration.
+      config: The run's `Config`.
       result: The run's `Result`.
       data: The clients, with what they really have as `x`, be it images or vectors.
       given: Which of `data` and `head` came from Python, not from the configuration.
@@ -90,7 +88,7 @@ def write(
       The file's path.
     """
     described = run_directory.describe(config)
-    parts = [part.name for part in dataclasses.fields(Config)]
+    parts = [part.name for part in dataclasses.fields(config)]
     recorded = {key: it for key, it in described.items() if key not in parts}
     page = _templates().get_template('report.html.jinja')
     text = page.render(
@@ -185,7 +183,7 @@ def _most_often(predicted: np.ndarray, number: int, names: Sequence[str]) -> str
 
 def _clients(found, data: FederatedData, names: Sequence[str]) -> list[dict]:
     """Returns the clients of the lowest accuracy, with their commonest mistakes."""
-    clients, accuracies = evaluation.per_client(data, found.rows, found.correct)
+    clients, accuracies = per_client(data, found.rows, found.correct)
     holders, shown = data.client_of_row[found.rows], []
     for place in np.argsort(accuracies, kind='stable')[:_CLIENTS]:
         mine = holders == clients[place]
@@ -222,7 +220,7 @@ def _images(found, data: FederatedData, names: Sequence[str]) -> list[dict]:
     ]
 
 
-def _repeat(config: Config, given: Sequence[str]) -> str:
+def _repeat(config, given: Sequence[str]) -> str:
     """Returns what to type to repeat a run: a command, or Python where it needs it."""
     if not given:
         flags = map(shlex.quote, to_flags(config))

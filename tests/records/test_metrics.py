@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tff_transfer.errors import UserError
-from tff_transfer.training.records import Records, read
+from tff_transfer.records.metrics import Records, read
 
 COLUMNS = ('round', 'train/loss', 'seen/accuracy')
 

@@ -27,7 +27,7 @@ def by_round(rows: Sequence[Mapping], metric: str) -> Figure:
     """Draws a metric by round: in training, on seen and on unseen clients.
 
     Args:
-      rows: The rows of a run, as `Result.rows` or `records.read` gives them.
+      rows: The rows of a run, as `Result.rows` or `metrics.read` gives them.
       metric: `'accuracy'` or `'loss'`.
 
     Returns:

@@ -8,7 +8,7 @@ import pytest
 from full_disk import room_for
 
 from tff_transfer.errors import UserError
-from tff_transfer.training import checkpoints
+from tff_transfer.records import checkpoints
 
 
 def _state(value):

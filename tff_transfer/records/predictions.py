@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from tff_transfer import reprs
+from tff_transfer.data.federated import FederatedData
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,3 +49,14 @@ class Predictions:
         """
         wrong = np.flatnonzero(~self.correct)
         return wrong[np.argsort(-self.loss[wrong], kind='stable')[:count]]
+
+
+def per_client(
+    data: FederatedData, rows: np.ndarray, correct: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the clients that hold some of the rows, and their accuracies."""
+    holders = data.client_of_row[rows]
+    counts = np.bincount(holders, minlength=len(data))
+    right = np.bincount(holders, weights=correct, minlength=len(data))
+    clients = np.flatnonzero(counts)
+    return clients, right[clients] / counts[clients]

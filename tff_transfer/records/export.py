@@ -8,20 +8,19 @@ import tensorflow as tf
 
 from tff_transfer import files
 from tff_transfer.errors import UserError, one_line
-from tff_transfer.training import keras_file
-from tff_transfer.training.evaluation import trained_network
-from tff_transfer.training.setup import Setup
+from tff_transfer.models import trained_network
+from tff_transfer.records import keras_file
 
 
 class Classifier(tf.Module):
     """A trained classifier, from raw inputs to probabilities.
 
     Args:
-      setup: What it was trained in.
+      setup: The `Setup` that it was trained in.
       weights: The trained weights.
     """
 
-    def __init__(self, setup: Setup, weights: Sequence[np.ndarray]):
+    def __init__(self, setup, weights: Sequence[np.ndarray]):
         super().__init__()
         self.weights = [tf.Variable(weight) for weight in weights]
         self._setup = setup
@@ -36,16 +35,14 @@ class Classifier(tf.Module):
         return {'logits': logits, 'probabilities': tf.nn.softmax(logits)}
 
 
-def save(
-    setup: Setup, weights: Sequence[np.ndarray], path: str | os.PathLike[str]
-) -> None:
+def save(setup, weights: Sequence[np.ndarray], path: str | os.PathLike[str]) -> None:
     """Saves a trained model with its backbone as a SavedModel.
 
     Its call and its `serving_default` signature take a batch of raw inputs as the
     data have them and give `logits` and `probabilities`, float32 [batch, classes].
 
     Args:
-      setup: What it was trained in.
+      setup: The `Setup` that it was trained in.
       weights: The trained weights.
       path: The folder to write, whole or not at all.
     """
@@ -90,7 +87,7 @@ def save_tflite(
 
 
 def save_keras(
-    setup: Setup, weights: Sequence[np.ndarray], path: str | os.PathLike[str]
+    setup, weights: Sequence[np.ndarray], path: str | os.PathLike[str]
 ) -> None:
     """Saves a trained model with its backbone as a `.keras` file.
 
@@ -98,7 +95,7 @@ def save_keras(
     data have them to logits, float32 [batch, classes].
 
     Args:
-      setup: What it was trained in.
+      setup: The `Setup` that it was trained in.
       weights: The trained weights.
       path: The file to write, whole or not at all; it ends with `.keras`.
     """

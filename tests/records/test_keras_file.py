@@ -12,6 +12,7 @@ from tff_transfer import backbones
 from tff_transfer.data import synthetic_writers
 from tff_transfer.errors import UserError
 from tff_transfer.networks import keras_layers
+from tff_transfer.records import keras_file
 from tff_transfer.training import loop
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 
@@ -184,5 +185,7 @@ def test_names_that_stand_for_two_weights_are_told(data):
         layer = tf.keras.layers.Conv2D(3, 1, name='twice')
         x = tf.keras.Model(inner, layer(inner))(x)
     network = tf.keras.Model(images, tf.keras.layers.GlobalAveragePooling2D()(x))
+    backbone = backbones.load(network)
     with pytest.raises(UserError, match='same name'):
-        loop.prepare(config(), data, backbones.load(network))
+        model = loop.head_or_network(config(), data, backbone)
+        keras_file.check(data.x, backbone, model.network)

@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
-from tff_transfer.training import export, loop
+from tff_transfer.records import export
+from tff_transfer.training import loop
 from tff_transfer.training.config import (
     Config,
     DataConfig,

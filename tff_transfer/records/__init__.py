@@ -1,0 +1,1 @@
+"""What a run leaves: its directory, metrics, checkpoints, plots, report and exports."""
