@@ -14,6 +14,7 @@ from test_finetuned_runs import small_network
 from test_loop import make_config, make_data
 
 from tff_transfer import backbones
+from tff_transfer.algorithms.scaffold import Scaffold
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.records import checkpoints, metrics
@@ -354,6 +355,46 @@ def test_the_best_of_two_stages_may_be_of_the_first(monkeypatch, tmp_path):
         seen = ~np.isin(data.client_of_row, result.setup.unseen) & ~data.is_train
         assert right[seen].mean() == pytest.approx(accuracies[best])
     for ours, theirs in zip(first.weights, second.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('killed_in', [2, 4])
+def test_killed_in_either_stage_with_what_clients_keep(
+    killed_in, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(
+        loop, 'load_backbone', lambda config: backbones.load(small_network())
+    )
+    monkeypatch.setenv('TFF_TRANSFER_CACHE_DIR', str(tmp_path / 'cache'))
+    config = Config(
+        DataConfig(unseen_fraction=0.25),
+        ModelConfig(finetune='head_then_all', head_rounds=2),
+        TrainingConfig(
+            rounds=5, clients_per_round=3, checkpoint_every=1, evaluate_every=1,
+            server_optimizer='sgd', client_learning_rate=0.1,
+            server_learning_rate=1.0,
+        ),
+        algorithm=Scaffold(),
+    )  # fmt: skip
+    data = pictures()
+    whole = loop.train(config, tmp_path / 'whole', data=data)
+    make = stages.training_cohort
+
+    def dying(*arguments, round_number, **named):
+        if round_number == killed_in:
+            raise KeyboardInterrupt
+        return make(*arguments, round_number=round_number, **named)
+
+    monkeypatch.setattr(stages, 'training_cohort', dying)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(config, tmp_path / 'killed', data=data)
+    monkeypatch.setattr(stages, 'training_cohort', make)
+    again = loop.train(config, tmp_path / 'killed', data=data)
+    assert [row['unseen/loss'] for row in again.rows] == [
+        row['unseen/loss'] for row in whole.rows
+    ]
+    for ours, theirs in zip(again.weights, whole.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
