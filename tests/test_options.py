@@ -27,6 +27,7 @@ class _Outer:
 @dataclasses.dataclass(frozen=True)
 class _Unbounded:
     rate: float = option(0.5, 'A rate.')
+    share: float = option(1.0, 'A share.', at_most=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +98,7 @@ def test_from_dict_undoes_to_dict():
         (_Inner(rate=float('nan')), '--rate is nan, but must be a finite number'),
         (_Inner(rate=float('-inf')), '--rate is -inf, but must be a finite number'),
         (_Unbounded(rate=float('inf')), '--rate is inf, but must be a finite number'),
+        (_Unbounded(share=1.5), '--share is 1.5, but must be at most 1'),
         (_Unbounded(rate=10**400), '--rate is beyond 2**63'),
         (_Inner(sizes=512), '--sizes is 512, but must be a tuple, such as (512, 256)'),
         (_Inner(sizes=[64]), '--sizes is [64], but must be a tuple'),

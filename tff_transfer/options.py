@@ -13,6 +13,9 @@ from absl import flags
 
 from tff_transfer.errors import UserError
 
+# As a choice in `only_for`: any value but the default.
+GIVEN = 'given'
+
 
 def option(
     default: Any,
@@ -20,9 +23,10 @@ def option(
     *,
     choices: Sequence[str] | None = None,
     at_least: float | None = None,
+    at_most: float | None = None,
     above: float | None = None,
     below: float | None = None,
-    only_for: typing.Mapping[str, Sequence[str]] | None = None,
+    only_for: typing.Mapping[str, Sequence[str] | str] | None = None,
 ) -> Any:
     """Declares a field of an options dataclass.
 
@@ -31,10 +35,11 @@ def option(
       help: One sentence for `--help`.
       choices: The strings that are allowed.
       at_least: The least value.
+      at_most: The greatest value.
       above: What the value must be greater than.
       below: What the value must be less than.
       only_for: The choices of other options, by name, without which it has no effect
-        (see `check_effects`).
+        (see `check_effects`): some of them, or `GIVEN`.
 
     Returns:
       A dataclass field.
@@ -43,6 +48,7 @@ def option(
         help=help,
         choices=choices,
         at_least=at_least,
+        at_most=at_most,
         above=above,
         below=below,
         only_for=only_for or {},
@@ -126,6 +132,8 @@ def _check_value(name: str, value: Any, kind: type, rule: typing.Mapping) -> Non
         )
     if rule['at_least'] is not None and value < rule['at_least']:
         raise UserError(f'{name} is {value}, but must be at least {rule["at_least"]}')
+    if rule['at_most'] is not None and value > rule['at_most']:
+        raise UserError(f'{name} is {value}, but must be at most {rule["at_most"]}')
     if rule['above'] is not None and value <= rule['above']:
         raise UserError(f'{name} is {value}, but must be above {rule["above"]}')
     if rule['below'] is not None and value >= rule['below']:
@@ -144,11 +152,18 @@ def check_effects(*parts: Any, **variants: str) -> None:
         another choice.
     """
     chosen = {k: v for part in parts for k, v in vars(part).items()} | variants
-    for field in itertools.chain(*map(dataclasses.fields, parts)):
-        if chosen[field.name] == field.default:
+    fields = list(itertools.chain(*map(dataclasses.fields, parts)))
+    given = {field.name for field in fields if chosen[field.name] != field.default}
+    for field in fields:
+        if field.name not in given:
             continue
         for other, allowed in field.metadata['only_for'].items():
-            if chosen[other] not in allowed:
+            if allowed == GIVEN:
+                if other not in given:
+                    raise UserError(
+                        f'--{field.name} is for --{other}; give both or leave it out'
+                    )
+            elif chosen[other] not in allowed:
                 raise UserError(
                     f'--{field.name} is for --{other}={_either(allowed)}, but --{other}'
                     f' is {chosen[other]}; leave it out'

@@ -76,6 +76,46 @@ def test_examples_of_a_client_can_be_limited(data):
     assert cohort.row_splits.tolist() == [0, 4, 6]
 
 
+def test_clients_may_do_unequal_epochs(data):
+    cohort = cohort_of(data, [2, 1, 3, 0], epochs=[2, 4, 0, 1])
+    assert cohort.row_splits.tolist() == [0, 14, 14, 14, 17]
+    # The first of more epochs are those of fewer.
+    longer = cohort_of(data, [2], epochs=3).examples['y']
+    np.testing.assert_array_equal(cohort.examples['y'][:14], longer[:14])
+
+
+def epochs_of(clients, share, **changes):
+    options = {'seed': 5, 'round_number': 1, **changes}
+    return cohorts.draw_epochs(clients, 2, 5, straggler_fraction=share, **options)
+
+
+def test_a_share_of_the_clients_are_stragglers():
+    clients = np.arange(40, 50)
+    for share, count in ((0, 0), (0.3, 3), (0.54, 5), (0.9, 9), (1, 10)):
+        epochs, late = epochs_of(clients, share)
+        assert late.sum() == count
+        assert all(epochs[~late] == 5) and all(epochs[late] >= 2)
+    rounds = [epochs_of(clients, 0.5, round_number=n)[1] for n in range(1, 201)]
+    # Each is one in half of the rounds: by 5 standard deviations of the mean.
+    assert abs(np.mean(rounds, axis=0) - 0.5).max() < 5 * 0.5 / 200**0.5
+
+
+def test_stragglers_draw_their_epochs_uniformly():
+    epochs, _ = epochs_of(range(4000), 1)
+    found = np.bincount(epochs, minlength=7)
+    assert found[[0, 1, 6]].tolist() == [0, 0, 0]
+    # By 5 standard deviations of a count of 4000 with probability 1/4.
+    assert abs(found[2:6] - 1000).max() < 5 * (4000 * 1 / 4 * 3 / 4) ** 0.5
+
+
+def test_a_straggler_s_epochs_depend_on_seed_round_and_client_alone():
+    all_of, _ = epochs_of(range(100), 1)
+    some, _ = epochs_of([7, 70, 3], 1)
+    assert some.tolist() == all_of[[7, 70, 3]].tolist()
+    for change in ({'seed': 6}, {'round_number': 2}):
+        assert epochs_of(range(100), 1, **change)[0].tolist() != all_of.tolist()
+
+
 def test_as_a_sequence_a_cohort_gives_datasets(data):
     cohort = cohort_of(data, [2, 1])
     assert len(cohort) == 2

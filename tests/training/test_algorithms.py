@@ -34,7 +34,9 @@ class Killed(Exception):
     'name', [n if n in QUICK else pytest.param(n, marks=slow) for n in registry.NAMES]
 )
 def test_a_killed_run_goes_on_to_the_same_bits(name, tmp_path, monkeypatch):
-    whole = loop.train(config(name), tmp_path / 'whole', data=make_data())
+    unequal = {'client_epochs': 3, 'min_client_epochs': 1, 'straggler_fraction': 0.5}
+    made = config(name, **unequal)
+    whole = loop.train(made, tmp_path / 'whole', data=make_data())
     make, seen = stages.training_cohort, []
 
     def dying(*arguments, **named):
@@ -45,8 +47,8 @@ def test_a_killed_run_goes_on_to_the_same_bits(name, tmp_path, monkeypatch):
 
     monkeypatch.setattr(stages, 'training_cohort', dying)
     with pytest.raises(Killed):
-        loop.train(config(name), tmp_path / 'killed', data=make_data())
-    resumed = loop.train(config(name), tmp_path / 'killed', data=make_data())
+        loop.train(made, tmp_path / 'killed', data=make_data())
+    resumed = loop.train(made, tmp_path / 'killed', data=make_data())
     assert seen == [1, 2, 3, 3, 4]
     for ours, theirs in zip(resumed.weights, whole.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -50,6 +50,25 @@ def test_the_defaults_are_fit():
             '--augment_rotation',
         ),
         (
+            Config(training=TrainingConfig(straggler_fraction=0.5)),
+            '--straggler_fraction is for --min_client_epochs; give both or leave it',
+        ),
+        (
+            Config(training=TrainingConfig(client_epochs=2, min_client_epochs=3)),
+            '--min_client_epochs=3 is more than --client_epochs=2',
+        ),
+        (
+            Config(
+                training=TrainingConfig(
+                    clients_per_round=4,
+                    min_client_epochs=1,
+                    straggler_fraction=0.9,
+                    drop_stragglers=True,
+                )
+            ),
+            '--drop_stragglers leaves none of --clients_per_round=4',
+        ),
+        (
             Config(training=TrainingConfig(server_momentum=0.9)),
             '--server_momentum',
         ),

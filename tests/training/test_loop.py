@@ -169,6 +169,38 @@ def test_rows_hold_what_was_measured():
     assert last['bytes/up'] == 3 * (18 + 1) * 4
 
 
+@pytest.mark.parametrize('drop', [False, True])
+def test_stragglers_train_less_or_are_left_out(cohorts, drop):
+    config = make_config(
+        rounds=3,
+        clients_per_round=4,
+        client_epochs=5,
+        min_client_epochs=1,
+        straggler_fraction=0.5,
+        drop_stragglers=drop,
+    )
+    result = loop.train(config, data=make_data())
+    weights = [np.zeros([SIZE, CLASSES]), np.zeros(CLASSES)]
+    epochs = []
+    for cohort, row in zip(cohorts, result.rows[1:], strict=True):
+        weights = numpy_round(weights, cohort, 0.1)
+        assert len(cohort) == 4
+        epochs.append(np.diff(cohort.row_splits) / TRAIN)
+        assert sum(epochs[-1] == 5) >= 2
+        used = 2 if drop else 4
+        assert (row['train/clients'], row['train/dropped_clients']) == (used, 0)
+        # All get the 18 weights; who is dropped sends nothing.
+        assert row['bytes/down'] == 4 * 18 * 4
+        assert row['bytes/up'] == used * (18 + 1) * 4
+    late = np.sort(epochs, axis=1)[:, :2]
+    if drop:
+        assert not late.any()
+    else:
+        assert late.min() >= 1 and late.max() <= 5 and len(np.unique(late)) > 1
+    for ours, expected in zip(result.weights, weights, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
 def test_unseen_clients_never_train():
     result = loop.train(make_config(), data=make_data())
     (stage,) = stages.stages(make_config(), result.setup)

@@ -71,12 +71,48 @@ def choose_clients(clients: int, size: int, *, seed: int, round_number: int):
     return draw.choice(clients, size, replace=False)
 
 
+def draw_epochs(
+    clients: Sequence[int],
+    least: int,
+    most: int,
+    *,
+    straggler_fraction: float,
+    seed: int,
+    round_number: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws how many epochs each client of a round does.
+
+    As the stragglers of Li et al. 2020, "Federated optimization in heterogeneous
+    networks", section 5.2: a share of the round's clients does fewer.
+
+    Args:
+      clients: The numbers of the clients of this round.
+      least: The fewest epochs of a straggler.
+      most: Its most, drawn uniformly, and the epochs of all others.
+      straggler_fraction: The share of stragglers; their number is rounded.
+      seed: The run's seed.
+      round_number: The round, from 1. Who is a straggler is a function of seed, round
+        and place in the cohort; how many epochs it does, of seed, round and client.
+
+    Returns:
+      The epochs, int64 [clients], and who is a straggler, bool [clients].
+    """
+    draw = randomness.generator(seed, 'stragglers', round_number)
+    late = draw.permutation(len(clients)) < round(straggler_fraction * len(clients))
+    epochs = np.full(len(clients), most, np.int64)
+    if least < most:
+        for place in np.flatnonzero(late):
+            draw = randomness.generator(seed, 'epochs', round_number, clients[place])
+            epochs[place] = draw.integers(least, most, endpoint=True)
+    return epochs, late
+
+
 def training_cohort(
     data: FederatedData,
     clients: Sequence[int],
     *,
     batch_size: int,
-    epochs: int,
+    epochs: int | Sequence[int],
     seed: int,
     round_number: int,
     max_examples: int | None = None,
@@ -90,7 +126,8 @@ def training_cohort(
       data: The population.
       clients: The numbers of the clients of this round.
       batch_size: Rows of a batch.
-      epochs: How often each example is seen; each epoch is shuffled anew.
+      epochs: How often each example is seen; each epoch is shuffled anew. One number,
+        or one a client, of which 0 leaves its examples out.
       seed: The run's seed.
       round_number: The round, from 1: the order of a client's examples is a
         function of seed, round and client.
@@ -106,12 +143,13 @@ def training_cohort(
       `key`.
     """
     rows, counts = [], []
-    for client in clients:
+    of_client = np.broadcast_to(epochs, [len(clients)])
+    for client, passes in zip(clients, of_client, strict=True):
         mine = data.train_rows(client)
         draw = randomness.generator(seed, 'examples', round_number, client)
         epoch_rows = [
             mine.start + draw.permutation(mine.stop - mine.start)[:max_examples]
-            for _ in range(epochs)
+            for _ in range(passes)
         ]
         rows.extend(epoch_rows)
         counts.append(sum(map(len, epoch_rows)))

@@ -94,6 +94,18 @@ def check(config) -> None:
                     f'--{field.name} is for heads that are trained, but'
                     f' --head={model.head} is computed in one round; leave it out'
                 )
+    if (training.min_client_epochs or 1) > training.client_epochs:
+        raise UserError(
+            f'--min_client_epochs={training.min_client_epochs} is more than'
+            f' --client_epochs={training.client_epochs}; give fewer, or more of these'
+        )
+    clients = training.clients_per_round
+    stragglers = round(training.straggler_fraction * clients)
+    if training.drop_stragglers and stragglers == clients:
+        raise UserError(
+            f'--drop_stragglers leaves none of --clients_per_round={clients}, of whom'
+            f' {stragglers} are stragglers; lower --straggler_fraction'
+        )
     for flag, value in dataclasses.asdict(training).items():
         if not flag.startswith('augment_') or not value:
             continue

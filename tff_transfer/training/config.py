@@ -7,6 +7,7 @@ from tff_transfer.algorithms import registry, schedules
 from tff_transfer.algorithms.fed_avg import FedAvg
 from tff_transfer.errors import UserError
 from tff_transfer.options import (
+    GIVEN,
     check,
     check_effects,
     option,
@@ -36,6 +37,7 @@ _WITHOUT_SPLIT = {'dataset': tuple(name for name in DATASETS if name != 'emnist'
 _BACKBONE = {'model': ('backbone',)}
 _TRAINED_HEADS = {'head': ('linear', 'cosine')}
 _SERVER = {'algorithm': registry.BY_SERVER_OPTIMIZER}
+_UNEQUAL_EPOCHS = {'min_client_epochs': GIVEN}
 _WITH_EPSILON = ('adagrad', 'adam', 'adamw', 'rmsprop', 'yogi')
 
 
@@ -230,6 +232,25 @@ class TrainingConfig:
     clients_per_round: int = option(20, 'Clients of a cohort.', at_least=1)
     client_epochs: int = option(
         1, 'Passes of a client over its examples in a round.', at_least=1
+    )
+    min_client_epochs: int | None = option(
+        None,
+        'Let the passes of clients differ: those of each straggler are drawn from it to'
+        ' --client_epochs, anew in each round.',
+        at_least=1,
+    )
+    straggler_fraction: float = option(
+        1.0,
+        "For --min_client_epochs: the share of a round's clients that are stragglers;"
+        ' the others make --client_epochs.',
+        at_least=0,
+        at_most=1,
+        only_for=_UNEQUAL_EPOCHS,
+    )
+    drop_stragglers: bool = option(
+        False,
+        "Leave the stragglers' work out, as a server does that does not wait.",
+        only_for=_UNEQUAL_EPOCHS,
     )
     batch_size: int = option(20, "Examples of a client's batch.", at_least=1)
     max_examples: int | None = option(

@@ -164,8 +164,6 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
                 now = time.perf_counter()
                 row.update(
                     {
-                        'bytes/up': stage.bytes_up * config.clients_per_round,
-                        'bytes/down': stage.bytes_down * config.clients_per_round,
                         'time/round_s': now - round_start,
                         'time/total_s': now - start,
                     }

@@ -12,7 +12,12 @@ from tff_transfer import runtime
 from tff_transfer.algorithms import schedules
 from tff_transfer.algorithms.compose import Kept, compose
 from tff_transfer.algorithms.method import Context
-from tff_transfer.data.cohorts import Cohort, choose_clients, training_cohort
+from tff_transfer.data.cohorts import (
+    Cohort,
+    choose_clients,
+    draw_epochs,
+    training_cohort,
+)
 from tff_transfer.models import Model
 from tff_transfer.models.metrics import MEANS
 from tff_transfer.training import optimizers
@@ -74,7 +79,10 @@ class Stage:
         return collections.OrderedDict(server=server, kept=kept)
 
     def next(self, state, round_number: int) -> tuple[Any, dict[str, float]]:
-        """Returns the state after a round, and what `train_columns` gives."""
+        """Returns the state after a round, and the columns of `metrics.csv` it fills.
+
+        Those are what `train_columns` gives, and the bytes of all its clients.
+        """
         cohort, kept, more = self.cohort(round_number), state['kept'], ()
         if self._states is not None:
             chosen = self._chosen(round_number)
@@ -86,7 +94,11 @@ class Stage:
         if self._states is not None:
             kept = self._states.put(kept, chosen, *now)
         after = collections.OrderedDict(server=server, kept=kept)
-        return after, train_columns(metrics, cohort)
+        columns = train_columns(metrics, cohort)
+        senders = np.count_nonzero(self._epochs(round_number))
+        columns['bytes/up'] = self._composed.bytes_up * senders
+        columns['bytes/down'] = self._composed.bytes_down * len(cohort)
+        return after, columns
 
     @property
     def keeps(self) -> bool:
@@ -116,16 +128,6 @@ class Stage:
         shared = self._method.evaluated(server.server)
         trained = self._context.join(shared, kept.personal)
         return [*trained, *(kept.statistics or server.statistics)]
-
-    @property
-    def bytes_down(self) -> int:
-        """How many bytes a client gets in a round."""
-        return self._composed.bytes_down
-
-    @property
-    def bytes_up(self) -> int:
-        """How many bytes a client sends in a round."""
-        return self._composed.bytes_up
 
     def after(self, head: Sequence[np.ndarray]) -> Any:
         """Returns the state that starts with the weights of a head."""
@@ -186,6 +188,19 @@ class Stage:
             round_number=round_number,
         )
 
+    def _epochs(self, round_number: int) -> np.ndarray:
+        """Returns how many epochs each client of a round does, 0 if it is dropped."""
+        config = self._config
+        epochs, late = draw_epochs(
+            self.setup.seen[self._chosen(round_number)],
+            config.min_client_epochs or config.client_epochs,
+            config.client_epochs,
+            straggler_fraction=config.straggler_fraction,
+            seed=config.seed,
+            round_number=round_number,
+        )
+        return np.where(late, 0, epochs) if config.drop_stragglers else epochs
+
     def cohort(self, round_number: int) -> Cohort:
         """Returns the examples of a round."""
         config, setup = self._config, self.setup
@@ -193,7 +208,7 @@ class Stage:
             setup.data,
             setup.seen[self._chosen(round_number)],
             batch_size=config.batch_size,
-            epochs=config.client_epochs,
+            epochs=self._epochs(round_number),
             seed=config.seed,
             round_number=round_number,
             max_examples=config.max_examples,
