@@ -201,6 +201,28 @@ def test_stragglers_train_less_or_are_left_out(cohorts, drop):
         np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
+def test_training_and_evaluation_are_timed_apart(monkeypatch):
+    now = 0.0
+
+    def taking(seconds, run):
+        def slower(*arguments):
+            nonlocal now
+            now += seconds
+            return run(*arguments)
+
+        return slower
+
+    monkeypatch.setattr(loop.time, 'perf_counter', lambda: now)
+    for name, seconds in (('next', 1), ('per_example', 100)):
+        slower = taking(seconds, getattr(stages.Stage, name))
+        monkeypatch.setattr(stages.Stage, name, slower)
+    rows = loop.train(make_config(), data=make_data()).rows
+    assert [row['time/round_s'] for row in rows] == [None, 1, 1, 1, 1]
+    # Seen clients and unseen ones.
+    assert [row['time/evaluation_s'] for row in rows] == [200, None, 200, None, 200]
+    assert [row['time/total_s'] for row in rows] == [200, 201, 402, 403, 604]
+
+
 def test_unseen_clients_never_train():
     result = loop.train(make_config(), data=make_data())
     (stage,) = stages.stages(make_config(), result.setup)

@@ -15,7 +15,7 @@ from tff_transfer.runtime import (
     layouts,
 )
 from tff_transfer.runtime.blocks import Settings
-from tff_transfer.runtime.evaluation import Evaluator, Lazy
+from tff_transfer.runtime.interpreter import Interpreter, Lazy
 from tff_transfer.runtime.parameters import (
     client_value,
     member,
@@ -47,8 +47,8 @@ class Functions:
         self._keys = keys.Keys(settings.draws)
         self._key_specs = keys.SPECS if settings.draws else ()
         self._numbers = {name: i for i, name in enumerate(plan.calls)}
-        self._server = Evaluator(name, settings.debug, None, self._keys)
-        self._clients = Evaluator(
+        self._server = Interpreter(name, settings.debug, None, self._keys)
+        self._clients = Interpreter(
             name, settings.debug, settings.compute_dtype, self._keys
         )
         self.traces = 0
@@ -344,7 +344,7 @@ class Functions:
 
     def _scope(
         self,
-        evaluator: Evaluator,
+        interpreter: Interpreter,
         parts: list,
         names,
         flat: Iterator,
@@ -360,7 +360,7 @@ class Functions:
 
         def compute(name):
             with self._keys.of_call(self._numbers[name]):
-                return evaluator.evaluate(self._plan.calls[name], scope)
+                return interpreter.evaluate(self._plan.calls[name], scope)
 
         scope = collections.ChainMap(Lazy(known, compute))
         return scope

@@ -42,6 +42,7 @@ COLUMNS = (
     'bytes/up',
     'bytes/down',
     'time/round_s',
+    'time/evaluation_s',
     'time/total_s',
 )
 
@@ -137,7 +138,7 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
     start = time.perf_counter() - (_last(records.rows, 'time/total_s') or 0)
 
     def evaluate():
-        return _evaluated(
+        return _timed_evaluation(
             setup.data, functools.partial(stage.per_example, state), rows_of
         )
 
@@ -158,16 +159,11 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
                     stage = run[-1]
                     state = stage.after(head)
                 state, columns = stage.next(state, done)
-                row = {'round': done, **columns}
+                trained = time.perf_counter() - round_start
+                row = {'round': done, **columns, 'time/round_s': trained}
                 if done % config.evaluate_every == 0 or done == config.rounds:
                     row.update(evaluate())
-                now = time.perf_counter()
-                row.update(
-                    {
-                        'time/round_s': now - round_start,
-                        'time/total_s': now - start,
-                    }
-                )
+                row['time/total_s'] = time.perf_counter() - start
                 records.append(row)
                 divergence.warn(config, records.rows)
                 last = done in (stage.rounds[-1], config.rounds)
@@ -235,7 +231,7 @@ def _solve(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
 
     def evaluate(weights):
         per_example = functools.partial(evaluator.per_example, weights)
-        return _evaluated(setup.data, per_example, rows_of)
+        return _timed_evaluation(setup.data, per_example, rows_of)
 
     def accuracy(weights):
         rows = rows_of['seen']
@@ -255,15 +251,15 @@ def _solve(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
             penalty=config.model.ridge_penalty,
             accuracy=accuracy if len(rows_of['seen']) else None,
         )
-        now = time.perf_counter()
+        computed = time.perf_counter() - round_start
         records.append(
             {
                 'round': 1,
                 **evaluate(solution.weights),
                 'bytes/up': solution.bytes_up * len(setup.seen),
                 'bytes/down': 0,
-                'time/round_s': now - round_start,
-                'time/total_s': now - start,
+                'time/round_s': computed,
+                'time/total_s': time.perf_counter() - start,
             }
         )
         divergence.warn(config.training, records.rows)
@@ -324,13 +320,15 @@ def _shown(value: float | None, form: str) -> str:
     return '-' if value is None else format(value, form)
 
 
-def _evaluated(data, per_example, rows_of) -> dict[str, float]:
-    """Returns the columns that an evaluation fills."""
-    return {
+def _timed_evaluation(data, per_example, rows_of) -> dict[str, float]:
+    """Returns the columns that an evaluation fills, with the seconds it took."""
+    start = time.perf_counter()
+    found = {
         f'{part}/{metric}': value
         for part, rows in rows_of.items()
         for metric, value in summary(data, rows, *per_example(rows)).items()
     }
+    return {**found, 'time/evaluation_s': time.perf_counter() - start}
 
 
 def _predictions(data, per_example, rows_of) -> dict[str, Predictions]:

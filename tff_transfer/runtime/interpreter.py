@@ -1,4 +1,4 @@
-"""Evaluates TFF's building blocks on one place's values while a function is traced.
+"""Interprets TFF's building blocks on one place's values while a function is traced.
 
 Values are nested `Struct`s of tensors and `Sequence`s, or Python functions of them.
 At a client, a value that is placed at clients is the value of that one client, so
@@ -50,8 +50,8 @@ class Lazy(MutableMapping):
         return len(self._values)
 
 
-class Evaluator:
-    """Evaluates building blocks; reads each compiled computation once.
+class Interpreter:
+    """Interprets building blocks; reads each compiled computation once.
 
     Attributes:
       name: What the computation is called in errors.
