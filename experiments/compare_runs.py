@@ -5,14 +5,17 @@ python -m experiments.compare_runs --output=comparison.png runs/first runs/secon
 
 import json
 import pathlib
+from collections.abc import Iterator
+from typing import Any
 
 from absl import flags
 from matplotlib.backend_bases import FigureCanvasBase
 
 from experiments import command_line
-from tff_transfer import files
+from tff_transfer import files, options
 from tff_transfer.errors import UserError, one_line
 from tff_transfer.records import metrics, plots, report
+from tff_transfer.training.config import Config
 
 METRIC = flags.DEFINE_string('metric', 'unseen/accuracy', 'A column of metrics.csv.')
 OUTPUT = flags.DEFINE_string('output', None, 'The picture to write, png or svg.')
@@ -21,21 +24,27 @@ OUTPUT = flags.DEFINE_string('output', None, 'The picture to write, png or svg.'
 def differences(configs: list[dict]) -> list[str]:
     """Returns, for each configuration, the options in which it differs.
 
+    Those that only some have, such as a method's own, are given for these.
+
     Args:
       configs: What each `config.json` holds: dicts of options, and other records.
+        What one of an earlier version does not name has its default.
     """
-    flat = [
-        dict(
-            item
-            for part in config.values()
-            if isinstance(part, dict)
-            for item in part.items()
-        )
-        for config in configs
+    flat = [dict(_items(config)) for config in configs]
+    names = dict.fromkeys(name for items in flat for name in items)
+    told = [
+        name
+        for name in names
+        if any(name not in items or items[name] != flat[0].get(name) for items in flat)
     ]
-    names = dict.fromkeys(name for options in flat for name in options)
-    told = [n for n in names if any(c.get(n) != flat[0].get(n) for c in flat)]
-    return [', '.join(f'{n}={c.get(n)}' for n in told) for c in flat]
+    return [', '.join(f'{n}={items[n]}' for n in told if n in items) for items in flat]
+
+
+def _items(config: dict) -> Iterator[tuple[str, Any]]:
+    defaults = options.to_dict(Config())
+    for name, part in {**defaults, **config}.items():
+        if isinstance(part, dict):
+            yield from {**defaults.get(name, {}), **part}.items()
 
 
 def _config(run_dir: pathlib.Path) -> dict:

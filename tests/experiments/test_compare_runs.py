@@ -6,7 +6,10 @@ import pytest
 from absl.testing import flagsaver
 
 from experiments import compare_runs
+from tff_transfer import options
+from tff_transfer.algorithms import FedAvg, FedExP, FedProx
 from tff_transfer.errors import UserError
+from tff_transfer.training.config import Config, TrainingConfig
 
 
 @pytest.fixture
@@ -78,10 +81,30 @@ def test_all_parts_and_the_flags_of_all_runs_are_compared():
     second = {'privacy': {'noise': 3}, 'training': {'rate': 1, 'same': 2}}
     third = {'training': {'rate': 4, 'same': 2}, 'git_commit': 'y'}
     assert compare_runs.differences([first, second, third]) == [
-        'rate=1, noise=None',
+        'rate=1',
         'rate=1, noise=3',
-        'rate=4, noise=None',
+        'rate=4',
     ]
+
+
+def test_methods_and_their_options_are_told():
+    configs = [
+        Config(algorithm=FedAvg()),
+        Config(algorithm=FedProx(mu=0.1)),
+        Config(algorithm=FedProx(mu=0.1), training=TrainingConfig(rounds=3)),
+        Config(algorithm=FedExP()),
+    ]
+    stored = json.loads(json.dumps([options.to_dict(config) for config in configs]))
+    # Of a version that had neither methods nor this option.
+    del stored[0]['algorithm'], stored[0]['training']['rounds']
+    assert compare_runs.differences(stored) == [
+        'rounds=150, algorithm=fedavg',
+        'rounds=150, algorithm=fedprox, fedprox.mu=0.1',
+        'rounds=3, algorithm=fedprox, fedprox.mu=0.1',
+        'rounds=150, algorithm=fedexp, fedexp.epsilon=0.001,'
+        ' fedexp.average_last_two=True',
+    ]
+    assert compare_runs.differences(stored[:1]) == ['']
 
 
 def test_runs_whose_folders_have_the_same_name_are_told_apart(runs, capsys):
