@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from absl import flags
-from matplotlib.backend_bases import FigureCanvasBase
 
-from experiments import command_line
-from tff_transfer import files, options
+from experiments import command_line, pictures
+from tff_transfer import options
 from tff_transfer.errors import UserError, one_line
 from tff_transfer.records import metrics, plots, report
 from tff_transfer.training.config import Config
@@ -80,21 +79,12 @@ def _rows(run_dir: pathlib.Path, metric: str) -> list[dict]:
     return rows
 
 
-def _check_output(path: str) -> None:
-    kinds = FigureCanvasBase.get_supported_filetypes()
-    if pathlib.Path(path).suffix.removeprefix('.') not in kinds:
-        raise UserError(
-            f'--output={path} names no kind of picture; let it end with'
-            f' {", ".join(f".{kind}" for kind in sorted(kinds))}'
-        )
-
-
 def main(run_dirs: list[str]) -> None:
     """Prints a table and writes the picture."""
     if not run_dirs:
         raise UserError('no run directories given; see --help')
     if OUTPUT.value:
-        _check_output(OUTPUT.value)
+        pictures.check(OUTPUT.value)
     metric, configs, curves, lines = METRIC.value, [], {}, []
     paths = [pathlib.Path(run_dir) for run_dir in run_dirs]
     alike = len({path.name for path in paths}) < len(paths)
@@ -112,14 +102,7 @@ def main(run_dirs: list[str]) -> None:
     told = differences(configs)
     lines = [[*line, what] for line, what in zip(lines, told, strict=True)]
     if OUTPUT.value:
-        try:
-            with files.replacing(OUTPUT.value) as new:
-                plots.compared(curves, metric).savefig(new, dpi=110)
-        except OSError as error:
-            raise UserError(
-                f'--output={OUTPUT.value} cannot be written ({error.strerror}); choose'
-                ' another'
-            ) from error
+        pictures.write(plots.compared(curves, metric), OUTPUT.value)
     print(report.text_table([head, *lines]))
     if OUTPUT.value:
         print(f'picture: {OUTPUT.value}')

@@ -11,6 +11,7 @@ ALL = {
     'shards': {},
     'dirichlet': {'alpha': 0.3},
     'quantity_skew': {'beta': 0.5},
+    'similar': {'similarity': 0.3},
 }
 
 
@@ -60,7 +61,7 @@ def test_as_many_clients_as_examples_and_one_client(name, options):
     assert (data.num_train + data.num_test).tolist() == [40]
 
 
-@pytest.mark.parametrize('name', ['iid', 'shards', 'dirichlet'])
+@pytest.mark.parametrize('name', ['iid', 'shards', 'dirichlet', 'similar'])
 def test_sizes_differ_by_little(name):
     data = getattr(partition, name)(*rows(), 30, **ALL[name])
     sizes = data.num_train + data.num_test
@@ -73,6 +74,23 @@ def test_iid_clients_have_all_labels():
     counts = labels_of_clients(partition.iid(*rows(10_000), 10))
     # 100 of each label are expected; 9.5 is the deviation.
     assert counts.min() > 55 and counts.max() < 145
+
+
+def test_similarity_is_the_share_that_is_dealt_at_random():
+    x, y = rows(10_000)
+    y = np.random.default_rng(0).permutation(y)
+    sorted_alone = labels_of_clients(partition.similar(x, y, 20, similarity=0))
+    # 1,000 of each label are two clients' 500 each.
+    np.testing.assert_array_equal(sorted_alone.max(axis=1), np.full(20, 500))
+    half = labels_of_clients(partition.similar(x, y, 20, similarity=0.5))
+    # Of 250 random ones 25 are expected of each label; 4.9 is the deviation. The
+    # sorted 250 may cross from one label to the next.
+    others = np.sort(half, axis=1)[:, :-2]
+    assert others.min() > 5 and others.max() < 50
+    assert np.all(np.sort(half, axis=1)[:, -2:].sum(axis=1) > 260)
+    alike = labels_of_clients(partition.similar(x, y, 20, similarity=1))
+    # 50 are expected; 6.9 is the deviation.
+    assert alike.min() > 20 and alike.max() < 85
 
 
 def test_shards_hold_one_label_each():

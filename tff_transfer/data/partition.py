@@ -162,6 +162,52 @@ def _counts(
     return counts
 
 
+def similar(
+    x: np.ndarray,
+    y: np.ndarray,
+    num_clients: int,
+    *,
+    similarity: float,
+    seed: int = 0,
+    **options,
+) -> FederatedData:
+    """Deals a share of the examples out at random, and the rest sorted by label.
+
+    Karimireddy et al., "SCAFFOLD: Stochastic Controlled Averaging for Federated
+    Learning", ICML 2020, section 7, after Hsu et al. 2019: all clients have the same
+    number of examples or one more, of which the share `similarity` is random.
+
+    Args:
+      x: Images or vectors [n, ...].
+      y: Labels [n].
+      num_clients: How many clients there are to be, at most n.
+      similarity: The share, from 0, where most clients have one or two labels, to 1,
+        which is `iid`.
+      seed: The seed of the draw.
+      **options: As for `iid`.
+
+    Returns:
+      The data, as for `iid`.
+
+    Raises:
+      UserError: similarity is out of range, or as for `iid`.
+    """
+    _check(0 <= similarity <= 1, f'similarity is {similarity}', 'in [0, 1]')
+
+    def deal(labels: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+        drawn = draw.permutation(len(labels))
+        count = round(similarity * len(labels))
+        rest = drawn[count:]
+        client = np.empty(len(labels), np.int64)
+        client[drawn] = np.arange(len(labels)) % num_clients
+        missing = np.bincount(client[rest], minlength=num_clients)
+        by_label = rest[np.argsort(labels[rest], kind='stable')]
+        client[by_label] = np.repeat(np.arange(num_clients), missing)
+        return client
+
+    return _dealt(x, y, num_clients, f'similarity {similarity:g}', seed, deal, options)
+
+
 def quantity_skew(
     x: np.ndarray,
     y: np.ndarray,

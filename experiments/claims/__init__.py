@@ -1,0 +1,1 @@
+"""One published claim a file, tried by one command each: see docs/claims.md."""

@@ -1,0 +1,116 @@
+"""Studies of published claims: each runs, and says what it is to say."""
+
+import math
+
+import numpy as np
+import pytest
+
+from experiments.claims import (
+    fedexp,
+    fednova,
+    fedprox,
+    pretrained_start,
+    qfedavg,
+    scaffold,
+    study,
+)
+from tff_transfer import runtime
+from tff_transfer.data import federated
+
+
+def test_rounds_are_told_by_median_and_range():
+    assert study.first([False, True, False, True]) == 1
+    assert study.first([False, False]) == math.inf
+    assert study.rounds_needed([4, 9, 5], 20) == '5 (4 to 9)'
+    assert study.rounds_needed([4, 4, 4], 20) == '4'
+    assert study.rounds_needed([7, math.inf, math.inf], 20) == '>20 (7 to >20)'
+    assert study.spread([0.5, 0.7]) == '60.0% ± 10.0%'
+
+
+@pytest.mark.slow
+def test_fedexp_needs_fewer_rounds_by_steps_above_1(monkeypatch):
+    monkeypatch.setattr(fedexp, 'SERVER_RATES', (1,))
+    with runtime.use_compiled():
+        _, exp, avg = fedexp.measure([0], 40).table
+    assert (exp[0], avg[0]) == ('FedExP', 'FedAvg, server rate 1')
+    assert int(exp[1]) < 20 and avg[1] == '>40'
+    assert float(exp[3].split()[0]) > 1
+
+
+def images(clients: int, classes: int = 10):
+    """Noisy pictures of as many places as there are classes, 20 a client."""
+    draw = np.random.default_rng(0)
+    y = np.tile(np.arange(20) % classes, clients)
+    x = draw.integers(0, 60, [len(y), 32, 32]).astype(np.uint8)
+    for number, label in enumerate(y):
+        x[number, 3 * label : 3 * label + 3] += 60
+    return federated.from_rows('bars', x, y, np.repeat(np.arange(clients), 20))
+
+
+@pytest.mark.slow
+def test_scaffold_has_a_cell_for_each_method_and_similarity(monkeypatch):
+    for name, value in {
+        'CLIENTS': 10,
+        'CHOSEN': 5,
+        'EXAMPLES': 20,
+        'SIMILARITIES': (0.0, 1.0),
+        'EPOCHS': (1,),
+        'RATES': (0.01, 0.1),
+    }.items():
+        monkeypatch.setattr(scaffold, name, value)
+    with runtime.use_compiled():
+        table = scaffold.measure(images(24), [0, 1], 30).table
+    assert table[0] == ['', 'epochs', '0% similar', '100% similar', 'rates']
+    assert [row[0] for row in table[1:]] == ['FedAvg', 'FedProx', 'SCAFFOLD']
+    # With all classes at each client a few rounds are enough.
+    assert all(int(row[3].split()[0]) < 15 for row in table[1:])
+
+
+@pytest.mark.slow
+def test_the_worst_and_the_best_tenth_are_about_the_mean():
+    _, avg, fair = qfedavg.measure([0], 20).table
+    assert (avg[0], fair[0]) == ('0', '1')
+    means = [[float(cell.split('%')[0]) for cell in row[1:4]] for row in (avg, fair)]
+    for mean, worst, best in means:
+        assert 0 <= worst < mean < best <= 100
+
+
+@pytest.mark.slow
+def test_partial_work_is_better_than_none(monkeypatch):
+    monkeypatch.setattr(fedprox, 'STRAGGLERS', (0.9,))
+    monkeypatch.setattr(fedprox, 'MUS', (1.0,))
+    _, avg, *prox = fedprox.measure([0], 4).table
+    assert [row[1] for row in prox] == ['FedProx, mu = 0', 'FedProx, mu = 1']
+    assert all(float(row[2].split()[0]) < float(avg[2].split()[0]) for row in prox)
+
+
+@pytest.mark.slow
+def test_fednova_has_a_row_for_each_method_and_kind_of_epochs(monkeypatch):
+    monkeypatch.setattr(fednova, 'RATES', (0.03,))
+    table = fednova.measure([0], 3).table
+    assert [row[:2] for row in table[1:]] == [
+        ['5', 'FedAvg'],
+        ['5', 'FedNova'],
+        ['1 to 5', 'FedAvg'],
+        ['1 to 5', 'FedNova'],
+    ]
+    # Before the first round it is log 10 = 2.303.
+    assert all(float(row[3].split()[0]) < 2.2 for row in table[1:])
+
+
+@pytest.mark.slow
+def test_each_start_has_an_accuracy_of_each_optimizer(monkeypatch):
+    monkeypatch.setattr(
+        pretrained_start,
+        'METHODS',
+        {
+            name: (make, rates[:1])
+            for name, (make, rates) in pretrained_start.METHODS.items()
+            if name != 'FedAvgM'
+        },
+    )
+    table = pretrained_start.measure(images(20), 'random', [0], 2).table
+    assert table[0][1:3] == ['FedAvg', 'FedAdam']
+    random, pretrained = ([cell for cell in row[1:]] for row in table[1:])
+    # Both starts are random here, but for the clients' rate.
+    assert len(random) == len(pretrained) == 4
