@@ -1,5 +1,6 @@
 """What every program here does with its command line and its errors."""
 
+import argparse
 import pathlib
 import sys
 from collections.abc import Callable
@@ -55,11 +56,27 @@ def _flag_file(name: str) -> str:
 
 def _parse(arguments: list[str]) -> list[str]:
     try:
-        return flags.FLAGS(with_presets(arguments))
+        arguments = with_presets(arguments)
+        _help_if_asked(flags.FLAGS.read_flags_from_files(arguments))
+        return flags.FLAGS(arguments)
     except (flags.Error, UserError) as error:
         fail(error)
     except (OSError, UnicodeDecodeError) as error:
         fail(f'--flagfile: {error}')
+
+
+def _help_if_asked(arguments: list[str]) -> None:
+    """Prints the flags and ends the program, if a command line asks for that."""
+    asking = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    asking.add_argument('--help', '-help', '--helpshort', '-?', action='store_true')
+    asking.add_argument('--algorithm', '-algorithm')
+    asked, _ = asking.parse_known_args(arguments)
+    if asked.help:
+        from experiments import help_page  # It loads TensorFlow.
+
+        program, about = arguments[0], sys.modules['__main__'].__doc__ or ''
+        print(help_page.page(flags.FLAGS, program, about, asked.algorithm))
+        sys.exit()
 
 
 def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
