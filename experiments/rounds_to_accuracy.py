@@ -4,7 +4,7 @@
       --runs=runs/rounds --rounds=100
 
 Each method trains a linear head on the embedded backbone, and the CNN from nothing,
-with each of `--rates`, and the rate with the fewest rounds on seen clients' test
+with each of `RATES`, and the rate with the fewest rounds on seen clients' test
 examples counts (where none reached `--target`, the best accuracy there): unseen
 clients choose nothing. Each run is recorded in a folder of its own under `--runs`:
 what was done already is kept. A table and a picture stand there at the end.
@@ -25,6 +25,8 @@ from tff_transfer.training import loop
 from tff_transfer.training.config import Config, ModelConfig
 
 STARTS = {'head': ModelConfig(), 'cnn': ModelConfig(model='cnn')}
+# Clients' learning rates, or FedSGD's server's, that are tried where none are given.
+RATES = {'head': (0.1, 0.3), 'cnn': (0.03, 0.1)}
 COLUMNS = ('start', 'method', 'rate', 'rounds', 'at last', 'MB a client, up')
 # Not those that take no rounds of clients who train together.
 METHODS = tuple(
@@ -150,7 +152,7 @@ def main() -> None:
     for start in given.starts:
         for name in given.methods:
             runs = {}
-            for rate in map(float, given.rates):
+            for rate in map(float, given.rates or RATES[start]):
                 run_dir = folder / f'{start}-{name}-{rate:g}'
                 loop.train(configured(config, start, name, rate), run_dir)
                 runs[rate] = metrics.read(run_dir / 'metrics.csv')
@@ -169,7 +171,7 @@ if __name__ == '__main__':
     options.define_flags(Config)
     flags.adopt_module_key_flags(options)
     flags.DEFINE_float('target', 0.98, 'The accuracy to reach.', 0, 1)
-    flags.DEFINE_list('rates', ['0.03', '0.1', '0.3'], 'The learning rates to try.')
+    flags.DEFINE_list('rates', [], 'The learning rates to try instead.')
     flags.DEFINE_list('methods', list(METHODS), 'The methods to compare.')
     flags.DEFINE_multi_enum('starts', list(STARTS), list(STARTS), 'What is trained.')
     flags.DEFINE_string('runs', 'runs/rounds_to_accuracy', 'Where runs are recorded.')
