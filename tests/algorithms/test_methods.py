@@ -380,6 +380,33 @@ def test_clients_without_a_finite_update_or_examples_count_for_nothing(name):
     assert_close(after.server, before.server)
 
 
+@pytest.mark.parametrize(
+    'use',
+    [runtime.use_compiled, pytest.param(runtime.use_stock, marks=pytest.mark.slow)],
+)
+def test_what_clients_keep_may_be_stacked(use):
+    made = context()
+    composed = compose.compose(of('scaffold').build(made), made)
+    kept = [
+        tf.nest.map_structure(lambda array, n=number: array + n, composed.kept)
+        for number in range(3)
+    ]
+    stacked = runtime.StackedClients(
+        tf.nest.map_structure(lambda *leaves: np.stack(leaves), *kept)
+    )
+    with use():
+        state = composed.process.initialize()
+        outputs = [
+            composed.process.next(state, cohort([0, 1, 2]), values)
+            for values in (kept, stacked)
+        ]
+    listed, found = ([output[0], list(output[2])] for output in outputs)
+    for ours, theirs in zip(
+        tf.nest.flatten(found), tf.nest.flatten(listed), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('name', registry.NAMES)
 def test_equal_on_both_runtimes(name):

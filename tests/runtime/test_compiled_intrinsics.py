@@ -510,3 +510,77 @@ def test_threads_and_event_loops():
         return comp([1, 2])
 
     assert asyncio.run(main()) == 3
+
+
+PAIRS = tff.FederatedType(
+    tff.StructWithPythonType(
+        [('a', tff.TensorType(np.float32, [2])), ('b', np.int32)],
+        collections.OrderedDict,
+    ),
+    tff.CLIENTS,
+)
+
+
+@tff.tensorflow.computation(PAIRS.member, np.int32)
+def moved(pair, by):
+    return collections.OrderedDict(
+        a=pair['a'] * tf.cast(by, tf.float32), b=pair['b'] + by
+    )
+
+
+@tff.federated_computation(PAIRS, INTS)
+def move(pairs, by):
+    return (
+        tff.federated_map(moved, (pairs, by)),
+        tff.federated_sum(by),
+    )
+
+
+def test_stacked_values_go_in_and_come_out_as_arrays():
+    a, b = np.arange(20, dtype=np.float32).reshape(10, 2), np.arange(10, dtype=np.int32)
+    stacked = runtime.StackedClients(collections.OrderedDict(a=a, b=b))
+    by = list(range(1, 11))
+    found, total = move(stacked, by)
+    assert isinstance(found, runtime.StackedClients) and total == sum(by)
+    np.testing.assert_array_equal(found.arrays['a'], a * np.array(by)[:, None])
+    np.testing.assert_array_equal(found.arrays['b'], b + by)
+    assert found.arrays['a'].dtype == np.float32
+    # They go in again, and each client's value is there too.
+    again, _ = move(found, by)
+    listed, _ = move(list(found), by)
+    assert isinstance(listed, list) and isinstance(listed[3], collections.OrderedDict)
+    for ours, theirs in zip(again, listed, strict=True):
+        np.testing.assert_array_equal(ours['a'], theirs['a'])
+        assert ours['b'] == theirs['b']
+
+
+@pytest.mark.parametrize(
+    ('arrays', 'words'),
+    [
+        ({'a': np.zeros((3, 2)), 'b': np.zeros(3, np.int32)}, r'\.a should be of type'),
+        (
+            {'a': np.zeros((3, 1), np.float32), 'b': np.zeros(3, np.int32)},
+            r'float32\[3, 1\]',
+        ),
+        ({'a': np.zeros((3, 2), np.float32)}, 'should be of type'),
+        ({'a': np.zeros((3, 2), np.float32), 'b': np.zeros(2, np.int32)}, 'numbers of'),
+    ],
+)
+def test_stacked_values_that_do_not_fit_are_told(arrays, words):
+    with pytest.raises(TypeError, match=words):
+        move(runtime.StackedClients(arrays), [1, 2, 3])
+
+
+def test_what_has_no_shape_cannot_be_stacked():
+    rows = tff.FederatedType(tff.TensorType(np.int32, [None]), tff.CLIENTS)
+    identity = tff.federated_computation(lambda x: x, rows)
+    with pytest.raises(TypeError, match='cannot be stacked'):
+        identity(runtime.StackedClients(np.zeros((2, 3), np.int32)))
+
+
+def test_one_array_can_be_stacked():
+    stacked = runtime.StackedClients(np.array([1, 2, 3], np.int32))
+    doubled = tff.federated_computation(lambda x: tff.federated_map(double, x), INTS)
+    found = doubled(stacked)
+    np.testing.assert_array_equal(found.arrays, [2, 4, 6])
+    assert found[-1] == 6 and len(found) == 3

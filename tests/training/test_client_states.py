@@ -5,6 +5,7 @@ import pytest
 from full_disk import room_for
 
 from tff_transfer.errors import UserError
+from tff_transfer.runtime import StackedClients
 from tff_transfer.training import client_states
 from tff_transfer.training.client_states import ClientStates
 
@@ -40,6 +41,20 @@ def test_each_client_finds_what_it_kept_last(tmp_path):
     np.testing.assert_array_equal(took_part, [True] * (CLIENTS - 1) + [False])
     # Rows of nobody are written to again.
     assert (tmp_path / 'clients').stat().st_size == 64 * (24 + 32)
+
+
+def test_stacked_values_and_scalars_are_rows_too():
+    states = ClientStates({'a': np.zeros(3, np.float32), 'b': np.int32(5)})
+    new = StackedClients(
+        {'a': DRAW.normal(size=(4, 3)).astype(np.float32), 'b': np.arange(4)}
+    )
+    index = states.put(states.empty_index(9), [8, 1, 2, 4], new)
+    found = states.take(index, [4, 0, 8])
+    np.testing.assert_array_equal(found.arrays['b'], [3, 5, 0])
+    np.testing.assert_array_equal(
+        found.arrays['a'], [new.arrays['a'][3], np.zeros(3), new.arrays['a'][0]]
+    )
+    assert found.arrays['b'].dtype == np.int32
 
 
 def test_rows_of_checkpoints_stay_through_any_number_of_rounds(tmp_path):

@@ -42,8 +42,9 @@ class Composed:
     Attributes:
       process: Where clients keep nothing a `tff.learning.templates.LearningProcess`.
         Else a `tff.templates.IterativeProcess` whose `next` takes the state, the
-        clients' batches and a list of what each of them keeps, and gives the state,
-        the metrics and what they keep now.
+        clients' batches and what each of them keeps, a list or stacked
+        (`runtime.StackedClients`), and gives the state, the metrics and what they
+        keep now.
       kept: What a client keeps before its first round, a `Kept` of arrays; or None.
       bytes_down: What a client gets in a round, by its type.
       bytes_up: What it sends.

@@ -29,12 +29,16 @@ class FedDyn:
         """Makes the method."""
 
         def client_update(weights, client):
+            # Here and not in `correct`, which is done in each step.
+            back = tuple(
+                k + self.alpha * start
+                for k, start in zip(client.kept, weights, strict=True)
+            )
+
             def correct(gradient, at):
                 return tuple(
-                    g - k + self.alpha * (w - start)
-                    for g, k, w, start in zip(
-                        gradient, client.kept, at, weights, strict=True
-                    )
+                    g + (self.alpha * w - b)
+                    for g, w, b in zip(gradient, at, back, strict=True)
                 )
 
             trained = local.train(

@@ -28,9 +28,12 @@ class FedProx:
 def proximal(start: tuple, mu: float) -> local.Direction:
     """Returns the gradient with that of mu / 2 times the squared distance added."""
 
+    # Here and not in `correct`, which is done in each step.
+    back = tuple(mu * s for s in start)
+
     def correct(gradient, weights):
         return tuple(
-            g + mu * (w - s) for g, w, s in zip(gradient, weights, start, strict=True)
+            g + (mu * w - b) for g, w, b in zip(gradient, weights, back, strict=True)
         )
 
     return local.corrected(correct) if mu else local.plain

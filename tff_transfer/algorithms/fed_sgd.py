@@ -6,6 +6,9 @@ decentralized data", section 2. TFF's own is `tff.learning.algorithms.build_fed_
 
 import dataclasses
 
+import tensorflow as tf
+import tensorflow_federated as tff
+
 from tff_transfer.algorithms import fed_avg, local
 from tff_transfer.algorithms.method import Context, Method
 
@@ -18,8 +21,24 @@ class FedSGD:
         """Makes the method."""
 
         def client_update(weights, client):
-            found = local.full_gradient(context, weights, client)
-            return local.update(context, client, found)
+            def direction(gradient_of, total, batch):
+                found = gradient_of(weights, batch)
+                count = tf.cast(tf.shape(found.logits)[0], tf.float32)
+                # The step of SGD with rate 1 that follows makes the sum of it.
+                return found._replace(
+                    shared=tuple(count * g for g in found.shared),
+                    personal=tuple(map(tf.zeros_like, found.personal)),
+                )
+
+            found = local.train(
+                dataclasses.replace(context, client_schedule=None),
+                weights,
+                client,
+                direction=direction,
+                optimizer=tff.learning.optimizers.build_sgdm(1.0),
+            )
+            mean = tuple(tf.math.divide_no_nan(d, found.examples) for d in found.delta)
+            return local.update(context, client, found, delta=mean)
 
         return dataclasses.replace(
             fed_avg.averaging(context), client_update=client_update

@@ -1,6 +1,5 @@
 """A client's training: the loop over its batches that nearly every method has."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -208,26 +207,36 @@ def sgd_hparams(context: Context, round_number, who: str) -> tuple[Any, Any]:
     return rate, hparams.get('momentum', 0.0)
 
 
-def full_gradient(context: Context, weights: tuple, client: Client) -> Trained:
-    """Returns the gradient over all of a client's examples, as `Trained.delta`.
+def mean_gradient(context: Context, weights: tuple, client: Client) -> tuple:
+    """Returns the gradient over a client's examples, and how many there are.
 
-    Nothing is trained: the gradient is the mean over examples, at `weights`.
+    Nothing is trained or measured: a batch costs the gradient and one addition.
+
+    Args:
+      context: The model.
+      weights: The shared weights, with respect to which it is taken.
+      client: The client.
+
+    Returns:
+      The mean over examples, a tuple like `weights`, and their number, float32 [].
     """
 
-    def direction(gradient_of, total, batch):
-        found = gradient_of(weights, batch)
-        count = tf.cast(tf.shape(found.logits)[0], tf.float32)
-        # The step of SGD with rate 1 that follows makes the sum of it.
-        return found._replace(
-            shared=tuple(count * g for g in found.shared),
-            personal=tuple(map(tf.zeros_like, found.personal)),
-        )
+    def summed(logits, labels):
+        count = tf.cast(tf.shape(logits)[0], tf.float32)
+        return count * context.model.functional.loss(logits, labels)
 
-    summing = tff.learning.optimizers.build_sgdm(1.0)
-    unscheduled = dataclasses.replace(context, client_schedule=None)
-    found = train(unscheduled, weights, client, direction=direction, optimizer=summing)
-    mean = tuple(tf.math.divide_no_nan(d, found.examples) for d in found.delta)
-    return found._replace(delta=mean)
+    gradient = _gradient_function(context, client, summed)
+
+    def add(total, batch):
+        sums, examples = total
+        found = gradient(weights, client.personal, batch)
+        count = tf.cast(tf.shape(found.logits)[0], tf.float32)
+        sums = tuple(s + g for s, g in zip(sums, found.shared, strict=True))
+        return sums, examples + count
+
+    start = (tuple(map(tf.zeros_like, weights)), tf.constant(0.0))
+    sums, examples = client.batches.reduce(start, add)
+    return tuple(tf.math.divide_no_nan(s, examples) for s in sums), examples
 
 
 def mean_loss(context: Context, weights: tuple, client: Client):
@@ -256,6 +265,13 @@ def label_counts(client: Client, classes: int):
     return client.batches.reduce(tf.zeros([classes]), add)
 
 
+def weight_of(context: Context, examples):
+    """Returns a client's weight in means over clients, float32 []."""
+    if context.weighting == 'uniform':
+        return tf.cast(examples > 0, tf.float32)
+    return examples
+
+
 def update(context: Context, client: Client, trained: Trained, **changed) -> Update:
     """Returns a client's update of what its training came to.
 
@@ -266,12 +282,9 @@ def update(context: Context, client: Client, trained: Trained, **changed) -> Upd
       **changed: Fields of `Update` that differ from: the delta of the weights, by
         the context's weighting, without sums, and kept what there was.
     """
-    weight = trained.examples
-    if context.weighting == 'uniform':
-        weight = tf.cast(weight > 0, tf.float32)
     of_training = Update(
         trained.delta,
-        weight,
+        weight_of(context, trained.examples),
         {},
         client.kept,
         trained.personal,

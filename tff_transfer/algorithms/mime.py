@@ -42,7 +42,7 @@ class MimeLite:
 
         def client_update(message, client):
             weights, base = message
-            gradient = local.full_gradient(context, weights, client).delta
+            gradient, _ = local.mean_gradient(context, weights, client)
             trained = local.train(
                 context, weights, client, optimizer=_Fixed(context, base, client.round)
             )
@@ -70,9 +70,8 @@ class Mime:
         """Makes the method."""
 
         def gather(message, client):
-            found = local.full_gradient(context, message[0], client)
-            plain = local.update(context, client, found)
-            return found.delta, plain.weight
+            gradient, examples = local.mean_gradient(context, message[0], client)
+            return gradient, local.weight_of(context, examples)
 
         def client_update(message, client, gathered):
             start, base = message

@@ -59,7 +59,7 @@ class Scaffold:
                 ),
             )
             if self.variates == 'I':
-                now = local.full_gradient(context, weights, client).delta
+                now, _ = local.mean_gradient(context, weights, client)
             else:
                 rate, _ = local.sgd_hparams(context, client.round, 'SCAFFOLD')
                 followed = rate * trained.steps

@@ -6,10 +6,17 @@ from tff_transfer.runtime import deep_protos  # noqa: F401
 from tff_transfer.runtime.compiled import use_compiled
 from tff_transfer.runtime.federated import use_federated_context
 from tff_transfer.runtime.keys import in_round
+from tff_transfer.runtime.stacked import StackedClients
 from tff_transfer.runtime.stock import use_stock
 
 # What TensorFlow and TFF hold once they are imported stays. Looking for garbage among
 # that takes a quarter of the time that building a process does.
 gc.freeze()
 
-__all__ = ['in_round', 'use_compiled', 'use_federated_context', 'use_stock']
+__all__ = [
+    'StackedClients',
+    'in_round',
+    'use_compiled',
+    'use_federated_context',
+    'use_stock',
+]

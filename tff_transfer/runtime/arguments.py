@@ -15,6 +15,7 @@ from tff_transfer.data.cohorts import Cohort
 from tff_transfer.runtime import layouts
 from tff_transfer.runtime.datasets import reading
 from tff_transfer.runtime.layouts import ClientSequences, ClientTensors
+from tff_transfer.runtime.stacked import StackedClients
 
 
 def leaf_values(value, type_spec: tff.Type, where: str) -> Iterator[tuple[object, str]]:
@@ -96,7 +97,7 @@ def client_values(value, member: tff.Type, where: str) -> list:
     """Returns `ClientTensors` or `ClientSequences` for each leaf of a client value.
 
     Args:
-      value: A list or tuple with each client's value, or a `Cohort`.
+      value: A list or tuple with each client's value, a `Cohort`, or stacked values.
       member: The type of one client's value.
       where: What the value is called in errors.
 
@@ -105,6 +106,8 @@ def client_values(value, member: tff.Type, where: str) -> list:
     """
     if isinstance(value, Cohort) and isinstance(member, tff.SequenceType):
         return [cohort_sequences(value, member.element, where)]
+    if isinstance(value, StackedClients):
+        return _stacked(value, member, where)
     if not isinstance(value, list | tuple | Cohort):
         raise TypeError(
             f'{where} should be a list with a value for each client, but is'
@@ -123,6 +126,26 @@ def client_values(value, member: tff.Type, where: str) -> list:
             arrays = [tensor_array(part, leaf, name) for part, name in column]
             leaves.append(ClientTensors(layouts.concatenate(arrays, leaf), len(arrays)))
     return leaves
+
+
+def _stacked(
+    value: StackedClients, member: tff.Type, where: str
+) -> list[ClientTensors]:
+    found = []
+    for (part, name), leaf in zip(
+        leaf_values(value.arrays, member, where),
+        layouts.leaf_types(member),
+        strict=True,
+    ):
+        if isinstance(leaf, tff.SequenceType) or layouts.layout(leaf) != 'stacked':
+            raise TypeError(
+                f'{name} cannot be stacked, since it is of type {_short(leaf)}: give a'
+                ' list with a value for each client'
+            )
+        of_all = tff.TensorType(leaf.dtype, [len(value), *leaf.shape])
+        array = tensor_array(part, of_all, name)
+        found.append(ClientTensors((array,), len(value)))
+    return found
 
 
 def server_values(value, type_spec: tff.Type, where: str) -> list[np.ndarray]:

@@ -52,16 +52,17 @@ def member(type_spec: tff.Type) -> tff.Type:
 
 
 def opened(type_spec: tff.Type) -> tff.Type:
-    """Returns a parameter's type with federated types as leaves of any type."""
+    """Returns a type in which federated types are leaves, of any type."""
     if isinstance(type_spec, tff.FederatedType):
         return tff.TensorType(np.int32)
     if isinstance(type_spec, tff.StructType):
-        return tff.StructType(
-            [
-                (n, opened(e)) if n else opened(e)
-                for n, e in structure.iter_elements(type_spec)
-            ]
-        )
+        elements = [
+            (n, opened(e)) if n else opened(e)
+            for n, e in structure.iter_elements(type_spec)
+        ]
+        if type_spec.python_container is None:
+            return tff.StructType(elements)
+        return tff.types.StructWithPythonType(elements, type_spec.python_container)
     return type_spec
 
 

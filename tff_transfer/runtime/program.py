@@ -22,9 +22,10 @@ from tff_transfer.runtime.blocks import Settings
 from tff_transfer.runtime.draws import NoKeyError
 from tff_transfer.runtime.functions import Functions
 from tff_transfer.runtime.layouts import ClientTensors
-from tff_transfer.runtime.parameters import member, parameter_parts
+from tff_transfer.runtime.parameters import member, opened, parameter_parts
 from tff_transfer.runtime.plan import Phase, Plan, of_clients
 from tff_transfer.runtime.sequences import pack
+from tff_transfer.runtime.stacked import StackedClients
 from tff_transfer.runtime.tensors import to_tensor
 
 
@@ -75,7 +76,7 @@ class Program:
             too, such as `tf.errors.InvalidArgumentError`; or it cannot run here.
         """
         try:
-            server, clients, count = self._encode(argument)
+            server, clients, count, stacked = self._encode(argument)
         except tf.errors.OpError as error:
             raise self._failed("a dataset of the argument's", error) from error
         server = [to_tensor(a) for a in server]
@@ -105,7 +106,7 @@ class Program:
                 for index in phase.outputs:
                     size = len(_leaves(self._plan.outputs[index].block.type_signature))
                     outputs[index], kept = kept[:size], kept[size:]
-        return self._result(given, outputs, count)
+        return self._result(given, outputs, count, stacked)
 
     def _function(self, kind: str, phase: Phase, last: bool = False):
         key = kind, id(phase)
@@ -131,14 +132,16 @@ class Program:
         return len(_leaves(self._plan.calls[name].type_signature))
 
     def _encode(self, argument):
-        """Returns the server's arrays, the clients' leaves and how many clients."""
-        server, clients = [], []
+        """Returns the server's arrays, the clients' leaves, how many clients there are
+        and whether any of their values came stacked."""
+        server, clients, stacked = [], [], False
         if self._type.parameter is None:
-            return server, clients, 0
+            return server, clients, 0, stacked
         values = arguments.leaf_values(argument, self._type.parameter, 'the argument')
         for (value, where), part in zip(values, self._parts, strict=True):
             if part.at_clients:
                 clients.extend(arguments.client_values(value, part.type, where))
+                stacked |= isinstance(value, StackedClients)
             else:
                 server.extend(arguments.server_values(value, part.type, where))
         counts = {leaf.clients for leaf in clients}
@@ -147,7 +150,7 @@ class Program:
                 f'{self.name}: the arguments give values for different numbers of'
                 f' clients: {sorted(counts)}'
             )
-        return server, clients, (counts or {0}).pop()
+        return server, clients, (counts or {0}).pop(), stacked
 
     def _run_clients(self, phase, place, server, calls, clients, carried, count):
         """Runs the clients' part of a phase; returns states and what is kept."""
@@ -233,20 +236,14 @@ class Program:
             f' tff_transfer.runtime.use_stock() for it'
         )
 
-    def _result(self, server: list, outputs: dict, count: int):
+    def _result(self, server: list, outputs: dict, count: int, stacked: bool):
         server = iter(server)
         flat = []
         for index, output in enumerate(self._plan.outputs):
             type_spec = output.block.type_signature
             if output.at_clients:
-                inner = type_spec.member
-                columns = [iter(results.unstack(column)) for column in outputs[index]]
-                flat.append(
-                    [
-                        pack(iter([next(c) for c in columns]), inner)
-                        for _ in range(count)
-                    ]
-                )
+                values = _of_clients(outputs[index], type_spec.member, count, stacked)
+                flat.append(values)
             else:
                 for leaf in _leaves(type_spec):
                     value = next(server)
@@ -255,14 +252,27 @@ class Program:
                     else:
                         flat.append(value.numpy())
         result = _pack_result(iter(flat), self._type.result)
-        return type_conversions.type_to_py_container(result, self._type.result)
+        return type_conversions.type_to_py_container(result, opened(self._type.result))
+
+
+def _of_clients(columns: list, inner: tff.Type, count: int, stacked: bool):
+    """Returns each client's value, or arrays of all if that is wanted and can be."""
+    kinds = [isinstance(c, ClientTensors) and len(c.arrays) == 1 for c in columns]
+    if stacked and kinds and all(kinds):
+        return pack(iter([column.arrays[0] for column in columns]), inner)
+    rows = [iter(results.unstack(column)) for column in columns]
+    return [pack(iter([next(row) for row in rows]), inner) for _ in range(count)]
 
 
 def _pack_result(flat, type_spec):
+    contained = type_conversions.type_to_py_container
     if isinstance(type_spec, tff.FederatedType) and of_clients(type_spec):
-        return next(flat)
+        values = next(flat)
+        if isinstance(values, list):
+            return contained(values, type_spec)
+        return StackedClients(contained(values, type_spec.member))
     if isinstance(type_spec, tff.FederatedType):
-        return pack(flat, type_spec.member)
+        return contained(pack(flat, type_spec.member), type_spec)
     if isinstance(type_spec, tff.StructType):
         return structure.Struct(
             [(n, _pack_result(flat, e)) for n, e in structure.iter_elements(type_spec)]

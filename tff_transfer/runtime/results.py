@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 from tensorflow_federated.python.core.impl.utils import tensorflow_utils
 
+from tff_transfer import aligned
 from tff_transfer.runtime import layouts
 from tff_transfer.runtime.layouts import ClientTensors
 from tff_transfer.runtime.sequences import DatasetSequence
@@ -17,7 +18,7 @@ def collect(results: Iterator[tf.Tensor], leaf: tff.Type) -> list:
     if isinstance(leaf, tff.SequenceType):
         return tf.unstack(next(results))
     if layouts.layout(leaf) == 'stacked':
-        return [next(results).numpy()]
+        return [_view(next(results))]
     entries, shapes = next(results).numpy(), next(results).numpy()
     return [entries, shapes]
 
@@ -27,7 +28,7 @@ def join(column: list[list], leaf: tff.Type, count: int) -> ClientTensors | list
     if isinstance(leaf, tff.SequenceType):
         return [dataset(variant, leaf) for block in column for variant in block]
     if layouts.layout(leaf) == 'stacked':
-        return ClientTensors((np.concatenate([c[0] for c in column]),), count)
+        return ClientTensors((_concatenate([c[0] for c in column]),), count)
     values = []
     for entries, shapes in column:
         ends = np.cumsum(np.prod(shapes, axis=1, dtype=np.int64))[:-1]
@@ -36,6 +37,21 @@ def join(column: list[list], leaf: tff.Type, count: int) -> ClientTensors | list
             for part, shape in zip(np.split(entries, ends), shapes, strict=True)
         ]
     return ClientTensors(layouts.concatenate(values, leaf), count)
+
+
+def _view(tensor: tf.Tensor) -> np.ndarray:
+    """Returns a tensor's values, where NumPy has its dtype without a copy."""
+    if tensor.dtype.is_floating and tensor.dtype.size >= 4:
+        return np.asarray(memoryview(tensor))
+    return tensor.numpy()
+
+
+def _concatenate(parts: list[np.ndarray]) -> np.ndarray:
+    """Returns arrays joined in memory that TensorFlow can take without a copy."""
+    if parts[0].dtype.kind not in 'fiu':
+        return np.concatenate(parts)
+    shape = (sum(map(len, parts)), *parts[0].shape[1:])
+    return np.concatenate(parts, out=aligned.empty(shape, parts[0].dtype))
 
 
 def unstack(column: ClientTensors | list) -> Iterator:

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tff_transfer import aligned
 from tff_transfer.errors import UserError
+from tff_transfer.runtime import StackedClients
 
 # Rows by which the file grows at least.
 _MORE_ROWS = 64
@@ -43,9 +45,8 @@ class ClientStates:
           UserError: It cannot be opened.
         """
         self._initial = initial
-        leaves = [np.asarray(leaf) for leaf in tf.nest.flatten(initial)]
-        self._specs = [(leaf.dtype, leaf.shape, leaf.nbytes) for leaf in leaves]
-        self._bytes = sum(leaf.nbytes for leaf in leaves)
+        self._leaves = [np.asarray(leaf) for leaf in tf.nest.flatten(initial)]
+        self._bytes = sum(leaf.nbytes for leaf in self._leaves)
         self._name = 'a temporary file' if path is None else str(path)
         with self._using():
             self._file = (
@@ -71,35 +72,48 @@ class ClientStates:
         """Returns the index of clients of whom none took part."""
         return np.tile(np.array([_NONE, 0], np.int64), (clients, 1))
 
-    def take(self, index: np.ndarray, clients: Sequence[int]) -> list[Any]:
-        """Returns what each of some clients keeps, by an index.
+    def take(self, index: np.ndarray, clients: Sequence[int]) -> StackedClients:
+        """Returns what each of some clients keeps, by an index, at least one.
 
         Raises:
           UserError: The file was changed since, or cannot be read.
         """
-        return [self._taken(*index[client].tolist(), client) for client in clients]
+        count = len(clients)
+        stacks = [aligned.empty((count, *x.shape), x.dtype) for x in self._leaves]
+        for number, client in enumerate(clients):
+            place, checksum = index[client].tolist()
+            rows = [stack[number : number + 1] for stack in stacks]
+            if place == _NONE:
+                for row, first in zip(rows, self._leaves, strict=True):
+                    row[...] = first
+            elif self._read(place, rows) != checksum:
+                raise UserError(
+                    f'{self._name}: what client number {client} keeps was changed;'
+                    ' begin again with another --run_dir'
+                )
+        return StackedClients(tf.nest.pack_sequence_as(self._initial, stacks))
 
-    def _taken(self, place: int, checksum: int, client: int):
-        if place == _NONE:
-            return self._initial
-        with self._using():
-            row = os.pread(self._file.fileno(), self._bytes, place * self._bytes)
-        if len(row) < self._bytes or zlib.crc32(row) != checksum:
-            raise UserError(
-                f'{self._name}: what client number {client} keeps was changed; begin'
-                ' again with another --run_dir'
-            )
-        leaves, start = [], 0
-        for dtype, shape, size in self._specs:
-            part = np.frombuffer(row, np.uint8, size, start)
-            leaves.append(part.view(dtype).reshape(shape))
-            start += size
-        return tf.nest.pack_sequence_as(self._initial, leaves)
+    def _read(self, place: int, rows: list[np.ndarray]) -> int | None:
+        """Reads a row into arrays; returns its checksum, or None if it is cut off."""
+        start, checksum = place * self._bytes, 0
+        for part in map(_bytes_of, rows):
+            with self._using():
+                found = os.preadv(self._file.fileno(), [part], start)
+            if found < len(part):
+                return None
+            checksum = zlib.crc32(part, checksum)
+            start += found
+        return checksum
 
     def put(
-        self, index: np.ndarray, clients: Sequence[int], values: Iterable[Any]
+        self, index: np.ndarray, clients: Sequence[int], values: Sequence[Any]
     ) -> np.ndarray:
         """Stores what some clients keep now; returns the new index.
+
+        Args:
+          index: What held before.
+          clients: Their numbers.
+          values: What each of them keeps, stacked or a list.
 
         Raises:
           UserError: It cannot be written.
@@ -108,16 +122,19 @@ class ClientStates:
         with self._using():
             places = self._free(index, len(clients))
             for client, value, place in zip(clients, values, places, strict=True):
-                leaves = zip(tf.nest.flatten(value), self._specs, strict=True)
-                row = b''.join(
-                    np.asarray(leaf, dtype).tobytes() for leaf, (dtype, *_) in leaves
-                )
-                left, end = memoryview(row), (int(place) + 1) * self._bytes
-                while left:  # Where a disk fills up, the rest raises why.
-                    sent = os.pwrite(self._file.fileno(), left, end - len(left))
-                    left = left[sent:]
-                after[client] = place, zlib.crc32(row)
+                after[client] = place, self._write(int(place), tf.nest.flatten(value))
         return after
+
+    def _write(self, place: int, row: Sequence[np.ndarray]) -> int:
+        """Writes a row; returns its checksum."""
+        start, checksum = place * self._bytes, 0
+        for leaf, like in zip(row, self._leaves, strict=True):
+            left = _bytes_of(np.ascontiguousarray(leaf, like.dtype))
+            checksum = zlib.crc32(left, checksum)
+            while left:  # Where a disk fills up, the rest raises why.
+                sent = os.pwrite(self._file.fileno(), left, start)
+                left, start = left[sent:], start + sent
+        return checksum
 
     def _free(self, index: np.ndarray, count: int) -> np.ndarray:
         """Returns rows that neither an index nor a checkpoint needs."""
@@ -137,6 +154,11 @@ class ClientStates:
         with self._using():
             os.fsync(self._file.fileno())
         self._needed = list(indexes)
+
+
+def _bytes_of(array: np.ndarray) -> memoryview:
+    """Returns the memory of a contiguous array."""
+    return memoryview(array.reshape(-1).view(np.uint8))
 
 
 def took_part(index: np.ndarray) -> np.ndarray:
