@@ -40,6 +40,9 @@ class _Paint:
 @dataclasses.dataclass(frozen=True)
 class _House:
     place: str = option('in', 'A place.', choices=('in', 'out'))
+    door: str | None = option(None, 'A door.')
+    lock: bool = option(False, 'A lock.', only_for={'door': options.GIVEN})
+    floors: int = option(1, 'Floors.', only_for={'plan': tuple('abcdef')})
 
 
 @pytest.fixture
@@ -138,6 +141,13 @@ def test_check_accepts_none_where_the_type_does():
             _House(),
             '--shade is for --colour=green or blue, but --colour is red; leave it out',
         ),
+        (_Paint(), _House(door='oak', lock=True), None),
+        (
+            _Paint(),
+            _House(lock=True),
+            '--lock is for --door; give both or leave it out',
+        ),
+        (_Paint(), _House(floors=2), '--floors is not for --plan=g; leave it out'),
         (
             _Paint(layers=2),
             _House('out'),
@@ -147,8 +157,8 @@ def test_check_accepts_none_where_the_type_does():
 )
 def test_an_option_without_effect_is_refused(paint, house, message):
     if message is None:
-        options.check_effects(paint, house)
+        options.check_effects(paint, house, plan='g')
         return
     with pytest.raises(UserError) as caught:
-        options.check_effects(paint, house)
+        options.check_effects(paint, house, plan='g')
     assert str(caught.value) == message

@@ -15,6 +15,8 @@ from tff_transfer.errors import UserError
 
 # As a choice in `only_for`: any value but the default.
 GIVEN = 'given'
+# More choices than these make no readable line.
+_MANY = 5
 
 
 def option(
@@ -164,10 +166,12 @@ def check_effects(*parts: Any, **variants: str) -> None:
                         f'--{field.name} is for --{other}; give both or leave it out'
                     )
             elif chosen[other] not in allowed:
-                raise UserError(
-                    f'--{field.name} is for --{other}={_either(allowed)}, but --{other}'
-                    f' is {chosen[other]}; leave it out'
-                )
+                if len(allowed) > _MANY:
+                    told = f'is not for --{other}={chosen[other]}'
+                else:
+                    told = f'is for --{other}={_either(allowed)}, but --{other} is'
+                    told += f' {chosen[other]}'
+                raise UserError(f'--{field.name} {told}; leave it out')
 
 
 def _either(words: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import test_methods
 
 import tff_transfer as tt
 from tff_transfer import runtime
+from tff_transfer.errors import UserError
 
 R = test_methods.R
 
@@ -30,6 +31,12 @@ def functional():
         tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         collections.OrderedDict(x=x, y=tf.TensorSpec([None], tf.int32)),
     )
+
+
+@pytest.mark.parametrize('mu', [-1, 'x', None])
+def test_options_of_a_method_are_checked(mu):
+    with pytest.raises(UserError, match=f'^--fedprox.mu is {mu!r}, but must be'):
+        tt.algorithms.process(tt.algorithms.FedProx(mu=mu), network())
 
 
 @pytest.mark.parametrize('make', [network, functional])

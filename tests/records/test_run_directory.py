@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tff_transfer import files
+from tff_transfer.algorithms import FedProx
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.records import run_directory
@@ -92,6 +93,27 @@ def test_a_damaged_configuration_is_one_line(tmp_path, text):
         pass
     assert '\n' not in str(caught.value)
     assert path.read_bytes() == content
+
+
+def test_what_an_earlier_version_did_not_name_has_its_default(tmp_path):
+    def reopened(config, stored):
+        (tmp_path / 'config.json').write_text(json.dumps(stored))
+        with run_directory.opened(tmp_path, config):
+            pass
+
+    with run_directory.opened(tmp_path, Config()):
+        stored = json.loads((tmp_path / 'config.json').read_text())
+    del stored['algorithm'], stored['training']['min_client_epochs'], stored['model']
+    reopened(Config(), stored)
+    with pytest.raises(UserError, match='--algorithm=fedavg there, fedprox now'):
+        reopened(Config(algorithm=FedProx()), stored)
+    unequal = TrainingConfig(client_epochs=1, min_client_epochs=1)
+    with pytest.raises(UserError, match='--min_client_epochs=None there, 1 now'):
+        reopened(Config(training=unequal), stored)
+    stored['algorithm'] = {'algorithm': 'fedprox'}
+    reopened(Config(algorithm=FedProx()), stored)
+    with pytest.raises(UserError, match=r'--fedprox\.mu=0\.01 there, 0\.5 now'):
+        reopened(Config(algorithm=FedProx(mu=0.5)), stored)
 
 
 @pytest.mark.parametrize(('part', 'value'), [('batch_size', 'x'), ('rounds', [1, 2])])

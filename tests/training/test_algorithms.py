@@ -96,8 +96,18 @@ def test_options_of_a_method_are_flags_under_its_name():
     ('arguments', 'words'),
     [
         (['--fedprox.mu=0.5'], 'is for --algorithm=fedprox, but --algorithm is fedavg'),
-        (['--algorithm=fedexp', '--server_optimizer=sgd'], 'is for --algorithm=fedavg'),
-        (['--algorithm=scaffold', '--client_optimizer=adam'], 'defined for SGD'),
+        (
+            ['--algorithm=fedexp', '--server_optimizer=sgd'],
+            'is not for --algorithm=fedexp',
+        ),
+        (
+            ['--algorithm=scaffold', '--client_optimizer=adam'],
+            '--client_optimizer is not for --algorithm=scaffold; leave it out',
+        ),
+        (
+            ['--algorithm=scaffold', '--client_momentum=0.9'],
+            '--client_momentum is not for --algorithm=scaffold; leave it out',
+        ),
         (['--algorithm=fedprox', '--fedprox.mu=-1'], '--fedprox.mu is -1.0, but must'),
         (['--finetune=head_then_all', '--algorithm=local'], 'each is alone'),
         (['--head=ridge', '--algorithm=fedrs'], '--algorithm=fedrs is for heads that'),

@@ -104,6 +104,9 @@ def test_unfit_values_are_one_line_with_the_flag(config, flag):
             'image_size is for a backbone, or for image',
         ),
         (ModelConfig(head_rounds=3), 'head_rounds is for --finetune=head_then_all, b'),
+        (ModelConfig(hidden_units=512), 'hidden_units is 512, but must be a tuple'),
+        (ModelConfig(hidden_units=[64]), r'hidden_units is \[64\], but must be a'),
+        (TrainingConfig(client_learning_rate=float('inf')), 'client_learning_rate is'),
         (TrainingConfig(client_epsilon=0.1), 'client_epsilon is for --client_optimiz'),
         (
             TrainingConfig(server_optimizer='adafactor', server_epsilon=0.1),
@@ -111,7 +114,7 @@ def test_unfit_values_are_one_line_with_the_flag(config, flag):
         ),
     ],
 )
-def test_options_without_effect_are_refused(part, message):
+def test_options_of_a_wrong_type_or_without_effect_are_refused(part, message):
     name = type(part).__name__.removesuffix('Config').lower()
     with pytest.raises(UserError, match=f'^--{message}'):
         Config(**{name: part}).check()

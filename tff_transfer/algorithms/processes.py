@@ -8,6 +8,7 @@ from tff_transfer.algorithms import registry
 from tff_transfer.algorithms.compose import Composed, compose
 from tff_transfer.algorithms.method import Context
 from tff_transfer.errors import UserError
+from tff_transfer.options import check
 
 
 def process(
@@ -41,14 +42,17 @@ def process(
       The process, and what one must know of it: what clients keep, if anything.
 
     Raises:
-      UserError: The method does not suit the rest.
+      UserError: The method does not suit the rest, or an option is out of its bounds.
     """
+    name = registry.name_of(options)
+    if name is not None:
+        check(options, f'{name}.')
     if isinstance(model, tf.keras.Model):
         model = models.from_keras(model)
     elif isinstance(model, tff.learning.models.FunctionalModel):
         model = models.Model(model, None, False, '')
     if population is None:
-        if registry.name_of(options) in registry.BY_POPULATION:
+        if name in registry.BY_POPULATION:
             raise UserError(
                 f'{type(options).__name__} needs population=, the number of clients'
                 ' that may take part'

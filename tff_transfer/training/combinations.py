@@ -34,16 +34,6 @@ def check(config) -> None:
             f' --model={model.model}'
         )
     name = registry.name_of(config.algorithm)
-    if name in registry.BY_CLIENT_SGD and training.client_optimizer != 'sgd':
-        raise UserError(
-            f'--algorithm={name} is defined for SGD on the clients, but'
-            f' --client_optimizer is {training.client_optimizer}; leave it out'
-        )
-    if name == 'scaffold' and training.client_momentum:
-        raise UserError(
-            '--algorithm=scaffold is defined for SGD without momentum; leave'
-            ' --client_momentum out'
-        )
     if name in ('mime', 'mimelite') and model.batch_norm == 'local':
         raise UserError(
             f"--algorithm={name} keeps its optimizer's state on the server, which has"
@@ -109,10 +99,6 @@ def check(config) -> None:
     for flag, value in dataclasses.asdict(training).items():
         if not flag.startswith('augment_') or not value:
             continue
-        if data.dataset == 'synthetic_alpha_beta':
-            raise UserError(
-                f'--{flag} changes images, but --dataset={data.dataset} has vectors'
-            )
         if model.model == 'backbone' and model.finetune in ('head', 'top'):
             raise UserError(
                 f'--{flag} changes the images of each round, but --finetune='

@@ -1,6 +1,7 @@
 """What a run is: its whole configuration, with defaults that suit a laptop."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from tff_transfer.algorithms import registry, schedules
@@ -26,6 +27,11 @@ HEADS = ('linear', 'cosine', 'prototype', 'ridge')
 # What --finetune=top trains where no cut is given: see docs/finetuning.md.
 TOP_LAYERS = 6
 
+
+def _except(option: str, choices: Sequence[str], left_out: Sequence[str]) -> dict:
+    return {option: tuple(choice for choice in choices if choice not in left_out)}
+
+
 # What options are for (see `options.option`).
 _OWN_FILES = {'dataset': ('by_client',)}
 _FILES = {'dataset': ('by_client', 'emnist')}
@@ -33,7 +39,8 @@ _CHARACTERS = {'dataset': ('emnist', 'synthetic_writers')}
 _WRITERS = {'dataset': ('synthetic_writers',)}
 _ALPHA_BETA = {'dataset': ('synthetic_alpha_beta',)}
 _SYNTHETIC = {'dataset': ('synthetic_writers', 'synthetic_alpha_beta')}
-_WITHOUT_SPLIT = {'dataset': tuple(name for name in DATASETS if name != 'emnist')}
+_WITHOUT_SPLIT = _except('dataset', DATASETS, ('emnist',))
+_IMAGES = _except('dataset', DATASETS, ('synthetic_alpha_beta',))
 _BACKBONE = {'model': ('backbone',)}
 _TRAINED_HEADS = {'head': ('linear', 'cosine')}
 _SERVER = {'algorithm': registry.BY_SERVER_OPTIMIZER}
@@ -262,7 +269,10 @@ class TrainingConfig:
         choices=('examples', 'uniform'),
     )
     client_optimizer: str = option(
-        'sgd', 'The optimizer on the clients.', choices=OPTIMIZERS
+        'sgd',
+        'The optimizer on the clients.',
+        choices=OPTIMIZERS,
+        only_for=_except('algorithm', registry.NAMES, registry.BY_CLIENT_SGD),
     )
     client_learning_rate: float = option(0.01, 'Learning rate on the clients.', above=0)
     client_schedule: str = option(
@@ -278,7 +288,10 @@ class TrainingConfig:
         'Momentum of sgd on the clients.',
         at_least=0,
         below=1,
-        only_for={'client_optimizer': ('sgd',)},
+        only_for={
+            'client_optimizer': ('sgd',),
+            **_except('algorithm', registry.NAMES, ('scaffold',)),
+        },
     )
     client_epsilon: float = option(
         1e-7,
@@ -325,17 +338,24 @@ class TrainingConfig:
         'Move training images at random by up to this share of a side.',
         at_least=0,
         below=1,
+        only_for=_IMAGES,
     )
     augment_rotation: float = option(
-        0.0, 'Turn training images at random by up to so many degrees.', at_least=0
+        0.0,
+        'Turn training images at random by up to so many degrees.',
+        at_least=0,
+        only_for=_IMAGES,
     )
     augment_brightness: float = option(
         0.0,
         'Make training images lighter or darker at random by up to this share of the'
         ' range from black to white.',
         at_least=0,
+        only_for=_IMAGES,
     )
-    augment_flip: bool = option(False, 'Mirror half of the training images, at random.')
+    augment_flip: bool = option(
+        False, 'Mirror half of the training images, at random.', only_for=_IMAGES
+    )
     seed: int = option(0, 'The seed of weights, cohorts and batches.', at_least=0)
     evaluate_every: int = option(10, 'Rounds between evaluations.', at_least=1)
     early_stop_patience: int | None = option(
