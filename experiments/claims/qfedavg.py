@@ -34,17 +34,24 @@ def train(q: float, rounds: int, seed: int) -> tt.Result:
 
 def measure(seeds: list[int], rounds: int) -> study.Found:
     """Returns what the clients' test accuracies come to, with either q."""
-    head = ['q', 'mean', 'worst 10 %', 'best 10 %', 'variance']
+    head = [
+        'q',
+        'all examples',
+        'mean of clients',
+        'worst 10 %',
+        'best 10 %',
+        'variance',
+    ]
     table, shown = [head], {}
     for q in QS:
         told = []
         for seed in seeds:
-            accuracies = np.sort(
-                list(train(q, rounds, seed).client_accuracy['seen'].values())
-            )
+            result = train(q, rounds, seed)
+            accuracies = np.sort(list(result.client_accuracy['seen'].values()))
             tenth = len(accuracies) // 10
             told.append(
                 [
+                    result.rows[-1]['seen/accuracy'],
                     np.mean(accuracies),
                     np.mean(accuracies[:tenth]),
                     np.mean(accuracies[-tenth:]),
