@@ -57,6 +57,12 @@ def composed(made):
     return context, compose.compose(FedAvg().build(context), context)
 
 
+def copy_of(keras):
+    copy = tf.keras.models.clone_model(keras)
+    copy.set_weights(keras.get_weights())
+    return copy
+
+
 def central_step(keras, x, y):
     """Returns a Keras network and head after one step with the batch's statistics."""
     head = tf.keras.layers.Dense(CLASSES, kernel_initializer='zeros')
@@ -73,9 +79,16 @@ def central_step(keras, x, y):
     return [v.numpy() for v in variables]
 
 
-def test_one_client_and_one_step_are_a_central_step():
+@pytest.fixture(scope='module')
+def trained():
+    """A network and the process that trains it, its statistics too."""
     keras = network()
-    process = composed(model(keras))[1].process
+    return keras, composed(model(keras))[1].process
+
+
+def test_one_client_and_one_step_are_a_central_step(trained):
+    keras, process = trained
+    keras = copy_of(keras)
     with runtime.use_compiled():
         state = process.next(process.initialize(), cohort([0, 9], 9)).state
     found = process.get_model_weights(state)
@@ -83,8 +96,8 @@ def test_one_client_and_one_step_are_a_central_step():
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_the_server_moves_towards_the_statistics_of_all_examples():
-    process = composed(model(network()))[1].process
+def test_the_server_moves_towards_the_statistics_of_all_examples(trained):
+    _, process = trained
     with runtime.use_compiled():
         # Clients of six, none and three examples, in batches of three.
         state = process.next(process.initialize(), cohort([0, 6, 6, 9])).state
@@ -100,8 +113,8 @@ def test_the_server_moves_towards_the_statistics_of_all_examples():
     np.testing.assert_allclose(first_variance, expected, rtol=1e-5)
 
 
-def test_without_examples_the_statistics_stay():
-    process = composed(model(network()))[1].process
+def test_without_examples_the_statistics_stay(trained):
+    _, process = trained
     with runtime.use_compiled():
         start = process.initialize()
         state = process.next(start, cohort([0, 0])).state
@@ -127,9 +140,7 @@ def test_what_fed_bn_keeps_differs_by_client_and_does_not_travel():
     ]
     copies = []
     for part in (slice(0, 5), slice(5, 9)):
-        copy = tf.keras.models.clone_model(keras)
-        copy.set_weights(keras.get_weights())
-        copies.append(central_step(copy, X[part], Y[part]))
+        copies.append(central_step(copy_of(keras), X[part], Y[part]))
     for number, (mine, part) in enumerate(
         zip(copies, (slice(0, 5), slice(5, 9)), strict=True)
     ):

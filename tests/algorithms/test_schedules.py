@@ -55,7 +55,6 @@ def test_an_adaptive_optimizer_with_a_rate_of_zero_moves_nothing(side):
         },
     )
     of = test_methods.of('fedavg')
-    start, _, _ = test_methods.run(of, made, test_methods.ROUNDS[:2])
-    np.testing.assert_array_equal(start, test_methods.START)
-    moved, _, _ = test_methods.run(of, made, test_methods.ROUNDS[:3])
-    assert not np.allclose(moved, start)
+    _, second, third = test_methods.each_round(of, made, test_methods.ROUNDS[:3])
+    np.testing.assert_array_equal(second[0], test_methods.START)
+    assert not np.allclose(third[0], test_methods.START)

@@ -55,11 +55,17 @@ def any_runtime(request):
         yield
 
 
+@pytest.fixture(scope='module', params=['compiled', 'stock'])
+def ridge(request):
+    with getattr(runtime, f'use_{request.param}')():
+        return heads.ridge(vectors(), SEEN, transform)
+
+
 @pytest.mark.parametrize('penalty', [0.0, 0.5, 100.0])
-def test_ridge_is_scikit_learns_on_pooled_data(any_runtime, penalty):
-    data = vectors()
-    kernel, bias = heads.ridge(data, SEEN, transform)(penalty)
-    expected = sklearn.linear_model.RidgeClassifier(alpha=penalty).fit(*pooled(data))
+def test_ridge_is_scikit_learns_on_pooled_data(ridge, penalty):
+    kernel, bias = ridge(penalty)
+    pool = pooled(vectors())
+    expected = sklearn.linear_model.RidgeClassifier(alpha=penalty).fit(*pool)
     np.testing.assert_allclose(kernel.T, expected.coef_, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(bias, expected.intercept_, rtol=1e-6, atol=1e-7)
 
