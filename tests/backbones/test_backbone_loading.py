@@ -370,6 +370,7 @@ def test_keras_application_with_a_weights_file(tmp_path):
     assert 'does not fit' in message
 
 
+@pytest.mark.slow
 @needs_real
 def test_the_real_backbone_gives_its_weights_to_the_network_by_name():
     by_name = backbones.load('MobileNetV2_035', weights=str(REAL))

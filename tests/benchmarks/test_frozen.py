@@ -72,6 +72,7 @@ def test_head_is_that_of_the_tutorial(handle):
     assert speed.difference(stock.weights, ours.weights) < 1e-5
 
 
+@pytest.mark.slow
 def test_top_is_the_same_on_activations(handle):
     cached, whole = (
         frozen_top.train(work(), options(handle, inputs=inputs, top_layers=1))

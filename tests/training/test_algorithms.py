@@ -15,7 +15,7 @@ from tff_transfer.errors import UserError
 from tff_transfer.training import loop, stages
 from tff_transfer.training.config import Config
 
-QUICK = ('scaffold', 'local')
+QUICK = ('scaffold',)
 slow = pytest.mark.slow
 
 

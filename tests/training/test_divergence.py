@@ -95,7 +95,9 @@ def test_some_dropped_updates_are_counted_and_the_others_used(warnings):
     assert warnings[0].startswith('round 1: the updates of 2 of 8 clients were dropped')
 
 
-@pytest.mark.parametrize('runtime', ['compiled', 'stock'])
+@pytest.mark.parametrize(
+    'runtime', ['compiled', pytest.param('stock', marks=pytest.mark.slow)]
+)
 def test_a_cohort_without_examples_leaves_its_cells_empty(runtime):
     data = make_data()
     # The client that has examples to train on is not in the first cohort.

@@ -227,7 +227,9 @@ def sgd(forward, x, y, variables, rate):
         variable.assign_sub(rate * gradient)
 
 
-@pytest.mark.parametrize('finetune', ['head', 'top', 'head_then_all'])
+@pytest.mark.parametrize(
+    'finetune', ['head', pytest.param('top', marks=pytest.mark.slow), 'head_then_all']
+)
 def test_one_client_trains_as_keras_does(finetune, monkeypatch):
     draw = np.random.default_rng(0)
     x = draw.integers(0, 256, (10, 8, 8, 3)).astype(np.uint8)

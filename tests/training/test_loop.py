@@ -240,6 +240,7 @@ def _without_time(path):
     ]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, monkeypatch):
     data, config = make_data(), make_config(rounds=7)
     config = dataclasses.replace(
@@ -269,6 +270,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, monkeypatch):
     assert _without_time(tmp_path / 'whole') == _without_time(tmp_path / 'parts')
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_run_goes_on_later(tmp_path, monkeypatch):
     data, config = make_data(), make_config(rounds=6)
     loop.train(config, tmp_path / 'whole', data=data)

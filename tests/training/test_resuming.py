@@ -212,6 +212,7 @@ def killed_at(monkeypatch, round_number):
     monkeypatch.setattr(stages, 'training_cohort', spy)
 
 
+@pytest.mark.slow
 def test_the_best_round_is_kept_and_exported(tmp_path, monkeypatch):
     # Large steps: the first round is the best, and no later one is as good.
     data = make_data()
