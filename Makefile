@@ -6,8 +6,9 @@
 demo: install
 	.venv/bin/python -m experiments.emnist_fedavg --flagfile=experiments/presets/demo.txt
 
+# Two processes; each file of tests in one of them, for the fixtures it shares.
 test: install
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist=loadfile
 
 test-slow: install
 	.venv/bin/python -m pytest -m slow --durations=20
