@@ -10,6 +10,7 @@ Its exit code is 1 if a benchmark failed, or a row that had a figure.
 import argparse
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -46,7 +47,9 @@ def run(command: tuple[str, ...], limit_s: float) -> str:
     Returns:
       What went wrong, or nothing.
     """
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=speed.ROOT)
+    child = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, cwd=speed.ROOT, start_new_session=True
+    )
     try:
         code = child.wait(limit_s)
         return f'exit code {code}' if code else ''
@@ -70,6 +73,8 @@ def _end(child: subprocess.Popen) -> None:
     for process in started:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    with contextlib.suppress(ProcessLookupError):  # What it started since.
+        os.killpg(child.pid, signal.SIGKILL)
 
 
 def measured(name: str) -> dict | None:
