@@ -65,6 +65,12 @@ def fed_avg(w, rounds, direction=gradient, step=lambda w, delta, t: w - delta, *
     return w
 
 
+def central(w, rounds, momentum):
+    """One optimizer over the batches of all rounds."""
+    batches = [b for clients in rounds for mine in clients.values() for b in mine]
+    return sgd(w, batches, momentum=momentum)
+
+
 def fed_sgd(w, rounds):
     for clients in rounds:
         found = [gradient(w, whole(batches)) for batches in clients.values()]

@@ -55,7 +55,7 @@ def cohort(clients):
     return Cohort(examples, splits, BATCH)
 
 
-def reference_rounds():
+def reference_rounds(rounds=ROUNDS):
     return [
         {
             c: [
@@ -64,7 +64,7 @@ def reference_rounds():
             ]
             for c in clients
         }
-        for clients in ROUNDS
+        for clients in rounds
     ]
 
 
@@ -174,9 +174,8 @@ def test_four_rounds_are_those_of_the_paper(case):
 
 
 def test_every_method_has_its_case():
-    assert {case.split()[0] for case in CASES} | {'fedavgm', *ADAPTIVE, 'local'} == set(
-        registry.NAMES
-    )
+    others = {'fedavgm', *ADAPTIVE, 'local', 'central'}
+    assert {case.split()[0] for case in CASES} | others == set(registry.NAMES)
 
 
 # What Reddi et al.'s algorithm 2 does, with TFF's correction of the first steps' bias.
@@ -242,6 +241,16 @@ def test_clients_alone_train_alone():
         np.testing.assert_allclose(flat(kept[client].method), own, rtol=1e-5, atol=1e-6)
 
 
+# A round's one client has all examples.
+IN_ONE_PLACE = [[2], [0], [4]]
+
+
+def test_all_examples_in_one_place_are_one_training():
+    found, _, _ = run(of('central'), context(0.8), IN_ONE_PLACE)
+    expected = R.central(W, reference_rounds(IN_ONE_PLACE), 0.8)
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
+
+
 def test_variates_of_scaffold_move_where_clients_took_part():
     _, state, kept = run(of('scaffold'), uniform(), ROUNDS[:2])
     rounds = reference_rounds()[:2]
@@ -264,6 +273,7 @@ NEIGHBOURS = {
     'scaffold in its first round': (of('scaffold'), {'rounds': [[0, 1, 2]]}),
     'mimelite without state': (of('mimelite'), {}),
     'fedavgm': (of('fedavgm', momentum=0.0), {}),
+    'central without state': (of('central'), {'rounds': IN_ONE_PLACE}),
     'fedexp of one client': (
         of('fedexp', epsilon=0.0, average_last_two=False), {'rounds': [[2], [4]]}
     ),
@@ -410,6 +420,7 @@ def test_what_clients_keep_may_be_stacked(use):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', registry.NAMES)
 def test_equal_on_both_runtimes(name):
-    found, _, _ = run(of(name))
-    expected, _, _ = run(of(name), use=runtime.use_stock)
+    rounds = IN_ONE_PLACE if name in registry.IN_ONE_PLACE else ROUNDS
+    found, _, _ = run(of(name), rounds=rounds)
+    expected, _, _ = run(of(name), rounds=rounds, use=runtime.use_stock)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

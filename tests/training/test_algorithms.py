@@ -13,7 +13,7 @@ from tff_transfer import options
 from tff_transfer.algorithms import registry
 from tff_transfer.errors import UserError
 from tff_transfer.training import loop, stages
-from tff_transfer.training.config import Config
+from tff_transfer.training.config import Config, DataConfig
 
 QUICK = ('scaffold', 'local')
 slow = pytest.mark.slow
@@ -22,6 +22,8 @@ slow = pytest.mark.slow
 def config(name, **training):
     if name not in registry.BY_SERVER_OPTIMIZER:
         training |= {'server_optimizer': 'adam', 'server_learning_rate': 0.02}
+    if name in registry.IN_ONE_PLACE:
+        training |= {'clients_per_round': 20}
     made = make_config(checkpoint_every=1, **training)
     return dataclasses.replace(made, algorithm=registry.options(name)())
 
@@ -78,6 +80,26 @@ def test_clients_alone_are_judged_by_their_own_models():
     assert row['seen/accuracy'] > np.mean(tested == 0) + 0.1
 
 
+def test_examples_in_one_place_are_those_of_a_single_client():
+    data = make_data()
+    one = dataclasses.replace(
+        data,
+        client_ids=('all',),
+        num_train=data.num_train.sum(keepdims=True),
+        num_test=data.num_test.sum(keepdims=True),
+    )
+    alone = dataclasses.replace(
+        config('fedavg', clients_per_round=1, client_epochs=2),
+        data=DataConfig(unseen_fraction=0),
+    )
+    expected = loop.train(alone, data=one)
+    chosen = config('central', client_epochs=2)
+    found = loop.train(dataclasses.replace(chosen, data=alone.data), data=one)
+    for ours, theirs in zip(found.weights, expected.weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    assert found.rows[-1]['bytes/up'] == found.rows[-1]['bytes/down'] == 0
+
+
 def from_command_line(*arguments):
     values = flags.FlagValues()
     options.define_flags(Config, values)
@@ -110,6 +132,14 @@ def test_options_of_a_method_are_flags_under_its_name():
         ),
         (['--algorithm=fedprox', '--fedprox.mu=-1'], '--fedprox.mu is -1.0, but must'),
         (['--finetune=head_then_all', '--algorithm=local'], 'each is alone'),
+        (
+            ['--algorithm=central', '--weighting=uniform'],
+            '--weighting is not for --algorithm=central; leave it out',
+        ),
+        (
+            ['--algorithm=central', '--finetune=all', '--batch_norm=local'],
+            'no clients for layers to stay with',
+        ),
         (['--head=ridge', '--algorithm=fedrs'], '--algorithm=fedrs is for heads that'),
     ],
 )

@@ -39,6 +39,7 @@ class Trained(NamedTuple):
       examples: The number of examples, float32 [].
       moments: BatchNorm's moments of all examples about `Client.statistics`.
       metrics: The model's unfinalized metrics.
+      optimizer: The state of the optimizer afterwards.
     """
 
     delta: tuple
@@ -47,6 +48,7 @@ class Trained(NamedTuple):
     examples: Any
     moments: tuple
     metrics: Any
+    optimizer: Any
 
 
 # Gives the gradient of a batch at some shared weights; `direction`s call it.
@@ -112,6 +114,7 @@ def train(
     direction: Direction = plain,
     loss: Callable | None = None,
     optimizer: tff.learning.optimizers.Optimizer | None = None,
+    optimizer_state: Any = None,
 ) -> Trained:
     """Trains on each of a client's batches in turn.
 
@@ -123,6 +126,7 @@ def train(
       loss: A function of (logits, labels), float32 [batch, classes] and int32
         [batch], to use instead of the model's.
       optimizer: Instead of the context's.
+      optimizer_state: What the optimizer goes on from; it starts anew if not given.
 
     Returns:
       What comes of it; without batches, zeros and what there was.
@@ -154,24 +158,21 @@ def train(
         return values, optimizer_state, steps + 1, examples + weight, sums, metrics
 
     before = (*weights, *client.personal)
+    if optimizer_state is None:
+        specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, before)
+        optimizer_state = optimizer.initialize(specs)
     start = (
         before,
-        _optimizer_state(context, optimizer, before, client.round),
+        scheduled(optimizer, optimizer_state, context.client_schedule, client.round),
         tf.constant(0.0),
         tf.constant(0.0),
         tf.nest.map_structure(tf.zeros_like, client.statistics),
         functional.initialize_metrics_state(),
     )
-    after, _, steps, examples, sums, metrics = client.batches.reduce(start, step)
+    after, state, steps, examples, sums, metrics = client.batches.reduce(start, step)
     delta = tuple(old - new for old, new in zip(weights, after[:shared], strict=True))
     moments = tuple(tf.math.divide_no_nan(total, examples) for total in sums)
-    return Trained(delta, after[shared:], steps, examples, moments, metrics)
-
-
-def _optimizer_state(context: Context, optimizer, weights, round_number):
-    specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, weights)
-    state = optimizer.initialize(specs)
-    return scheduled(optimizer, state, context.client_schedule, round_number)
+    return Trained(delta, after[shared:], steps, examples, moments, metrics, state)
 
 
 def scheduled(optimizer, state, schedule: Callable | None, round_number):

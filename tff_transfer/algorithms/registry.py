@@ -25,6 +25,7 @@ _PLACES = {
     'fedlc': ('fed_lc', 'FedLC'),
     'fedrs': ('fed_rs', 'FedRS'),
     'local': ('alone', 'Local'),
+    'central': ('central', 'Central'),
 }
 
 NAMES = tuple(_PLACES)
@@ -40,6 +41,12 @@ BY_CLIENT_SGD = ('scaffold', 'fednova', 'qfedavg')
 
 # Those that ask how many clients may take part.
 BY_POPULATION = ('scaffold', 'feddyn')
+
+# Those in whose rounds all clients take part that may.
+OF_ALL = ('central',)
+
+# Of these, those that have the examples of all clients as those of one.
+IN_ONE_PLACE = ('central',)
 
 
 def classes() -> dict[str, str]:

@@ -39,6 +39,11 @@ def check(config) -> None:
             f"--algorithm={name} keeps its optimizer's state on the server, which has"
             ' none for layers that stay with the clients; use another --batch_norm'
         )
+    if name in registry.IN_ONE_PLACE and model.batch_norm == 'local':
+        raise UserError(
+            f'--algorithm={name} has no clients for layers to stay with; use'
+            ' --batch_norm=aggregate'
+        )
     if data.dataset == 'synthetic_alpha_beta' and model.model != 'mlp':
         raise UserError(
             '--dataset=synthetic_alpha_beta has vectors, no images; use --model=mlp'

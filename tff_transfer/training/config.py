@@ -44,6 +44,8 @@ _IMAGES = _except('dataset', DATASETS, ('synthetic_alpha_beta',))
 _BACKBONE = {'model': ('backbone',)}
 _TRAINED_HEADS = {'head': ('linear', 'cosine')}
 _SERVER = {'algorithm': registry.BY_SERVER_OPTIMIZER}
+# Of clients that train apart from each other.
+_APART = _except('algorithm', registry.NAMES, registry.IN_ONE_PLACE)
 _UNEQUAL_EPOCHS = {'min_client_epochs': GIVEN}
 _WITH_EPSILON = ('adagrad', 'adam', 'adamw', 'rmsprop', 'yogi')
 
@@ -236,7 +238,9 @@ class TrainingConfig:
     """How it is trained."""
 
     rounds: int = option(150, 'Rounds of training.', at_least=0)
-    clients_per_round: int = option(20, 'Clients of a cohort.', at_least=1)
+    clients_per_round: int = option(
+        20, 'Clients of a cohort.', at_least=1, only_for=_APART
+    )
     client_epochs: int = option(
         1, 'Passes of a client over its examples in a round.', at_least=1
     )
@@ -245,6 +249,7 @@ class TrainingConfig:
         'Let the passes of clients differ: those of each straggler are drawn from it to'
         ' --client_epochs, anew in each round.',
         at_least=1,
+        only_for=_APART,
     )
     straggler_fraction: float = option(
         1.0,
@@ -261,12 +266,16 @@ class TrainingConfig:
     )
     batch_size: int = option(20, "Examples of a client's batch.", at_least=1)
     max_examples: int | None = option(
-        None, 'The most examples of a client in an epoch.', at_least=1
+        None,
+        'The most examples of a client in an epoch.',
+        at_least=1,
+        only_for=_APART,
     )
     weighting: str = option(
         'examples',
         "A client's weight in the mean: the number of its examples, or uniform.",
         choices=('examples', 'uniform'),
+        only_for=_APART,
     )
     client_optimizer: str = option(
         'sgd',

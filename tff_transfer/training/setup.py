@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_transfer import backbones, features, models, reprs
+from tff_transfer.algorithms import registry
 from tff_transfer.data.augmentation import Augmentation
 from tff_transfer.data.federated import FederatedData, split_clients
 from tff_transfer.errors import UserError
@@ -109,7 +110,7 @@ def _split(config: Config, data: FederatedData) -> tuple[np.ndarray, np.ndarray]
     seen, unseen = split_clients(
         len(data), config.data.unseen_fraction, config.data.split_seed
     )
-    computed = config.model.head in COMPUTED_HEADS
+    computed = config.model.head in COMPUTED_HEADS or _of_all(config)
     if config.training.clients_per_round > len(seen) and not computed:
         raise UserError(
             f'--clients_per_round={config.training.clients_per_round}, but {data.name}'
@@ -280,7 +281,13 @@ def augmentation(config: TrainingConfig, data: FederatedData) -> Augmentation | 
 def _check_rounds(config, data, seen, row: int, model: models.Model) -> None:
     if config.model.head not in COMPUTED_HEADS:
         examples = data.num_train[seen]
-        sizes.check_rounds(config.training, examples, row, model.network)
+        sizes.check_rounds(
+            config.training, examples, row, model.network, of_all=_of_all(config)
+        )
+
+
+def _of_all(config: Config) -> bool:
+    return registry.name_of(config.algorithm) in registry.OF_ALL
 
 
 def _same(x):

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_transfer import runtime
-from tff_transfer.algorithms import schedules
+from tff_transfer.algorithms import registry, schedules
 from tff_transfer.algorithms.compose import Kept, compose
 from tff_transfer.algorithms.method import Context
 from tff_transfer.data.cohorts import (
@@ -52,6 +52,7 @@ class Stage:
     ):
         self.setup, self.rounds = setup, rounds
         self._config = config.training
+        self._name = registry.name_of(config.algorithm)
         self._context = context = context_of(
             config.training, setup.model, len(setup.seen)
         )
@@ -95,9 +96,11 @@ class Stage:
             kept = self._states.put(kept, chosen, *now)
         after = collections.OrderedDict(server=server, kept=kept)
         columns = train_columns(metrics, cohort)
-        senders = np.count_nonzero(self._epochs(round_number))
+        receivers, senders = len(cohort), np.count_nonzero(self._epochs(round_number))
+        if self._name in registry.IN_ONE_PLACE:
+            receivers = senders = 0
         columns['bytes/up'] = self._composed.bytes_up * senders
-        columns['bytes/down'] = self._composed.bytes_down * len(cohort)
+        columns['bytes/down'] = self._composed.bytes_down * receivers
         return after, columns
 
     @property
@@ -181,6 +184,8 @@ class Stage:
 
     def _chosen(self, round_number: int) -> np.ndarray:
         """Returns which of the seen clients take part, [clients]."""
+        if self._name in registry.OF_ALL:
+            return np.arange(len(self.setup.seen))
         return choose_clients(
             len(self.setup.seen),
             self._config.clients_per_round,
@@ -191,6 +196,8 @@ class Stage:
     def _epochs(self, round_number: int) -> np.ndarray:
         """Returns how many epochs each client of a round does, 0 if it is dropped."""
         config = self._config
+        if self._name in registry.IN_ONE_PLACE:
+            return np.array([config.client_epochs])
         epochs, late = draw_epochs(
             self.setup.seen[self._chosen(round_number)],
             config.min_client_epochs or config.client_epochs,
@@ -215,6 +222,7 @@ class Stage:
             transform=setup.transform,
             keys=setup.model.takes_keys,
             augment=setup.augment,
+            pooled=self._name in registry.IN_ONE_PLACE,
         )
 
 
