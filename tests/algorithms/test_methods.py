@@ -147,6 +147,9 @@ CASES = {
     'qfedavg': (of('qfedavg', q=2.0), uniform(), lambda r: R.q_fed_avg(W, r, 2.0)),
     'qfedavg 1/2': (of('qfedavg', q=0.5), uniform(), lambda r: R.q_fed_avg(W, r, 0.5)),
     'fedsam': (of('fedsam', rho=0.2), context(), lambda r: R.fed_sam(W, r, 0.2)),
+    'ridge': (of('ridge', penalty=0.5), context(), lambda r: R.ridge(r, 0.5)),
+    'ridge unchosen': (of('ridge'), context(), lambda r: R.ridge(r, 1.0)),
+    'prototype': (of('prototype'), context(), lambda r: R.prototype(r)),
     'fedlc': (
         of('fedlc', tau=0.5),
         context(),

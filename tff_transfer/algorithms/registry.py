@@ -26,6 +26,8 @@ _PLACES = {
     'fedrs': ('fed_rs', 'FedRS'),
     'local': ('alone', 'Local'),
     'central': ('central', 'Central'),
+    'prototype': ('prototype', 'Prototype'),
+    'ridge': ('ridge', 'Ridge'),
 }
 
 NAMES = tuple(_PLACES)
@@ -43,10 +45,13 @@ BY_CLIENT_SGD = ('scaffold', 'fednova', 'qfedavg')
 BY_POPULATION = ('scaffold', 'feddyn')
 
 # Those in whose rounds all clients take part that may.
-OF_ALL = ('central',)
+OF_ALL = ('central', 'prototype', 'ridge')
 
 # Of these, those that have the examples of all clients as those of one.
 IN_ONE_PLACE = ('central',)
+
+# Those that one round computes, without training.
+OF_ONE_ROUND = ('prototype', 'ridge')
 
 
 def classes() -> dict[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_transfer import runtime
-from tff_transfer.algorithms import registry, schedules
+from tff_transfer.algorithms import one_round, registry, schedules
 from tff_transfer.algorithms.compose import Kept, compose
 from tff_transfer.algorithms.method import Context
 from tff_transfer.data.cohorts import (
@@ -94,6 +94,8 @@ class Stage:
             )
         if self._states is not None:
             kept = self._states.put(kept, chosen, *now)
+        if self._method.choices is not None:
+            server = server._replace(server=self._with_best_choice(server.server))
         after = collections.OrderedDict(server=server, kept=kept)
         columns = train_columns(metrics, cohort)
         receivers, senders = len(cohort), np.count_nonzero(self._epochs(round_number))
@@ -102,6 +104,32 @@ class Stage:
         columns['bytes/up'] = self._composed.bytes_up * senders
         columns['bytes/down'] = self._composed.bytes_down * receivers
         return after, columns
+
+    def _with_best_choice(self, server) -> Any:
+        """Returns the method's state with the best of the weights it leaves."""
+        data = self.setup.data
+        rows = np.flatnonzero(np.isin(data.client_of_row, self.setup.seen))
+        rows = rows[~data.is_train[rows]]
+
+        def accuracy(weights) -> float:
+            _, predicted = self._evaluator.per_example(weights, rows)
+            return np.mean(predicted == data.y[rows])
+
+        choices = [*self._method.choices(server).values()]
+        best = max(range(len(choices)), key=lambda i: (accuracy(choices[i]), i))
+        return self._method.with_weights(server, choices[best])
+
+    def chosen(self, state) -> dict[str, str]:
+        """Returns what the method chose of what its round left, for the report."""
+        if self._method.choices is None:
+            return {}
+        server = state['server'].server
+        found = [
+            said
+            for said, weights in self._method.choices(server).items()
+            if all(map(np.array_equal, weights, server.weights))
+        ]
+        return {'chosen on seen clients': found[-1]} if found else {}
 
     @property
     def keeps(self) -> bool:
@@ -131,6 +159,12 @@ class Stage:
         shared = self._method.evaluated(server.server)
         trained = self._context.join(shared, kept.personal)
         return [*trained, *(kept.statistics or server.statistics)]
+
+    @property
+    def _batch_size(self) -> int:
+        if self._name in registry.OF_ONE_ROUND:
+            return one_round.BATCH_SIZE
+        return self._config.batch_size
 
     def after(self, head: Sequence[np.ndarray]) -> Any:
         """Returns the state that starts with the weights of a head."""
@@ -214,7 +248,7 @@ class Stage:
         return training_cohort(
             setup.data,
             setup.seen[self._chosen(round_number)],
-            batch_size=config.batch_size,
+            batch_size=self._batch_size,
             epochs=self._epochs(round_number),
             seed=config.seed,
             round_number=round_number,
@@ -282,7 +316,9 @@ def stages(
       setup: What is trained.
       run_dir: Where what clients keep is stored; in temporary files if not given.
     """
-    found, rounds = [], range(1, config.training.rounds + 1)
+    of_one = registry.name_of(config.algorithm) in registry.OF_ONE_ROUND
+    last = 1 if of_one else config.training.rounds
+    found, rounds = [], range(1, last + 1)
     if setup.first is not None:
         count = config.model.head_rounds
         found.append(Stage(config, setup.first, rounds[:count], run_dir))
