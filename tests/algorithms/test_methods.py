@@ -14,6 +14,7 @@ from tff_transfer import models, runtime
 from tff_transfer.algorithms import compose, registry
 from tff_transfer.algorithms.method import Context
 from tff_transfer.data.cohorts import Cohort
+from tff_transfer.errors import UserError
 
 slow = pytest.mark.slow
 BATCH = 4
@@ -46,6 +47,17 @@ def context(momentum=None, **changed):
     return Context(
         model(), sgd(RATE, momentum), sgd(1.0), population=POPULATION, **changed
     )
+
+
+HIDDEN = 8
+
+
+def context_for(name, **changed):
+    """Returns the context of a method: MOON is for a network with hidden layers."""
+    made = context(**changed)
+    if name != 'moon':
+        return made
+    return dataclasses.replace(made, model=models.mlp((FEATURES,), CLASSES, (HIDDEN,)))
 
 
 def cohort(clients):
@@ -177,7 +189,7 @@ def test_four_rounds_are_those_of_the_paper(case):
 
 
 def test_every_method_has_its_case():
-    others = {'fedavgm', *ADAPTIVE, 'local', 'central'}
+    others = {'fedavgm', *ADAPTIVE, 'local', 'central', 'moon'}
     assert {case.split()[0] for case in CASES} | others == set(registry.NAMES)
 
 
@@ -254,6 +266,22 @@ def test_all_examples_in_one_place_are_one_training():
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
 
 
+def test_moon_contrasts_with_the_server_and_the_round_before():
+    made = context_for('moon')
+    found, _, kept = run(of('moon', mu=3.0), made)
+    start = flat(made.initial).astype(np.float64)
+    expected = R.moon(start, reference_rounds(), HIDDEN, 3.0, 0.5)
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
+    # What the contrast changes is far more than the tolerance.
+    without = R.moon(start, reference_rounds(), HIDDEN, 0.0, 0.5)
+    assert np.abs(expected - without).max() > 1e-2
+
+
+def test_moon_without_a_trained_representation_is_refused():
+    with pytest.raises(UserError, match='none of them is trained; use a head with'):
+        of('moon').build(context())
+
+
 def test_variates_of_scaffold_move_where_clients_took_part():
     _, state, kept = run(of('scaffold'), uniform(), ROUNDS[:2])
     rounds = reference_rounds()[:2]
@@ -274,6 +302,8 @@ NEIGHBOURS = {
     'fedlc': (of('fedlc', tau=0.0), {}),
     'fedrs': (of('fedrs', alpha=1.0), {}),
     'scaffold in its first round': (of('scaffold'), {'rounds': [[0, 1, 2]]}),
+    'moon': (of('moon', mu=0.0), {}),
+    'moon in its first round': (of('moon'), {'rounds': [[0, 1, 2]]}),
     'mimelite without state': (of('mimelite'), {}),
     'fedavgm': (of('fedavgm', momentum=0.0), {}),
     'central without state': (of('central'), {'rounds': IN_ONE_PLACE}),
@@ -289,8 +319,9 @@ NEIGHBOURS = {
 )
 def test_reduces_to_federated_averaging(case):
     options, more = NEIGHBOURS[case]
-    found, _, _ = run(options, uniform(), **more)
-    expected, _, _ = run(of('fedavg'), uniform(), **more)
+    made = context_for(case.split()[0], weighting='uniform')
+    found, _, _ = run(options, made, **more)
+    expected, _, _ = run(of('fedavg'), made, **more)
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
@@ -375,7 +406,7 @@ KINDS = ('scaffold', 'mime')
     ],
 )
 def test_clients_without_a_finite_update_or_examples_count_for_nothing(name):
-    made = context()
+    made = context_for(name)
     composed = compose.compose(of(name).build(made), made)
     expected, metrics, kept = one_round(composed, cohort([0, 2]), 2)
     assert metrics['dropped'] == 0
@@ -424,6 +455,7 @@ def test_what_clients_keep_may_be_stacked(use):
 @pytest.mark.parametrize('name', registry.NAMES)
 def test_equal_on_both_runtimes(name):
     rounds = IN_ONE_PLACE if name in registry.IN_ONE_PLACE else ROUNDS
-    found, _, _ = run(of(name), rounds=rounds)
-    expected, _, _ = run(of(name), rounds=rounds, use=runtime.use_stock)
+    made = context_for(name)
+    found, _, _ = run(of(name), made, rounds)
+    expected, _, _ = run(of(name), made, rounds, use=runtime.use_stock)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

@@ -13,7 +13,7 @@ from tff_transfer import options
 from tff_transfer.algorithms import registry
 from tff_transfer.errors import UserError
 from tff_transfer.training import loop, stages
-from tff_transfer.training.config import Config, DataConfig, TrainingConfig
+from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 
 QUICK = ('scaffold', 'local')
 slow = pytest.mark.slow
@@ -25,6 +25,8 @@ def config(name, **training):
     if name in registry.IN_ONE_PLACE:
         training |= {'clients_per_round': 20}
     made = make_config(checkpoint_every=1, **training)
+    if name == 'moon':
+        made = dataclasses.replace(made, model=ModelConfig('mlp', hidden_units=(6,)))
     if name in registry.OF_ONE_ROUND:
         made = dataclasses.replace(made, training=TrainingConfig())
     return dataclasses.replace(made, algorithm=registry.options(name)())
@@ -137,6 +139,7 @@ def test_options_of_a_method_are_flags_under_its_name():
         ),
         (['--algorithm=fedprox', '--fedprox.mu=-1'], '--fedprox.mu is -1.0, but must'),
         (['--finetune=head_then_all', '--algorithm=local'], 'each is alone'),
+        (['--algorithm=moon'], 'none of them is trained; give --hidden_units, or'),
         (
             ['--algorithm=central', '--weighting=uniform'],
             '--weighting is not for --algorithm=central; leave it out',

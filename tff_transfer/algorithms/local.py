@@ -73,33 +73,39 @@ def corrected(correct: Callable[[tuple, tuple], tuple]) -> Direction:
     return direction
 
 
-def _gradient_function(context: Context, client: Client, loss=None) -> Callable:
+def _gradient_function(
+    context: Context, client: Client, loss=None, regulariser=None
+) -> Callable:
     """Returns the function of (shared, personal, batch) to a `Gradient`.
 
     Args:
       context: The model and which of its weights are personal.
       client: The client, whose BatchNorm statistics hold.
       loss: A function of (logits, labels) to use instead of the model's.
+      regulariser: A function of (representation, batch) whose value is added to it.
     """
     functional, statistics = context.model.functional, context.model.statistics
     loss = loss or functional.loss
+
+    def forward(trained, x):
+        """Returns logits, representation if it is needed, and statistics."""
+        if regulariser is not None:
+            weights = (trained, client.statistics)
+            return context.model.representation(weights, x, training=True)
+        if statistics is not None:
+            logits, measured = statistics.step((trained, client.statistics), x)
+            return logits, None, measured
+        logits = functional.predict_on_batch((trained, ()), x, training=True)
+        return logits, None, ()
 
     def gradient(shared, personal, batch) -> Gradient:
         with tf.GradientTape() as tape:
             tape.watch((shared, personal))
             trained = context.join(shared, personal)
-            if statistics is None:
-                logits, measured = (
-                    functional.predict_on_batch(
-                        (trained, ()), batch['x'], training=True
-                    ),
-                    (),
-                )
-            else:
-                logits, measured = statistics.step(
-                    (trained, client.statistics), batch['x']
-                )
+            logits, representation, measured = forward(trained, batch['x'])
             value = loss(logits, batch['y'])
+            if regulariser is not None:
+                value += regulariser(representation, batch)
         found = tape.gradient(value, (shared, personal), unconnected_gradients='zero')
         return Gradient(*found, value, logits, measured)
 
@@ -113,6 +119,7 @@ def train(
     *,
     direction: Direction = plain,
     loss: Callable | None = None,
+    regulariser: Callable | None = None,
     optimizer: tff.learning.optimizers.Optimizer | None = None,
     optimizer_state: Any = None,
 ) -> Trained:
@@ -125,6 +132,8 @@ def train(
       direction: What is followed instead of the gradient.
       loss: A function of (logits, labels), float32 [batch, classes] and int32
         [batch], to use instead of the model's.
+      regulariser: A function of (representation, batch) whose value, float32 [], is
+        added to the loss (see `Model.representation`).
       optimizer: Instead of the context's.
       optimizer_state: What the optimizer goes on from; it starts anew if not given.
 
@@ -133,7 +142,7 @@ def train(
     """
     functional = context.model.functional
     optimizer = optimizer or context.client_optimizer
-    gradient = _gradient_function(context, client, loss)
+    gradient = _gradient_function(context, client, loss, regulariser)
     shared = len(weights)
 
     def step(state, batch):

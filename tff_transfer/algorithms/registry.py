@@ -24,6 +24,7 @@ _PLACES = {
     'fedsam': ('fed_sam', 'FedSAM'),
     'fedlc': ('fed_lc', 'FedLC'),
     'fedrs': ('fed_rs', 'FedRS'),
+    'moon': ('moon', 'MOON'),
     'local': ('alone', 'Local'),
     'central': ('central', 'Central'),
     'prototype': ('prototype', 'Prototype'),
@@ -35,7 +36,7 @@ NAMES = tuple(_PLACES)
 # Those whose server takes its step by `Context.server_optimizer`.
 BY_SERVER_OPTIMIZER = (
     'fedavg', 'fedsgd', 'fedprox', 'scaffold', 'mime', 'mimelite', 'fednova', 'fedsam',
-    'fedlc', 'fedrs',
+    'fedlc', 'fedrs', 'moon',
 )  # fmt: skip
 
 # Those that are defined for SGD on the clients.

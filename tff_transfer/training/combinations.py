@@ -44,6 +44,14 @@ def check(config) -> None:
             f"--algorithm={name} keeps its optimizer's state on the server, which has"
             ' none for layers that stay with the clients; use another --batch_norm'
         )
+    below = model.model == 'cnn' or model.hidden_units
+    if model.model == 'backbone' and model.finetune not in ('head', 'head_then_all'):
+        below = True
+    if name == 'moon' and not below:
+        raise UserError(
+            '--algorithm=moon compares what the layers below the last one give, but'
+            ' none of them is trained; give --hidden_units, or another --finetune'
+        )
     if name in registry.OF_ONE_ROUND:
         _check_one_round(name, model, training)
     if name in registry.IN_ONE_PLACE and model.batch_norm == 'local':
