@@ -10,6 +10,8 @@ from absl import app, flags, logging
 from tff_transfer import pipes
 from tff_transfer.errors import UserError
 
+# Flags of earlier versions, and what they are called now.
+_NOW = {'ridge_penalty': '--algorithm=ridge --ridge.penalty'}
 _PRESETS = pathlib.Path(__file__).parent / 'presets'
 
 
@@ -59,6 +61,9 @@ def _parse(arguments: list[str]) -> list[str]:
         arguments = with_presets(arguments)
         _help_if_asked(flags.FLAGS.read_flags_from_files(arguments))
         return flags.FLAGS(arguments)
+    except flags.UnrecognizedFlagError as error:
+        now = _NOW.get(error.flagname)
+        fail(f'--{error.flagname} is {now} now; give that' if now else error)
     except (flags.Error, UserError) as error:
         fail(error)
     except (OSError, UnicodeDecodeError) as error:

@@ -89,6 +89,13 @@ def test_a_flag_of_another_type_is_an_error_that_names_it(parse):
         parse('--sizes=1,b')
 
 
+def test_an_option_that_is_gone_and_was_not_set_is_passed_over():
+    values = options.to_dict(_Outer())
+    assert options.from_dict(_Outer, {**values, 'gone': None}) == _Outer()
+    with pytest.raises(KeyError, match='gone'):
+        options.from_dict(_Outer, {**values, 'gone': 0})
+
+
 def test_from_dict_undoes_to_dict():
     outer = _Outer(_Inner((3, 4), 0.1), 'green', 2, False)
     assert options.from_dict(_Outer, options.to_dict(outer)) == outer

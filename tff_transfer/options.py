@@ -29,6 +29,7 @@ def option(
     above: float | None = None,
     below: float | None = None,
     only_for: typing.Mapping[str, Sequence[str] | str] | None = None,
+    now: typing.Mapping[str, str] | None = None,
 ) -> Any:
     """Declares a field of an options dataclass.
 
@@ -42,6 +43,7 @@ def option(
       below: What the value must be less than.
       only_for: The choices of other options, by name, without which it has no effect
         (see `check_effects`): some of them, or `GIVEN`.
+      now: By former choices, what they are called now.
 
     Returns:
       A dataclass field.
@@ -54,6 +56,7 @@ def option(
         above=above,
         below=below,
         only_for=only_for or {},
+        now=now or {},
     )
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -125,6 +128,8 @@ def _check_value(name: str, value: Any, kind: type, rule: typing.Mapping) -> Non
         raise UserError(f'{name} is beyond 2**63, about 9e18; give a smaller number')
     if kind is float and not math.isfinite(value):
         raise UserError(f'{name} is {value}, but must be a finite number')
+    if value in rule['now']:
+        raise UserError(f'{name}={value} is {rule["now"][value]} now; give that')
     if rule['choices'] and value not in rule['choices']:
         close = difflib.get_close_matches(str(value), rule['choices'], 1)
         hint = f'; did you mean {close[0]}?' if close else ''
@@ -203,9 +208,8 @@ def _define_flag(name: str, field: dataclasses.Field, values: flags.FlagValues) 
         serializer = flags.CsvListSerializer(',')
         flags.DEFINE(_CommaSeparated(item), *arguments, values, serializer)
     elif field.metadata['choices']:
-        flags.DEFINE_enum(
-            *arguments[:2], field.metadata['choices'], arguments[2], values
-        )
+        known = [*field.metadata['choices'], *field.metadata['now']]
+        flags.DEFINE_enum(*arguments[:2], known, arguments[2], values)
     else:
         define = {
             bool: flags.DEFINE_bool,
@@ -318,7 +322,8 @@ def to_dict(options: Any) -> dict[str, Any]:
 def from_dict(cls: type, values: typing.Mapping[str, Any]) -> Any:
     """Makes a dataclass of what `to_dict` and JSON made of one.
 
-    What is not named, as in a run of an earlier version, has its default.
+    What is not named, as in a run of an earlier version, has its default; and what
+    is named there and not set, None, may be no option any more.
 
     Raises:
       KeyError: A name is not that of an option.
@@ -327,7 +332,8 @@ def from_dict(cls: type, values: typing.Mapping[str, Any]) -> Any:
     if not isinstance(values, typing.Mapping):
         raise TypeError(f'{values!r} is no mapping')
     made = {}
-    if unknown := values.keys() - {field.name for field in dataclasses.fields(cls)}:
+    given = {name for name, value in values.items() if value is not None}
+    if unknown := given - {field.name for field in dataclasses.fields(cls)}:
         raise KeyError(min(unknown))
     for field in dataclasses.fields(cls):
         if field.name not in values:

@@ -65,6 +65,28 @@ def fed_avg(w, rounds, direction=gradient, step=lambda w, delta, t: w - delta, *
     return w
 
 
+def ridge(rounds, penalty):
+    """Of the last round's examples; the bias is not penalised."""
+    x, y = whole([b for mine in rounds[-1].values() for b in mine])
+    target, mean = 2 * np.eye(CLASSES)[y] - 1, x.mean(0)
+    squares = (x - mean).T @ (x - mean) + penalty * np.eye(FEATURES)
+    kernel = np.linalg.inv(squares) @ (x - mean).T @ (target - target.mean(0))
+    return np.concatenate([kernel.ravel(), target.mean(0) - mean @ kernel])
+
+
+def prototype(rounds):
+    """Distances to the class means of the last round's examples, as linear scores."""
+    x, y = whole([b for mine in rounds[-1].values() for b in mine])
+    means = np.stack([x[y == c].mean(0) for c in range(CLASSES)])
+    return np.concatenate([means.T.ravel(), -0.5 * (means**2).sum(1)])
+
+
+def central(w, rounds, momentum):
+    """One optimizer over the batches of all rounds."""
+    batches = [b for clients in rounds for mine in clients.values() for b in mine]
+    return sgd(w, batches, momentum=momentum)
+
+
 def fed_sgd(w, rounds):
     for clients in rounds:
         found = [gradient(w, whole(batches)) for batches in clients.values()]
@@ -192,6 +214,53 @@ def fed_sam(w, rounds, rho):
         return gradient(at + rho * g / np.linalg.norm(g), batch)
 
     return fed_avg(w, rounds, direction)
+
+
+def cosine(a, b):
+    """Of rows, and its gradient with respect to `a`."""
+    across, length = np.linalg.norm(b, axis=1), np.linalg.norm(a, axis=1)
+    assert across.min() > 1e-3 and length.min() > 1e-3
+    found = (a * b).sum(1) / (length * across)
+    by_a = b / (length * across)[:, None] - (found / length**2)[:, None] * a
+    return found, by_a
+
+
+def moon(w, rounds, hidden, mu, temperature):
+    """Of one hidden layer, which is the representation."""
+
+    def parts(w):
+        cuts = np.cumsum([FEATURES * hidden, hidden, hidden * CLASSES])
+        first, shift, last, bias = np.split(w, cuts)
+        return first.reshape(-1, hidden), shift, last.reshape(hidden, -1), bias
+
+    def represented(w, x):
+        first, shift, _, _ = parts(w)
+        return np.maximum(x @ first + shift, 0)
+
+    own = {}
+    for clients in rounds:
+        start, found = w, []
+        for number, batches in clients.items():
+            previous = own.get(number, start)
+
+            def direction(at, batch, start=start, previous=previous):
+                x, y = batch
+                _, _, last, bias = parts(at)
+                z = represented(at, x)
+                error = (probabilities(z @ last + bias) - np.eye(CLASSES)[y]) / len(y)
+                near, by_near = cosine(z, represented(start, x))
+                far, by_far = cosine(z, represented(previous, x))
+                # Of -log(exp(near / t) / (exp(near / t) + exp(far / t))).
+                share = 1 / (1 + np.exp((near - far) / temperature))
+                pull = mu / temperature / len(y) * share[:, None] * (by_far - by_near)
+                by_z = (error @ last.T + pull) * (z > 0)
+                gradients = x.T @ by_z, by_z.sum(0), z.T @ error, error.sum(0)
+                return np.concatenate([g.ravel() for g in gradients])
+
+            own[number] = sgd(start, batches, direction)
+            found.append(own[number])
+        w = weighted(clients, found)
+    return w
 
 
 def calibrated(w, rounds, how):

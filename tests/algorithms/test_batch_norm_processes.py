@@ -181,3 +181,22 @@ def test_stock_and_compiled_agree(local):
         results.append(tf.nest.flatten((state, kept)))
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_representation_is_of_the_same_batch_as_its_statistics():
+    made = model(network())
+    weights = made.functional.initial_weights
+    logits, statistics = made.statistics.step(weights, X)
+    found, representation, measured = made.representation(weights, X, training=True)
+    np.testing.assert_array_equal(found, logits)
+    for ours, expected in zip(measured, statistics, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+    kernel = np.random.default_rng(0).normal(size=(5, CLASSES)).astype(np.float32)
+    others = ((*weights[0][:-2], kernel, weights[0][-1]), weights[1])
+    found, again, _ = made.representation(others, X, training=True)
+    np.testing.assert_array_equal(again, representation)
+    np.testing.assert_allclose(found, again @ kernel, rtol=1e-5, atol=1e-6)
+    found, _, measured = made.representation(others, X, training=False)
+    expected = made.functional.predict_on_batch(others, X, training=False)
+    np.testing.assert_array_equal(found, expected)
+    assert measured == ()

@@ -14,6 +14,7 @@ from tff_transfer import models, runtime
 from tff_transfer.algorithms import compose, registry
 from tff_transfer.algorithms.method import Context
 from tff_transfer.data.cohorts import Cohort
+from tff_transfer.errors import UserError
 
 slow = pytest.mark.slow
 BATCH = 4
@@ -48,6 +49,17 @@ def context(momentum=None, **changed):
     )
 
 
+HIDDEN = 8
+
+
+def context_for(name, **changed):
+    """Returns the context of a method: MOON is for a network with hidden layers."""
+    made = context(**changed)
+    if name != 'moon':
+        return made
+    return dataclasses.replace(made, model=models.mlp((FEATURES,), CLASSES, (HIDDEN,)))
+
+
 def cohort(clients):
     x, y = (np.concatenate([part[c] for c in clients]) for part in (X, Y))
     splits = np.cumsum([0, *(SIZES[c] for c in clients)])
@@ -55,7 +67,7 @@ def cohort(clients):
     return Cohort(examples, splits, BATCH)
 
 
-def reference_rounds():
+def reference_rounds(rounds=ROUNDS):
     return [
         {
             c: [
@@ -64,7 +76,7 @@ def reference_rounds():
             ]
             for c in clients
         }
-        for clients in ROUNDS
+        for clients in rounds
     ]
 
 
@@ -155,6 +167,9 @@ CASES = {
     'qfedavg': (of('qfedavg', q=2.0), uniform(), lambda r: R.q_fed_avg(W, r, 2.0)),
     'qfedavg 1/2': (of('qfedavg', q=0.5), uniform(), lambda r: R.q_fed_avg(W, r, 0.5)),
     'fedsam': (of('fedsam', rho=0.2), context(), lambda r: R.fed_sam(W, r, 0.2)),
+    'ridge': (of('ridge', penalty=0.5), context(), lambda r: R.ridge(r, 0.5)),
+    'ridge unchosen': (of('ridge'), context(), lambda r: R.ridge(r, 1.0)),
+    'prototype': (of('prototype'), context(), lambda r: R.prototype(r)),
     'fedlc': (
         of('fedlc', tau=0.5),
         context(),
@@ -195,9 +210,8 @@ def test_four_rounds_are_those_of_the_paper(case):
 
 
 def test_every_method_has_its_case():
-    assert {case.split()[0] for case in CASES} | {'fedavgm', *ADAPTIVE, 'local'} == set(
-        registry.NAMES
-    )
+    others = {'fedavgm', *ADAPTIVE, 'local', 'central', 'moon'}
+    assert {case.split()[0] for case in CASES} | others == set(registry.NAMES)
 
 
 # What Reddi et al.'s algorithm 2 does, with TFF's correction of the first steps' bias.
@@ -263,6 +277,32 @@ def test_clients_alone_train_alone():
         np.testing.assert_allclose(flat(kept[client].method), own, rtol=1e-5, atol=1e-6)
 
 
+# A round's one client has all examples.
+IN_ONE_PLACE = [[2], [0], [4]]
+
+
+def test_all_examples_in_one_place_are_one_training():
+    found, _, _ = run(of('central'), context(0.8), IN_ONE_PLACE)
+    expected = R.central(W, reference_rounds(IN_ONE_PLACE), 0.8)
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
+
+
+def test_moon_contrasts_with_the_server_and_the_round_before():
+    made = context_for('moon')
+    found, _, kept = run(of('moon', mu=3.0), made)
+    start = flat(made.initial).astype(np.float64)
+    expected = R.moon(start, reference_rounds(), HIDDEN, 3.0, 0.5)
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
+    # What the contrast changes is far more than the tolerance.
+    without = R.moon(start, reference_rounds(), HIDDEN, 0.0, 0.5)
+    assert np.abs(expected - without).max() > 1e-2
+
+
+def test_moon_without_a_trained_representation_is_refused():
+    with pytest.raises(UserError, match='none of them is trained; use a head with'):
+        of('moon').build(context())
+
+
 def test_variates_of_scaffold_move_where_clients_took_part():
     _, state, kept = run(of('scaffold'), uniform(), ROUNDS[:2])
     rounds = reference_rounds()[:2]
@@ -283,8 +323,11 @@ NEIGHBOURS = {
     'fedlc': (of('fedlc', tau=0.0), {}),
     'fedrs': (of('fedrs', alpha=1.0), {}),
     'scaffold in its first round': (of('scaffold'), {'rounds': [[0, 1, 2]]}),
+    'moon': (of('moon', mu=0.0), {}),
+    'moon in its first round': (of('moon'), {'rounds': [[0, 1, 2]]}),
     'mimelite without state': (of('mimelite'), {}),
     'fedavgm': (of('fedavgm', momentum=0.0), {}),
+    'central without state': (of('central'), {'rounds': IN_ONE_PLACE}),
     'fedexp of one client': (
         of('fedexp', epsilon=0.0, average_last_two=False), {'rounds': [[2], [4]]}
     ),
@@ -297,8 +340,9 @@ NEIGHBOURS = {
 )
 def test_reduces_to_federated_averaging(case):
     options, more = NEIGHBOURS[case]
-    found, _, _ = run(options, uniform(), **more)
-    expected, _, _ = run(of('fedavg'), uniform(), **more)
+    made = context_for(case.split()[0], weighting='uniform')
+    found, _, _ = run(options, made, **more)
+    expected, _, _ = run(of('fedavg'), made, **more)
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
@@ -382,7 +426,7 @@ KINDS = ('scaffold', 'mime')
     ],
 )
 def test_clients_without_a_finite_update_or_examples_count_for_nothing(name):
-    made = context()
+    made = context_for(name)
     composed = compose.compose(of(name).build(made), made)
     expected, metrics, kept = one_round(composed, cohort([0, 2]), 2)
     assert metrics['dropped'] == 0
@@ -430,6 +474,8 @@ def test_what_clients_keep_may_be_stacked(use):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', registry.NAMES)
 def test_equal_on_both_runtimes(name):
-    found, _, _ = run(of(name))
-    expected, _, _ = run(of(name), use=runtime.use_stock)
+    rounds = IN_ONE_PLACE if name in registry.IN_ONE_PLACE else ROUNDS
+    made = context_for(name)
+    found, _, _ = run(of(name), made, rounds)
+    expected, _, _ = run(of(name), made, rounds, use=runtime.use_stock)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

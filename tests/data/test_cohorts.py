@@ -47,6 +47,15 @@ def test_a_round_of_more_clients_than_there_are_is_refused(refused, size):
         cohorts.choose_clients(7, size, seed=0, round_number=1)
 
 
+def test_pooled_clients_are_one_whose_examples_are_shuffled_together(data):
+    cohort = cohort_of(data, [0, 1, 2], epochs=2, pooled=True)
+    assert cohort.row_splits.tolist() == [0, 20]
+    of_all = sorted(data.y[data.is_train & (data.client_of_row < 3)])
+    for epoch in np.split(cohort.examples['y'], 2):
+        assert sorted(epoch) == of_all
+        assert np.diff(epoch < 3).sum() > 1  # The first client's are not together.
+
+
 def test_each_epoch_holds_each_training_example_once(data):
     cohort = cohort_of(data, [2, 1, 3, 0], epochs=2)
     assert cohort.row_splits.tolist() == [0, 14, 14, 16, 22]

@@ -150,6 +150,14 @@ def test_a_preset_is_read(monkeypatch):
     assert (values.model, values.rounds) == ('cnn', 100)
 
 
+def test_a_former_flag_says_what_it_is_called_now(monkeypatch, capsys):
+    monkeypatch.setattr(command_line.flags, 'FLAGS', flags.FlagValues())
+    with pytest.raises(SystemExit):
+        command_line._parse(['program', '--ridge_penalty=1'])
+    said = 'error: --ridge_penalty is --algorithm=ridge --ridge.penalty now; give that'
+    assert capsys.readouterr().err == said + '\n'
+
+
 def test_every_user_error_ends_the_program_with_2(monkeypatch, capsys):
     monkeypatch.setattr(
         command_line.app, 'run', lambda main, flags_parser: main(['program'])

@@ -14,7 +14,7 @@ from tff_transfer import backbones, features, runtime
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.features import cache as features_cache
-from tff_transfer.features import file_format, totals
+from tff_transfer.features import file_format, standardising
 
 
 def population(rows=23, seed=0, clients=3):
@@ -379,7 +379,7 @@ def test_one_example_has_no_deviation(stock):
 def test_blocks_of_clients_give_the_same(stock, monkeypatch):
     data = vectors(sizes=(5, 7, 0, 30, 2, 40))
     whole = features.standardisation(data, range(6))
-    monkeypatch.setattr(totals, '_BYTES_OF_A_BLOCK', 10 * 4 * 4)
+    monkeypatch.setattr(standardising, '_BYTES_OF_A_BLOCK', 10 * 4 * 4)
     blocks = features.standardisation(data, range(6))
     np.testing.assert_allclose(blocks.mean, whole.mean, rtol=1e-7)
     np.testing.assert_allclose(blocks.deviation, whole.deviation, rtol=1e-7)

@@ -155,3 +155,28 @@ def test_weights_of_another_network_are_refused(weights, part):
     network = models.mlp((2,), 2).network
     with pytest.raises(UserError, match=part):
         model.assign_weights(network, weights)
+
+
+@pytest.mark.parametrize('dropout', [0.0, 0.5])
+@pytest.mark.parametrize('training', [True, False])
+def test_the_representation_is_what_the_last_dense_layer_takes(dropout, training):
+    made = models.mlp((4,), 3, (5, 6), dropout, seed=1)
+    x = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+    if dropout:
+        x = {'inputs': x, 'key': np.full([7, 2], 3, np.int32)}
+    weights = made.functional.initial_weights
+    logits, found, measured = made.representation(weights, x, training=training)
+    expected = made.functional.predict_on_batch(weights, x, training=training)
+    np.testing.assert_array_equal(logits, expected)
+    kernel, bias = weights[0][-2:]
+    np.testing.assert_allclose(found @ kernel + bias, logits, rtol=1e-5, atol=1e-6)
+    assert measured == ()
+
+
+def test_a_network_without_a_last_dense_layer_has_no_representation():
+    images = tf.keras.Input((4, 4, 1))
+    maps = tf.keras.layers.Conv2D(3, 2)(images)
+    logits = tf.keras.layers.GlobalAveragePooling2D()(maps)
+    assert models.from_keras(tf.keras.Model(images, logits)).representation is None
+    dense = tf.keras.layers.Dense(3)(logits) + logits
+    assert models.from_keras(tf.keras.Model(images, dense)).representation is None

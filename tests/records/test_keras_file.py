@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_transfer import backbones
+from tff_transfer import algorithms, backbones
 from tff_transfer.data import synthetic_writers
 from tff_transfer.errors import UserError
 from tff_transfer.networks import keras_layers
@@ -41,7 +41,10 @@ def small_network():
     return network
 
 
-def config(**model):
+RIDGE = algorithms.Ridge(penalty=10.0)
+
+
+def config(algorithm=None, **model):
     training = TrainingConfig(
         rounds=4,
         client_epochs=3,
@@ -51,9 +54,10 @@ def config(**model):
         server_learning_rate=1.0,
         export_keras=True,
     )
-    if model.get('head') == 'ridge':  # Computed, so that the rest has no effect.
+    if algorithm == RIDGE:  # Computed, so that the rest has no effect.
         training = TrainingConfig(export_keras=True)
-    return Config(DataConfig(), ModelConfig(**model), training)
+    chosen = algorithm or algorithms.FedAvg()
+    return Config(DataConfig(), ModelConfig(**model), training, chosen)
 
 
 # Loads the file where this package is not there.
@@ -94,7 +98,7 @@ STRATEGIES = {
     'adapters': {'finetune': 'adapters', 'adapter_rank': 2},
     'aggregated statistics': {'finetune': 'all', 'batch_norm': 'aggregate'},
     'top': {'finetune': 'top', 'cut_layer': 'first'},
-    'ridge': {'head': 'ridge', 'ridge_penalty': 10.0},
+    'ridge': {'algorithm': RIDGE},
 }
 
 

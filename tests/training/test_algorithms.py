@@ -13,7 +13,7 @@ from tff_transfer import options
 from tff_transfer.algorithms import registry
 from tff_transfer.errors import UserError
 from tff_transfer.training import loop, stages
-from tff_transfer.training.config import Config
+from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 
 QUICK = ('scaffold',)
 slow = pytest.mark.slow
@@ -22,7 +22,13 @@ slow = pytest.mark.slow
 def config(name, **training):
     if name not in registry.BY_SERVER_OPTIMIZER:
         training |= {'server_optimizer': 'adam', 'server_learning_rate': 0.02}
+    if name in registry.IN_ONE_PLACE:
+        training |= {'clients_per_round': 20}
     made = make_config(checkpoint_every=1, **training)
+    if name == 'moon':
+        made = dataclasses.replace(made, model=ModelConfig('mlp', hidden_units=(6,)))
+    if name in registry.OF_ONE_ROUND:
+        made = dataclasses.replace(made, training=TrainingConfig())
     return dataclasses.replace(made, algorithm=registry.options(name)())
 
 
@@ -35,13 +41,15 @@ class Killed(Exception):
 )
 def test_a_killed_run_goes_on_to_the_same_bits(name, tmp_path, monkeypatch):
     unequal = {'client_epochs': 3, 'min_client_epochs': 1, 'straggler_fraction': 0.5}
-    made = config(name, **unequal)
+    made = config(name, **({} if name in registry.IN_ONE_PLACE else unequal))
     whole = loop.train(made, tmp_path / 'whole', data=make_data())
     make, seen = stages.training_cohort, []
+    last = whole.rows[-1]['round']
+    killed = min(3, last)
 
     def dying(*arguments, **named):
         seen.append(named['round_number'])
-        if len(seen) == 3:
+        if len(seen) == killed:
             raise Killed
         return make(*arguments, **named)
 
@@ -49,7 +57,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(name, tmp_path, monkeypatch):
     with pytest.raises(Killed):
         loop.train(made, tmp_path / 'killed', data=make_data())
     resumed = loop.train(made, tmp_path / 'killed', data=make_data())
-    assert seen == [1, 2, 3, 3, 4]
+    assert seen == [*range(1, killed + 1), *range(killed, last + 1)]
     for ours, theirs in zip(resumed.weights, whole.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert resumed.client_accuracy == whole.client_accuracy
@@ -58,6 +66,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(name, tmp_path, monkeypatch):
         for result in (resumed, whole)
     ]
     assert timeless[0] == timeless[1]
+    assert resumed.chosen == whole.chosen
     if name != 'local':  # What was exported is what was evaluated on unseen clients.
         model = tf.saved_model.load(str(tmp_path / 'killed' / 'model'))
         found = resumed.predictions['unseen']
@@ -76,6 +85,26 @@ def test_clients_alone_are_judged_by_their_own_models():
     assert row['unseen/accuracy'] == np.mean(data.y[unseen] == 0)
     tested = data.y[~unseen & ~data.is_train]
     assert row['seen/accuracy'] > np.mean(tested == 0) + 0.1
+
+
+def test_examples_in_one_place_are_those_of_a_single_client():
+    data = make_data()
+    one = dataclasses.replace(
+        data,
+        client_ids=('all',),
+        num_train=data.num_train.sum(keepdims=True),
+        num_test=data.num_test.sum(keepdims=True),
+    )
+    alone = dataclasses.replace(
+        config('fedavg', clients_per_round=1, client_epochs=2),
+        data=DataConfig(unseen_fraction=0),
+    )
+    expected = loop.train(alone, data=one)
+    chosen = config('central', client_epochs=2)
+    found = loop.train(dataclasses.replace(chosen, data=alone.data), data=one)
+    for ours, theirs in zip(found.weights, expected.weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    assert found.rows[-1]['bytes/up'] == found.rows[-1]['bytes/down'] == 0
 
 
 def from_command_line(*arguments):
@@ -110,7 +139,15 @@ def test_options_of_a_method_are_flags_under_its_name():
         ),
         (['--algorithm=fedprox', '--fedprox.mu=-1'], '--fedprox.mu is -1.0, but must'),
         (['--finetune=head_then_all', '--algorithm=local'], 'each is alone'),
-        (['--head=ridge', '--algorithm=fedrs'], '--algorithm=fedrs is for heads that'),
+        (['--algorithm=moon'], 'none of them is trained; give --hidden_units, or'),
+        (
+            ['--algorithm=central', '--weighting=uniform'],
+            '--weighting is not for --algorithm=central; leave it out',
+        ),
+        (
+            ['--algorithm=central', '--finetune=all', '--batch_norm=local'],
+            'no clients for layers to stay with',
+        ),
     ],
 )
 def test_flags_that_a_method_does_not_take_are_refused(arguments, words):

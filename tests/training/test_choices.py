@@ -42,8 +42,7 @@ def config_of(part, name, choice):
     elif name != 'model':
         values['model']['model'] = 'mlp'
     values[part] |= {name: choice, **NEEDS.get((name, choice), {})}
-    if values['model'].get('head') not in ('prototype', 'ridge'):
-        values['training'] |= {'rounds': 2, 'clients_per_round': 2}
+    values['training'] |= {'rounds': 2, 'clients_per_round': 2}
     return Config(**{part: PARTS[part](**given) for part, given in values.items()})
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tff_transfer.algorithms import registry
 from tff_transfer.errors import UserError
 from tff_transfer.training.config import (
     Config,
@@ -120,14 +121,27 @@ def test_options_of_a_wrong_type_or_without_effect_are_refused(part, message):
         Config(**{name: part}).check()
 
 
-@pytest.mark.parametrize('head', ['prototype', 'ridge'])
-def test_a_head_of_one_round_takes_no_options_of_rounds(head):
-    model = ModelConfig(head=head)
-    Config(model=model, training=TrainingConfig(seed=3, tflite=True)).check()
-    for name, value in (('rounds', 3), ('client_learning_rate', 0.1)):
-        training = TrainingConfig(**{name: value})
-        with pytest.raises(UserError, match=f'--{name} is for heads that are trained'):
-            Config(model=model, training=training).check()
+@pytest.mark.parametrize('name', registry.OF_ONE_ROUND)
+def test_a_head_of_one_round_takes_no_options_of_rounds(name):
+    def check(model=(), **training):
+        model, training = ModelConfig(**dict(model)), TrainingConfig(**training)
+        Config(DataConfig(), model, training, registry.options(name)()).check()
+
+    check(seed=3, tflite=True)
+    for flag, value in (('rounds', 3), ('client_learning_rate', 0.1)):
+        with pytest.raises(UserError, match=f'--{flag} is for methods that train, but'):
+            check(**{flag: value})
+    for flag, value in (
+        *(('head', 'cosine'), ('hidden_units', (7, 5)), ('finetune', 'all')),
+        ('model', 'cnn'),
+    ):
+        with pytest.raises(UserError, match=f'a linear head .*, but --{flag} is '):
+            check({flag: value})
+
+
+def test_former_choices_say_what_they_are_called_now():
+    with pytest.raises(UserError, match='^--head=ridge is --algorithm=ridge now; give'):
+        Config(model=ModelConfig(head='ridge')).check()
 
 
 def test_a_part_of_another_type_is_one_line():

@@ -98,8 +98,6 @@ def test_a_run_leaves_its_trained_weights(model, data, tmp_path):
         ({'finetune': 'all', 'top_layers': 2}, 'is for --finetune=top'),
         ({'finetune': 'head_then_all', 'head_rounds': 150}, 'leaves none'),
         ({'finetune': 'adapters', 'adapter_rank': 0}, '--adapter_rank'),
-        ({'finetune': 'top', 'top_layers': 1, 'head': 'ridge'}, '--head=ridge'),
-        ({'finetune': 'all', 'head': 'prototype'}, '--head=prototype is computed'),
         (
             {'finetune': 'all', 'cache_dtype': 'uint8'},
             '--cache_dtype is for --finetune',

@@ -13,7 +13,7 @@ import tensorflow as tf
 from test_finetuned_runs import small_network
 from test_loop import make_config, make_data
 
-from tff_transfer import backbones
+from tff_transfer import algorithms, backbones
 from tff_transfer.algorithms.scaffold import Scaffold
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
@@ -275,9 +275,9 @@ def test_the_best_needs_something_to_judge_by(tmp_path):
     with pytest.raises(UserError, match='--export=best needs test examples'):
         loop.train(make_config(export='best'), data=all_train)
     one_round = Config(
-        model=ModelConfig(head='ridge'), training=TrainingConfig(export='best')
+        training=TrainingConfig(export='best'), algorithm=algorithms.Ridge()
     )
-    with pytest.raises(UserError, match='--head=ridge is computed in one'):
+    with pytest.raises(UserError, match='--algorithm=ridge computes a head in one'):
         one_round.check()
 
 

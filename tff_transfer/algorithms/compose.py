@@ -194,7 +194,7 @@ class _Wiring:
     def bytes_up(self) -> int:
         sent = self.of.work.type_signature.result
         parts = [sent.delta, sent.sums]
-        if self.weighted:
+        if self.weighted and _bytes(sent.delta):
             parts.append(sent.weight)
         if self.of.method.gather is not None:
             parts.append(self.of.gather.type_signature.result)

@@ -39,6 +39,7 @@ class Trained(NamedTuple):
       examples: The number of examples, float32 [].
       moments: BatchNorm's moments of all examples about `Client.statistics`.
       metrics: The model's unfinalized metrics.
+      optimizer: The state of the optimizer afterwards.
     """
 
     delta: tuple
@@ -47,6 +48,7 @@ class Trained(NamedTuple):
     examples: Any
     moments: tuple
     metrics: Any
+    optimizer: Any
 
 
 # Gives the gradient of a batch at some shared weights; `direction`s call it.
@@ -71,33 +73,39 @@ def corrected(correct: Callable[[tuple, tuple], tuple]) -> Direction:
     return direction
 
 
-def _gradient_function(context: Context, client: Client, loss=None) -> Callable:
+def _gradient_function(
+    context: Context, client: Client, loss=None, regulariser=None
+) -> Callable:
     """Returns the function of (shared, personal, batch) to a `Gradient`.
 
     Args:
       context: The model and which of its weights are personal.
       client: The client, whose BatchNorm statistics hold.
       loss: A function of (logits, labels) to use instead of the model's.
+      regulariser: A function of (representation, batch) whose value is added to it.
     """
     functional, statistics = context.model.functional, context.model.statistics
     loss = loss or functional.loss
+
+    def forward(trained, x):
+        """Returns logits, representation if it is needed, and statistics."""
+        if regulariser is not None:
+            weights = (trained, client.statistics)
+            return context.model.representation(weights, x, training=True)
+        if statistics is not None:
+            logits, measured = statistics.step((trained, client.statistics), x)
+            return logits, None, measured
+        logits = functional.predict_on_batch((trained, ()), x, training=True)
+        return logits, None, ()
 
     def gradient(shared, personal, batch) -> Gradient:
         with tf.GradientTape() as tape:
             tape.watch((shared, personal))
             trained = context.join(shared, personal)
-            if statistics is None:
-                logits, measured = (
-                    functional.predict_on_batch(
-                        (trained, ()), batch['x'], training=True
-                    ),
-                    (),
-                )
-            else:
-                logits, measured = statistics.step(
-                    (trained, client.statistics), batch['x']
-                )
+            logits, representation, measured = forward(trained, batch['x'])
             value = loss(logits, batch['y'])
+            if regulariser is not None:
+                value += regulariser(representation, batch)
         found = tape.gradient(value, (shared, personal), unconnected_gradients='zero')
         return Gradient(*found, value, logits, measured)
 
@@ -111,7 +119,9 @@ def train(
     *,
     direction: Direction = plain,
     loss: Callable | None = None,
+    regulariser: Callable | None = None,
     optimizer: tff.learning.optimizers.Optimizer | None = None,
+    optimizer_state: Any = None,
 ) -> Trained:
     """Trains on each of a client's batches in turn.
 
@@ -122,14 +132,17 @@ def train(
       direction: What is followed instead of the gradient.
       loss: A function of (logits, labels), float32 [batch, classes] and int32
         [batch], to use instead of the model's.
+      regulariser: A function of (representation, batch) whose value, float32 [], is
+        added to the loss (see `Model.representation`).
       optimizer: Instead of the context's.
+      optimizer_state: What the optimizer goes on from; it starts anew if not given.
 
     Returns:
       What comes of it; without batches, zeros and what there was.
     """
     functional = context.model.functional
     optimizer = optimizer or context.client_optimizer
-    gradient = _gradient_function(context, client, loss)
+    gradient = _gradient_function(context, client, loss, regulariser)
     shared = len(weights)
 
     def step(state, batch):
@@ -154,24 +167,21 @@ def train(
         return values, optimizer_state, steps + 1, examples + weight, sums, metrics
 
     before = (*weights, *client.personal)
+    if optimizer_state is None:
+        specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, before)
+        optimizer_state = optimizer.initialize(specs)
     start = (
         before,
-        _optimizer_state(context, optimizer, before, client.round),
+        scheduled(optimizer, optimizer_state, context.client_schedule, client.round),
         tf.constant(0.0),
         tf.constant(0.0),
         tf.nest.map_structure(tf.zeros_like, client.statistics),
         functional.initialize_metrics_state(),
     )
-    after, _, steps, examples, sums, metrics = client.batches.reduce(start, step)
+    after, state, steps, examples, sums, metrics = client.batches.reduce(start, step)
     delta = tuple(old - new for old, new in zip(weights, after[:shared], strict=True))
     moments = tuple(tf.math.divide_no_nan(total, examples) for total in sums)
-    return Trained(delta, after[shared:], steps, examples, moments, metrics)
-
-
-def _optimizer_state(context: Context, optimizer, weights, round_number):
-    specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, weights)
-    state = optimizer.initialize(specs)
-    return scheduled(optimizer, state, context.client_schedule, round_number)
+    return Trained(delta, after[shared:], steps, examples, moments, metrics, state)
 
 
 def scheduled(optimizer, state, schedule: Callable | None, round_number):

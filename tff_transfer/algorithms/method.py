@@ -96,6 +96,10 @@ class Method:
         if not given.
       with_weights: Makes of a state the one that has other shared weights, from which
         training goes on; only its `weights` change if not given.
+      choices: Gives of a state the shared weights that a round leaves to choose
+        among, if it leaves any, by what is said of each. The ones of the best
+        accuracy on the test examples of seen clients go `with_weights`, of equally
+        good ones the last.
     """
 
     initialize: Callable[[], Any]
@@ -109,6 +113,7 @@ class Method:
     with_weights: Callable[[Any, tuple], Any] = lambda server, weights: server._replace(
         weights=weights
     )
+    choices: Callable[[Any], Mapping[str, tuple]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,11 @@ _PLACES = {
     'fedsam': ('fed_sam', 'FedSAM'),
     'fedlc': ('fed_lc', 'FedLC'),
     'fedrs': ('fed_rs', 'FedRS'),
+    'moon': ('moon', 'MOON'),
     'local': ('alone', 'Local'),
+    'central': ('central', 'Central'),
+    'prototype': ('prototype', 'Prototype'),
+    'ridge': ('ridge', 'Ridge'),
 }
 
 NAMES = tuple(_PLACES)
@@ -32,7 +36,7 @@ NAMES = tuple(_PLACES)
 # Those whose server takes its step by `Context.server_optimizer`.
 BY_SERVER_OPTIMIZER = (
     'fedavg', 'fedsgd', 'fedprox', 'scaffold', 'mime', 'mimelite', 'fednova', 'fedsam',
-    'fedlc', 'fedrs',
+    'fedlc', 'fedrs', 'moon',
 )  # fmt: skip
 
 # Those that are defined for SGD on the clients.
@@ -40,6 +44,15 @@ BY_CLIENT_SGD = ('scaffold', 'fednova', 'qfedavg')
 
 # Those that ask how many clients may take part.
 BY_POPULATION = ('scaffold', 'feddyn')
+
+# Those in whose rounds all clients take part that may.
+OF_ALL = ('central', 'prototype', 'ridge')
+
+# Of these, those that have the examples of all clients as those of one.
+IN_ONE_PLACE = ('central',)
+
+# Those that one round computes, without training.
+OF_ONE_ROUND = ('prototype', 'ridge')
 
 
 def classes() -> dict[str, str]:

@@ -119,6 +119,7 @@ def training_cohort(
     transform: Callable[[np.ndarray], np.ndarray] = lambda x: x,
     keys: bool = False,
     augment: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+    pooled: bool = False,
 ) -> Cohort:
     """Gathers the shuffled training examples of some clients.
 
@@ -137,19 +138,22 @@ def training_cohort(
         in training: a function of seed, round, client and the row's position.
       augment: Changes the inputs before that, each by a key int32 [2] of its own, of
         the same kind, such as a `data.augmentation.Augmentation`.
+      pooled: Whether their examples are those of one client, shuffled together; it
+        draws as the first of them would.
 
     Returns:
       The cohort, with the examples `x` and `y`; with keys, `x` holds `inputs` and
       `key`.
     """
     rows, counts = [], []
+    held = [np.r_[data.train_rows(client)] for client in clients]
+    if pooled:
+        clients, held = clients[:1], [np.concatenate(held)]
     of_client = np.broadcast_to(epochs, [len(clients)])
-    for client, passes in zip(clients, of_client, strict=True):
-        mine = data.train_rows(client)
+    for client, mine, passes in zip(clients, held, of_client, strict=True):
         draw = randomness.generator(seed, 'examples', round_number, client)
         epoch_rows = [
-            mine.start + draw.permutation(mine.stop - mine.start)[:max_examples]
-            for _ in range(passes)
+            mine[draw.permutation(len(mine))[:max_examples]] for _ in range(passes)
         ]
         rows.extend(epoch_rows)
         counts.append(sum(map(len, epoch_rows)))

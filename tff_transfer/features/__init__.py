@@ -7,7 +7,7 @@ _PLACES = {
     'Standardisation': 'scaling',
     'extract': 'extraction',
     'of_sample': 'extraction',
-    'standardisation': 'scaling',
+    'standardisation': 'standardising',
 }
 
 __all__ = list(_PLACES)

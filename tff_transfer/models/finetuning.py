@@ -208,7 +208,7 @@ def finetuned(
         )
     count = len(parameters.initial)
 
-    def classify(call, model_weights, x, training):
+    def classify(call, of_head, model_weights, x, training):
         trained, moving = model_weights
         raw = x['inputs'] if head.takes_keys else x
         # Nobody asks for gradients to the inputs.
@@ -220,23 +220,31 @@ def finetuned(
         found = standardise(output)
         if head.takes_keys:
             found = {**x, 'inputs': found}
-        logits = head.functional.predict_on_batch(
-            (trained[count:], ()), found, training=training
-        )
-        return logits, *measured
+        return of_head((trained[count:], ()), found, training=training), *measured
 
     def as_in_evaluation(values, prepared):
         return (network.inline(values, prepared),)
 
+    to_logits = head.functional.predict_on_batch
+
     @tf.function(autograph=False)
     def step(model_weights, x):
-        return classify(statistics.inline_step, model_weights, x, True)
+        return classify(statistics.inline_step, to_logits, model_weights, x, True)
 
     @tf.function(autograph=False)
     def predict(model_weights, x, training):
         if training and statistics is not None:
             return step(model_weights, x)[0]
-        return classify(as_in_evaluation, model_weights, x, training)[0]
+        return classify(as_in_evaluation, to_logits, model_weights, x, training)[0]
+
+    @tf.function(autograph=False)
+    def represent(model_weights, x, training):
+        by_batch = training and statistics is not None
+        call = statistics.inline_step if by_batch else as_in_evaluation
+        found, *measured = classify(
+            call, head.representation, model_weights, x, training
+        )
+        return *found[:2], tuple(measured[0]) if by_batch else ()
 
     spec = inputs
     if head.takes_keys:
@@ -258,4 +266,6 @@ def finetuned(
         head.takes_keys,
         head.fingerprint,
         trained_statistics,
+        represent if head.representation else None,
+        head.representation is not None,
     )

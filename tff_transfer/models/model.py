@@ -54,6 +54,11 @@ class Model:
       fingerprint: SHA-256, in hexadecimal, of what `network` computes of its inputs
         and of its trained weights, whatever values these have.
       statistics: How BatchNorm is trained, if it is.
+      representation: Where the last layer is a dense one: a `tf.function` of
+        ((trained weights, statistics), x, training) that gives the logits, what that
+        layer takes, float32 [batch, size], and BatchNorm's statistics of the batch
+        where it is trained.
+      trains_representation: Whether a weight that this hangs on is trained.
     """
 
     functional: tff.learning.models.FunctionalModel
@@ -61,6 +66,8 @@ class Model:
     takes_keys: bool
     fingerprint: str
     statistics: BatchStatistics | None = None
+    representation: Callable | None = None
+    trains_representation: bool = False
 
     __repr__ = reprs.of_fields
 
@@ -133,11 +140,18 @@ def from_keras(network: tf.keras.Model) -> Model:
     modes = {mode: tracing.trace(network, x, training=mode) for mode in (False, True)}
     weights = modes[True].weights
 
+    def values_of(model_weights):
+        trained = iter(model_weights[0])
+        return [next(trained) if w.trainable else w.value for w in weights]
+
     @tf.function(autograph=False)
     def predict(model_weights, x, training):
-        trained = iter(model_weights[0])
-        values = [next(trained) if w.trainable else w.value for w in weights]
-        return modes[training].inline(values, x)
+        return modes[training].inline(values_of(model_weights), x)
+
+    @tf.function(autograph=False)
+    def represent(model_weights, x, training):
+        values = values_of(model_weights)
+        return *modes[training].representation(values, x), ()
 
     initial = [w.value for w in weights if w.trainable]
     if not initial:
@@ -145,12 +159,15 @@ def from_keras(network: tf.keras.Model) -> Model:
             f'all weights of the network {network.name} are frozen; nothing is left to'
             ' train'
         )
+    below = modes[True].below_last_dense
     of_modes = ' '.join(modes[mode].frozen_fingerprint for mode in (False, True))
     return Model(
         functional_model(initial, predict, x),
         network,
         takes_keys,
         hashlib.sha256(of_modes.encode()).hexdigest(),
+        representation=None if below is None else represent,
+        trains_representation=any(weights[number].trainable for number in below or ()),
     )
 
 

@@ -4,6 +4,7 @@ Weights are arguments: they can be trained, left as constants or composed of oth
 """
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 
@@ -145,6 +146,39 @@ class FunctionalNetwork:
         names = [*self._inputs, *self._places]
         output, *moved = self._imported(self._graph, names, [inputs, *values], moves)
         return output, moved
+
+    @property
+    def below_last_dense(self) -> tuple[int, ...] | None:
+        """The numbers of the weights below the last layer, if that is a dense one."""
+        if self._last_input is None:
+            return None
+        below = graph_defs.ancestors(self._graph, self._last_input)
+        return tuple(i for i, place in enumerate(self._places) if place in below)
+
+    @functools.cached_property
+    def _last_input(self) -> str | None:
+        """The tensor that the last dense layer takes, if nothing goes round it."""
+        nodes, name = {node.name: node for node in self._graph.node}, self._output
+        own = set(self._inputs)
+        while nodes[name].op != 'MatMul':
+            before = [
+                source
+                for source in map(graph_defs.node_of, nodes[name].input)
+                if own & graph_defs.ancestors(self._graph, source)
+            ]
+            if len(before) != 1:
+                return None
+            (name,) = before
+        return nodes[name].input[0]
+
+    def representation(
+        self, values: Sequence[tf.Tensor], inputs
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `inline`, with what the last dense layer takes, [batch, size]."""
+        names = [*self._inputs, *self._places]
+        wanted = [self._last_input]
+        output, taken = self._imported(self._graph, names, [inputs, *values], wanted)
+        return output, taken
 
     def _imported(self, graph, names, tensors, moves) -> list[tf.Tensor]:
         # An import takes tensors of this very graph: identity captures others.

@@ -8,10 +8,15 @@ from tff_transfer.errors import UserError
 # The policies of --batch_norm that train with the statistics of batches.
 BY_BATCHES = ('local', 'aggregate')
 
-# The choices of --head that one round computes, and the options of training that
-# have an effect with them.
-COMPUTED_HEADS = ('prototype', 'ridge')
+# What a head that one round computes must stand on, and the options of training that
+# have an effect with it.
 _WITHOUT_ROUNDS = ('seed', 'runtime', 'tflite', 'export_keras', 'on_divergence')
+_LINEAR = {
+    'finetune': ('head',),
+    'head': ('linear',),
+    'hidden_units': ((),),
+    'model': ('backbone', 'mlp'),
+}
 
 
 def check(config) -> None:
@@ -39,6 +44,21 @@ def check(config) -> None:
             f"--algorithm={name} keeps its optimizer's state on the server, which has"
             ' none for layers that stay with the clients; use another --batch_norm'
         )
+    below = model.model == 'cnn' or model.hidden_units
+    if model.model == 'backbone' and model.finetune not in ('head', 'head_then_all'):
+        below = True
+    if name == 'moon' and not below:
+        raise UserError(
+            '--algorithm=moon compares what the layers below the last one give, but'
+            ' none of them is trained; give --hidden_units, or another --finetune'
+        )
+    if name in registry.OF_ONE_ROUND:
+        _check_one_round(name, model, training)
+    if name in registry.IN_ONE_PLACE and model.batch_norm == 'local':
+        raise UserError(
+            f'--algorithm={name} has no clients for layers to stay with; use'
+            ' --batch_norm=aggregate'
+        )
     if data.dataset == 'synthetic_alpha_beta' and model.model != 'mlp':
         raise UserError(
             '--dataset=synthetic_alpha_beta has vectors, no images; use --model=mlp'
@@ -60,30 +80,11 @@ def check(config) -> None:
         )
     if model.dropout and not model.hidden_units and model.model != 'cnn':
         raise UserError('--dropout is for hidden layers; give --hidden_units too')
-    if model.head in COMPUTED_HEADS and model.finetune != 'head':
-        raise UserError(
-            f'--head={model.head} is computed without training, but'
-            f' --finetune={model.finetune} trains the backbone; use'
-            ' --finetune=head'
-        )
     if name == 'local' and model.finetune == 'head_then_all':
         raise UserError(
             '--finetune=head_then_all goes on from a head that clients train together,'
             ' but with --algorithm=local each is alone; use another --finetune'
         )
-    if model.head in COMPUTED_HEADS and config.algorithm != type(config)().algorithm:
-        raise UserError(
-            f'--algorithm={name} is for heads that are trained, but'
-            f' --head={model.head} is computed in one round; leave it out'
-        )
-    if model.head in COMPUTED_HEADS:
-        for field in dataclasses.fields(training):
-            value = getattr(training, field.name)
-            if field.name not in _WITHOUT_ROUNDS and value != field.default:
-                raise UserError(
-                    f'--{field.name} is for heads that are trained, but'
-                    f' --head={model.head} is computed in one round; leave it out'
-                )
     if (training.min_client_epochs or 1) > training.client_epochs:
         raise UserError(
             f'--min_client_epochs={training.min_client_epochs} is more than'
@@ -106,3 +107,24 @@ def check(config) -> None:
                 ' --finetune=all, head_then_all, bias_norm or adapters, or'
                 ' --model=cnn'
             )
+
+
+def _check_one_round(name: str, model, training) -> None:
+    for field, allowed in _LINEAR.items():
+        value = getattr(model, field)
+        if value not in allowed:
+            raise UserError(
+                f'--algorithm={name} computes a linear head on frozen features, but'
+                f' --{field} is {_shown(value)}; leave it out'
+            )
+    for field in dataclasses.fields(training):
+        value = getattr(training, field.name)
+        if field.name not in _WITHOUT_ROUNDS and value != field.default:
+            raise UserError(
+                f'--{field.name} is for methods that train, but --algorithm={name}'
+                ' computes a head in one round; leave it out'
+            )
+
+
+def _shown(value) -> str:
+    return ','.join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -22,7 +22,7 @@ DATASETS = ('emnist', 'by_client', 'synthetic_writers', 'synthetic_alpha_beta')
 FINETUNE = ('head', 'top', 'all', 'head_then_all', 'bias_norm', 'adapters')
 MODELS = ('backbone', 'cnn', 'mlp')
 BATCH_NORM = ('frozen', 'local', 'aggregate', 'group_norm')
-HEADS = ('linear', 'cosine', 'prototype', 'ridge')
+HEADS = ('linear', 'cosine')
 
 # What --finetune=top trains where no cut is given: see docs/finetuning.md.
 TOP_LAYERS = 6
@@ -42,8 +42,9 @@ _SYNTHETIC = {'dataset': ('synthetic_writers', 'synthetic_alpha_beta')}
 _WITHOUT_SPLIT = _except('dataset', DATASETS, ('emnist',))
 _IMAGES = _except('dataset', DATASETS, ('synthetic_alpha_beta',))
 _BACKBONE = {'model': ('backbone',)}
-_TRAINED_HEADS = {'head': ('linear', 'cosine')}
 _SERVER = {'algorithm': registry.BY_SERVER_OPTIMIZER}
+# Of clients that train apart from each other.
+_APART = _except('algorithm', registry.NAMES, registry.IN_ONE_PLACE)
 _UNEQUAL_EPOCHS = {'min_client_epochs': GIVEN}
 _WITH_EPSILON = ('adagrad', 'adam', 'adamw', 'rmsprop', 'yogi')
 
@@ -205,24 +206,16 @@ class ModelConfig:
     )
     head: str = option(
         'linear',
-        'The last layer on a backbone: linear; cosine, with a learned scale; or,'
-        ' computed by one round over all seen clients without training, prototype'
-        ' (nearest class mean) and ridge (exact ridge regression).',
+        'The last layer on a backbone: linear; or cosine, with a learned scale.',
         choices=HEADS,
+        now={name: f'--algorithm={name}' for name in ('prototype', 'ridge')},
         only_for=_BACKBONE,
-    )
-    ridge_penalty: float | None = option(
-        None,
-        "The L2 penalty of --head=ridge, scikit-learn's alpha; if not given, the best"
-        ' of 0.01, 0.1, ... 100000 on the test examples of seen clients.',
-        above=0,
-        only_for={'head': ('ridge',)},
     )
     hidden_units: tuple[int, ...] = option(
         (),
         "Sizes of the head's (or mlp's) hidden layers, such as 512,256.",
         at_least=1,
-        only_for={'model': ('backbone', 'mlp'), **_TRAINED_HEADS},
+        only_for={'model': ('backbone', 'mlp')},
     )
     dropout: float = option(
         0.0, "Dropout rate after each of the head's hidden layers.", at_least=0, below=1
@@ -236,7 +229,9 @@ class TrainingConfig:
     """How it is trained."""
 
     rounds: int = option(150, 'Rounds of training.', at_least=0)
-    clients_per_round: int = option(20, 'Clients of a cohort.', at_least=1)
+    clients_per_round: int = option(
+        20, 'Clients of a cohort.', at_least=1, only_for=_APART
+    )
     client_epochs: int = option(
         1, 'Passes of a client over its examples in a round.', at_least=1
     )
@@ -245,6 +240,7 @@ class TrainingConfig:
         'Let the passes of clients differ: those of each straggler are drawn from it to'
         ' --client_epochs, anew in each round.',
         at_least=1,
+        only_for=_APART,
     )
     straggler_fraction: float = option(
         1.0,
@@ -261,12 +257,16 @@ class TrainingConfig:
     )
     batch_size: int = option(20, "Examples of a client's batch.", at_least=1)
     max_examples: int | None = option(
-        None, 'The most examples of a client in an epoch.', at_least=1
+        None,
+        'The most examples of a client in an epoch.',
+        at_least=1,
+        only_for=_APART,
     )
     weighting: str = option(
         'examples',
         "A client's weight in the mean: the number of its examples, or uniform.",
         choices=('examples', 'uniform'),
+        only_for=_APART,
     )
     client_optimizer: str = option(
         'sgd',

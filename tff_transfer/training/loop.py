@@ -14,14 +14,14 @@ import tensorflow as tf
 from tff_transfer import progress, runtime
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
-from tff_transfer.models import heads, trained_network
+from tff_transfer.models import trained_network
 from tff_transfer.records import checkpoints, export, keras_file, report, run_directory
 from tff_transfer.records.metrics import Records
 from tff_transfer.records.predictions import Predictions
 from tff_transfer.records.run_directory import writing
 from tff_transfer.training import divergence, resuming, sources
 from tff_transfer.training.config import Config, TrainingConfig
-from tff_transfer.training.evaluation import Evaluator, summary
+from tff_transfer.training.evaluation import summary
 from tff_transfer.training.result import Result
 from tff_transfer.training.setup import Setup, head_or_network, prepare
 from tff_transfer.training.sources import load_backbone, load_data
@@ -93,10 +93,7 @@ def train(
         setup = prepare(config, data, backbone, model)
         if run_dir is not None:
             run_directory.check_same_network(run_dir, setup.model)
-        if config.model.head in heads.ONE_ROUND:
-            result = _solve(config, setup, run_dir)
-        else:
-            result = _train(config, setup, run_dir)
+        result = _train(config, setup, run_dir)
         diverged = divergence.stopped(config.training, result.rows)
         if said := divergence.described(config.training, result.rows):
             chosen = {**result.chosen, 'divergence': said}
@@ -123,7 +120,7 @@ def _export(config: TrainingConfig, result: Result) -> None:
 
 def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result:
     run = stages(config, setup, run_dir)
-    config = config.training
+    config, rounds = config.training, run[-1].rounds.stop - 1
     rows_of = evaluated_rows(setup)
     best = config.export == 'best'
     if best and not len(rows_of['seen']):
@@ -147,11 +144,9 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
             row = {'round': 0, **evaluate()}
             records.append({**row, 'time/total_s': time.perf_counter() - start})
             divergence.warn(config, records.rows)
-        bar = progress.bar(
-            total=config.rounds, initial=done, desc='training', unit='round'
-        )
+        bar = progress.bar(total=rounds, initial=done, desc='training', unit='round')
         with bar:
-            while done < config.rounds and not _stopped(config, records.rows):
+            while done < rounds and not _stopped(config, records.rows):
                 round_start = time.perf_counter()
                 done += 1
                 if done not in stage.rounds:
@@ -161,12 +156,12 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
                 state, columns = stage.next(state, done)
                 trained = time.perf_counter() - round_start
                 row = {'round': done, **columns, 'time/round_s': trained}
-                if done % config.evaluate_every == 0 or done == config.rounds:
+                if done % config.evaluate_every == 0 or done == rounds:
                     row.update(evaluate())
                 row['time/total_s'] = time.perf_counter() - start
                 records.append(row)
                 divergence.warn(config, records.rows)
-                last = done in (stage.rounds[-1], config.rounds)
+                last = done == stage.rounds[-1]
                 last = last or _stopped(config, records.rows)
                 kept = resuming.best_round(records.rows) if best else None
                 if kept in (None, done):
@@ -190,7 +185,9 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
                     unseen=_shown(_last(records.rows, 'unseen/accuracy'), '.1%'),
                 )
                 bar.update()
-    chosen = {'exported round': f'{exported.round}, the best'} if best else {}
+    chosen = exported.stage.chosen(exported.state)
+    if best:
+        chosen['exported round'] = f'{exported.round}, the best'
     return _result(run[-1], exported, records.rows, rows_of, run_dir, chosen)
 
 
@@ -217,58 +214,6 @@ def _result(
         run_dir,
         exported.round,
         chosen,
-    )
-
-
-def _solve(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result:
-    """Computes a head in one round, in which all seen clients take part.
-
-    No checkpoint is kept: a run that was killed computes the same again.
-    """
-    start = time.perf_counter()
-    evaluator = Evaluator(setup.model, setup.data, setup.transform)
-    rows_of = evaluated_rows(setup)
-
-    def evaluate(weights):
-        per_example = functools.partial(evaluator.per_example, weights)
-        return _timed_evaluation(setup.data, per_example, rows_of)
-
-    def accuracy(weights):
-        rows = rows_of['seen']
-        _, predicted = evaluator.per_example(weights, rows)
-        return np.mean(predicted == setup.data.y[rows])
-
-    with contextlib.closing(Records(run_dir, COLUMNS, up_to_round=-1)) as records:
-        initial = setup.model.network.get_weights()
-        row = {'round': 0, **evaluate(initial)}
-        records.append({**row, 'time/total_s': time.perf_counter() - start})
-        round_start = time.perf_counter()
-        solution = heads.solve(
-            config.model.head,
-            setup.data,
-            setup.seen,
-            setup.transform,
-            penalty=config.model.ridge_penalty,
-            accuracy=accuracy if len(rows_of['seen']) else None,
-        )
-        computed = time.perf_counter() - round_start
-        records.append(
-            {
-                'round': 1,
-                **evaluate(solution.weights),
-                'bytes/up': solution.bytes_up * len(setup.seen),
-                'bytes/down': 0,
-                'time/round_s': computed,
-                'time/total_s': time.perf_counter() - start,
-            }
-        )
-        divergence.warn(config.training, records.rows)
-        weights = solution.weights
-        per_example = functools.partial(evaluator.per_example, weights)
-        predictions = _predictions(setup.data, per_example, rows_of)
-    network = trained_network(setup.model, weights)
-    return Result(
-        records.rows, weights, network, setup, predictions, run_dir, 1, solution.chosen
     )
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from tff_transfer import backbones, features, models, reprs
+from tff_transfer.algorithms import registry
+from tff_transfer.algorithms.ridge import Ridge
 from tff_transfer.data.augmentation import Augmentation
 from tff_transfer.data.federated import FederatedData, split_clients
 from tff_transfer.errors import UserError
@@ -14,7 +16,7 @@ from tff_transfer.models import finetuning, heads
 from tff_transfer.models.below import Below
 from tff_transfer.networks import batch_norm, functional
 from tff_transfer.training import sizes
-from tff_transfer.training.combinations import BY_BATCHES, COMPUTED_HEADS
+from tff_transfer.training.combinations import BY_BATCHES
 from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
 
 
@@ -91,6 +93,12 @@ def head_or_network(
             config.training.seed,
             cosine=config.model.head == 'cosine',
         )
+    name = registry.name_of(config.algorithm)
+    if name in registry.OF_ONE_ROUND:
+        raise UserError(
+            f'a head of your own is trained, but --algorithm={name} computes one; give'
+            ' one of them'
+        )
     for name in ('head', 'hidden_units', 'dropout'):
         value = getattr(config.model, name)
         if value != getattr(ModelConfig, name):
@@ -109,8 +117,7 @@ def _split(config: Config, data: FederatedData) -> tuple[np.ndarray, np.ndarray]
     seen, unseen = split_clients(
         len(data), config.data.unseen_fraction, config.data.split_seed
     )
-    computed = config.model.head in COMPUTED_HEADS
-    if config.training.clients_per_round > len(seen) and not computed:
+    if config.training.clients_per_round > len(seen) and not _of_all(config):
         raise UserError(
             f'--clients_per_round={config.training.clients_per_round}, but {data.name}'
             f' has {len(seen)} clients to train on; give at most that'
@@ -129,6 +136,11 @@ def _split(config: Config, data: FederatedData) -> tuple[np.ndarray, np.ndarray]
         raise UserError(
             '--early_stop_patience is judged on the test examples of seen clients, but'
             f' {data.name} has none; give a --test_fraction, or leave it out'
+        )
+    if config.algorithm == Ridge() and not data.num_test[seen].any():
+        raise UserError(
+            f'{data.name}: seen clients have no test examples to choose the penalty of'
+            ' ridge regression on; give --ridge.penalty or a --test_fraction'
         )
     return seen, unseen
 
@@ -278,9 +290,14 @@ def augmentation(config: TrainingConfig, data: FederatedData) -> Augmentation | 
 
 
 def _check_rounds(config, data, seen, row: int, model: models.Model) -> None:
-    if config.model.head not in COMPUTED_HEADS:
-        examples = data.num_train[seen]
-        sizes.check_rounds(config.training, examples, row, model.network)
+    examples = data.num_train[seen]
+    sizes.check_rounds(
+        config.training, examples, row, model.network, of_all=_of_all(config)
+    )
+
+
+def _of_all(config: Config) -> bool:
+    return registry.name_of(config.algorithm) in registry.OF_ALL
 
 
 def _same(x):

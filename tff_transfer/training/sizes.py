@@ -12,7 +12,12 @@ _FLOAT = 4  # bytes
 
 
 def check_rounds(
-    config: TrainingConfig, examples: np.ndarray, row: int, network: tf.keras.Model
+    config: TrainingConfig,
+    examples: np.ndarray,
+    row: int,
+    network: tf.keras.Model,
+    *,
+    of_all: bool = False,
 ) -> None:
     """Checks that a cohort and a batch are small enough.
 
@@ -21,6 +26,7 @@ def check_rounds(
       examples: Training examples of each client that trains, [clients].
       row: Bytes of the inputs of one example.
       network: What is trained, or the head of it.
+      of_all: Whether all of the clients take part in a round.
 
     Raises:
       UserError: An average cohort, or the activations of the largest batch, need more
@@ -30,14 +36,19 @@ def check_rounds(
         return
     of_client = np.minimum(examples, config.max_examples or np.inf)
     of_client = of_client * float(config.client_epochs)
-    rows = int(of_client.mean() * config.clients_per_round)
+    clients = len(examples) if of_all else config.clients_per_round
+    rows = int(of_client.mean() * clients)
+    lower = '--clients_per_round, --client_epochs or --max_examples'
+    if of_all:
+        lower = '--max_clients or --client_epochs'
     memory.check_fits(
-        f'a cohort of {config.clients_per_round} clients, {rows:,} examples in'
+        f'a cohort of {clients} clients, {rows:,} examples in'
         f' {config.client_epochs:,} epochs,',
         rows * row,
-        'lower --clients_per_round, --client_epochs or --max_examples',
+        f'lower {lower}',
     )
-    rows = int(min(of_client.max(), config.batch_size))
+    largest = of_client.sum() if of_all else of_client.max()
+    rows = int(min(largest, config.batch_size))
     shapes = [tensor.shape[1:] for tensor in _outputs(network)]
     memory.check_fits(
         f'a batch of {rows:,} examples',

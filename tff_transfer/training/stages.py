@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_transfer import runtime
-from tff_transfer.algorithms import schedules
+from tff_transfer.algorithms import one_round, registry, schedules
 from tff_transfer.algorithms.compose import Kept, compose
 from tff_transfer.algorithms.method import Context
 from tff_transfer.data.cohorts import (
@@ -52,6 +52,7 @@ class Stage:
     ):
         self.setup, self.rounds = setup, rounds
         self._config = config.training
+        self._name = registry.name_of(config.algorithm)
         self._context = context = context_of(
             config.training, setup.model, len(setup.seen)
         )
@@ -93,12 +94,42 @@ class Stage:
             )
         if self._states is not None:
             kept = self._states.put(kept, chosen, *now)
+        if self._method.choices is not None:
+            server = server._replace(server=self._with_best_choice(server.server))
         after = collections.OrderedDict(server=server, kept=kept)
         columns = train_columns(metrics, cohort)
-        senders = np.count_nonzero(self._epochs(round_number))
+        receivers, senders = len(cohort), np.count_nonzero(self._epochs(round_number))
+        if self._name in registry.IN_ONE_PLACE:
+            receivers = senders = 0
         columns['bytes/up'] = self._composed.bytes_up * senders
-        columns['bytes/down'] = self._composed.bytes_down * len(cohort)
+        columns['bytes/down'] = self._composed.bytes_down * receivers
         return after, columns
+
+    def _with_best_choice(self, server) -> Any:
+        """Returns the method's state with the best of the weights it leaves."""
+        data = self.setup.data
+        rows = np.flatnonzero(np.isin(data.client_of_row, self.setup.seen))
+        rows = rows[~data.is_train[rows]]
+
+        def accuracy(weights) -> float:
+            _, predicted = self._evaluator.per_example(weights, rows)
+            return np.mean(predicted == data.y[rows])
+
+        choices = [*self._method.choices(server).values()]
+        best = max(range(len(choices)), key=lambda i: (accuracy(choices[i]), i))
+        return self._method.with_weights(server, choices[best])
+
+    def chosen(self, state) -> dict[str, str]:
+        """Returns what the method chose of what its round left, for the report."""
+        if self._method.choices is None:
+            return {}
+        server = state['server'].server
+        found = [
+            said
+            for said, weights in self._method.choices(server).items()
+            if all(map(np.array_equal, weights, server.weights))
+        ]
+        return {'chosen on seen clients': found[-1]} if found else {}
 
     @property
     def keeps(self) -> bool:
@@ -128,6 +159,12 @@ class Stage:
         shared = self._method.evaluated(server.server)
         trained = self._context.join(shared, kept.personal)
         return [*trained, *(kept.statistics or server.statistics)]
+
+    @property
+    def _batch_size(self) -> int:
+        if self._name in registry.OF_ONE_ROUND:
+            return one_round.BATCH_SIZE
+        return self._config.batch_size
 
     def after(self, head: Sequence[np.ndarray]) -> Any:
         """Returns the state that starts with the weights of a head."""
@@ -181,6 +218,8 @@ class Stage:
 
     def _chosen(self, round_number: int) -> np.ndarray:
         """Returns which of the seen clients take part, [clients]."""
+        if self._name in registry.OF_ALL:
+            return np.arange(len(self.setup.seen))
         return choose_clients(
             len(self.setup.seen),
             self._config.clients_per_round,
@@ -191,6 +230,8 @@ class Stage:
     def _epochs(self, round_number: int) -> np.ndarray:
         """Returns how many epochs each client of a round does, 0 if it is dropped."""
         config = self._config
+        if self._name in registry.IN_ONE_PLACE:
+            return np.array([config.client_epochs])
         epochs, late = draw_epochs(
             self.setup.seen[self._chosen(round_number)],
             config.min_client_epochs or config.client_epochs,
@@ -207,7 +248,7 @@ class Stage:
         return training_cohort(
             setup.data,
             setup.seen[self._chosen(round_number)],
-            batch_size=config.batch_size,
+            batch_size=self._batch_size,
             epochs=self._epochs(round_number),
             seed=config.seed,
             round_number=round_number,
@@ -215,6 +256,7 @@ class Stage:
             transform=setup.transform,
             keys=setup.model.takes_keys,
             augment=setup.augment,
+            pooled=self._name in registry.IN_ONE_PLACE,
         )
 
 
@@ -274,7 +316,9 @@ def stages(
       setup: What is trained.
       run_dir: Where what clients keep is stored; in temporary files if not given.
     """
-    found, rounds = [], range(1, config.training.rounds + 1)
+    of_one = registry.name_of(config.algorithm) in registry.OF_ONE_ROUND
+    last = 1 if of_one else config.training.rounds
+    found, rounds = [], range(1, last + 1)
     if setup.first is not None:
         count = config.model.head_rounds
         found.append(Stage(config, setup.first, rounds[:count], run_dir))

@@ -1,0 +1,59 @@
+"""The classifier of the nearest class mean, in one round.
+
+Clients send the sum of their features and the count of each class. The logits are half
+the negative squared distances to the class means, less what all classes share, so that
+the classifier is linear (Mensink et al. 2013, "Distance-based image classification";
+Snell et al. 2017, "Prototypical networks for few-shot learning", equation 8;
+federated: Legate et al. 2023, "Guiding the last layer in federated learning with
+pre-trained models"). A class without examples is never the nearest.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tff_transfer.algorithms import one_round
+from tff_transfer.algorithms.method import Context, Method
+
+# The score of a class of which no client has an example: never the greatest.
+_NEVER = -1e9
+
+
+class Server(NamedTuple):
+    """What the server has: the weights."""
+
+    weights: tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Prototype:
+    """The nearest class mean."""
+
+    def build(self, context: Context) -> Method:
+        """Makes the method."""
+        initial = Server(context.initial)
+        return one_round.of_sums(context, class_sums, initial, _solve)
+
+
+def class_sums(x, labels) -> dict:
+    """Returns of each class the count, and the sum of its vectors.
+
+    Args:
+      x: float64 [batch, size].
+      labels: One-hot, float64 [batch, classes].
+
+    Returns:
+      `counts`, float64 [classes], and `sums`, float64 [classes, size].
+    """
+    return {
+        'counts': tf.reduce_sum(labels, 0),
+        'sums': tf.matmul(labels, x, transpose_a=True),
+    }
+
+
+def _solve(found) -> Server:
+    counts = found['counts']
+    means = tf.math.divide_no_nan(found['sums'], counts[:, None])
+    bias = tf.where(counts > 0, -0.5 * tf.reduce_sum(means**2, 1), _NEVER)
+    return Server((tf.cast(tf.transpose(means), tf.float32), tf.cast(bias, tf.float32)))
