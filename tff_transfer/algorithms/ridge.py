@@ -44,7 +44,7 @@ class Ridge:
         None,
         "The L2 penalty, scikit-learn's alpha; if not given, the best of 0.01, 0.1, ..."
         ' 100000 on the test examples of seen clients.',
-        above=0,
+        at_least=0,
     )
 
     def build(self, context: Context) -> Method:
