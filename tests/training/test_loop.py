@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
+from tff_transfer.models import CLASSIFICATION
 from tff_transfer.records import checkpoints, metrics
 from tff_transfer.training import loop, stages
 from tff_transfer.training.config import (
@@ -161,7 +162,7 @@ def test_rows_hold_what_was_measured():
     by_client = correct[unseen].reshape(2, -1).mean(axis=1)
     assert last['unseen/accuracy_per_client'] == pytest.approx(by_client.mean())
     names = [data.client_ids[c] for c in result.setup.unseen]
-    assert result.client_accuracy['unseen'] == pytest.approx(
+    assert result.per_client['unseen'] == pytest.approx(
         dict(zip(names, by_client, strict=True))
     )
     # 3 clients x (5 x 3 + 3) weights x 4 bytes; up goes how many examples there were.
@@ -312,14 +313,14 @@ def test_early_stopping_counts_evaluations_without_a_better_one():
         # Neither of these is one of the evaluations that were asked for.
         rows += [{'round': 77, 'seen/accuracy': None}]
         rows += [{'round': 78, 'seen/accuracy': a} for a in (0, 1, 0, 0)]
-        return loop.stopped_early(config, rows)
+        return loop.stopped_early(config, CLASSIFICATION, rows)
 
     assert not stopped()
     assert not stopped(0.1, 0.3, 0.3)
     assert stopped(0.1, 0.3, 0.3, 0.3)
     assert not stopped(0.3, 0.2, 0.4, 0.1)
     same = [{'round': 0, 'seen/accuracy': 0.1}] * 99
-    assert not loop.stopped_early(TrainingConfig(), same)
+    assert not loop.stopped_early(TrainingConfig(), CLASSIFICATION, same)
 
 
 def test_early_stopping_ends_a_run(tmp_path):

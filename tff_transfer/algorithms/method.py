@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_transfer.errors import UserError
 from tff_transfer.models import Model
 
 
@@ -154,18 +155,17 @@ class Context:
 
     @property
     def classes(self) -> int:
-        """The number of classes."""
-        functional = self.model.functional
-        weights = tf.nest.map_structure(
-            lambda array: tf.TensorSpec(array.shape, array.dtype),
-            functional.initial_weights,
-        )
-        predict = tf.function(
-            lambda weights, x: functional.predict_on_batch(weights, x, training=False),
-            autograph=False,
-        )
-        traced = predict.get_concrete_function(weights, functional.input_spec['x'])
-        return traced.structured_outputs.shape[-1]
+        """The number of classes.
+
+        Raises:
+          UserError: The model's task has none.
+        """
+        if self.model.task.classify is None:
+            raise UserError(
+                'the method needs the classes of a classification, but the task has'
+                ' none; choose another method'
+            )
+        return self.model.output_spec.shape[-1]
 
     def zeros(self) -> tuple:
         """Returns zeros of the shapes of the shared trained weights."""

@@ -253,9 +253,10 @@ def finetuned(
         )
         trained_statistics = models.BatchStatistics(step, scales, local, unseen)
     return models.Model(
-        models.functional_model(initial, predict, spec, moving),
+        models.functional_model(initial, predict, spec, moving, head.task),
         head.network,
         head.takes_keys,
         head.fingerprint,
         trained_statistics,
+        head.task,
     )

@@ -28,7 +28,7 @@ def by_round(rows: Sequence[Mapping], metric: str) -> Figure:
 
     Args:
       rows: The rows of a run, as `Result.rows` or `metrics.read` gives them.
-      metric: `'accuracy'` or `'loss'`.
+      metric: What is measured, such as `'accuracy'` or `'loss'`.
 
     Returns:
       The figure.
@@ -72,31 +72,36 @@ def by_round(rows: Sequence[Mapping], metric: str) -> Figure:
     return figure
 
 
-def per_client(client_accuracy: Mapping[str, Mapping[str, float]]) -> Figure:
+def per_client(
+    values: Mapping[str, Mapping[str, float]], measure: str = 'accuracy'
+) -> Figure:
     """Draws how many clients have which accuracy.
 
     Args:
-      client_accuracy: `Result.client_accuracy`.
+      values: `Result.per_client`.
+      measure: What they are, if not accuracies: `Task.decides`.
 
     Returns:
       The figure.
     """
     figure = Figure((6, 3.4), layout='constrained')
     axes = figure.subplots()
-    values = {k: list(v.values()) for k, v in client_accuracy.items() if v}
-    lowest = min((min(v) for v in values.values()), default=0)
-    bins = np.linspace(np.floor(lowest * 20) / 20, 1, 21)
-    for part, accuracies in values.items():
+    drawn = {part: np.array([*of.values()]) for part, of in values.items() if of}
+    every = np.concatenate([[], *drawn.values()])
+    every = every[np.isfinite(every)]
+    lowest = np.floor(every.min() * 20) / 20 if len(every) else 0
+    bins = np.linspace(lowest, np.ceil(every.max(initial=1) * 20) / 20, 21)
+    for part, those in drawn.items():
         axes.hist(
-            accuracies,
+            those,
             bins,
-            weights=np.full(len(accuracies), 1 / len(accuracies)),
-            label=f'{_LABELS[part]}: {len(accuracies)}',
+            weights=np.full(len(those), 1 / len(those)),
+            label=f'{_LABELS[part]}: {len(those)}',
             color=_COLOURS[part],
             alpha=0.6,
         )
-    axes.set(xlabel="a client's accuracy", ylabel='share of clients')
-    if values:
+    axes.set(xlabel=f"a client's {measure}", ylabel='share of clients')
+    if drawn:
         axes.legend(frameon=False)
     return figure
 
