@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tff_transfer.algorithms import FedExP
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.models import CLASSIFICATION
@@ -303,6 +304,17 @@ def test_a_run_leaves_a_report_and_a_model(tmp_path):
     )
     served = model.signatures['serving_default'](inputs=tf.constant(data.x[:7]))
     np.testing.assert_allclose(served['probabilities'].numpy().sum(axis=1), 1, 1e-6)
+
+
+def test_what_a_method_measures_has_a_column_and_a_picture(tmp_path):
+    config = dataclasses.replace(make_config(rounds=2), algorithm=FedExP())
+    loop.train(config, tmp_path / 'run', data=make_data())
+    rows = metrics.read(tmp_path / 'run' / 'metrics.csv')
+    assert list(rows[0])[4:6] == ['train/dropped_clients', 'server/step_size']
+    sizes = [row['server/step_size'] for row in rows]
+    assert sizes[0] is None and min(sizes[1:]) >= 1
+    page = (tmp_path / 'run' / 'report.html').read_text()
+    assert page.count('<svg') == 5 and '<h2>Step size</h2>' in page
 
 
 def test_early_stopping_counts_evaluations_without_a_better_one():

@@ -97,6 +97,8 @@ class Method:
         if not given.
       with_weights: Makes of a state the one that has other shared weights, from which
         training goes on; only its `weights` change if not given.
+      measured: Gives scalars by name of a state after a round, which are recorded as
+        columns `server/NAME` of `metrics.csv`; none if not given.
     """
 
     initialize: Callable[[], Any]
@@ -110,6 +112,7 @@ class Method:
     with_weights: Callable[[Any, tuple], Any] = lambda server, weights: server._replace(
         weights=weights
     )
+    measured: Callable[[Any], Mapping[str, Any]] = lambda server: {}
 
 
 @dataclasses.dataclass(frozen=True)

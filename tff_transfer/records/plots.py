@@ -10,21 +10,33 @@ from matplotlib.figure import Figure
 
 from tff_transfer.errors import UserError
 
-_LABELS = {'seen': 'seen clients (test examples)', 'unseen': 'unseen clients'}
-_COLOURS = {'train': '#999999', 'seen': '#1f77b4', 'unseen': '#d95f02'}
+_LABELS = {
+    'train': 'cohort, in training',
+    'seen': 'seen clients (test examples)',
+    'unseen': 'unseen clients',
+    'server': 'server',
+    'aggregator': 'aggregation',
+}
+_COLOURS = {
+    'train': '#999999',
+    'seen': '#1f77b4',
+    'unseen': '#d95f02',
+    'server': '#1b9e77',
+    'aggregator': '#7570b3',
+}
 
 # Classes of a confusion matrix up to which counts, and names, can be read.
 _WITH_COUNTS, _WITH_NAMES = 12, 70
 
 
 def _curve(axes, rows: Sequence[Mapping], column: str, **style) -> None:
-    points = [(r['round'], r[column]) for r in rows if r[column] is not None]
+    points = [(r['round'], r[column]) for r in rows if r.get(column) is not None]
     if points:
         axes.plot(*zip(*points, strict=True), **style)
 
 
 def by_round(rows: Sequence[Mapping], metric: str) -> Figure:
-    """Draws a metric by round: in training, on seen and on unseen clients.
+    """Draws a metric by round, of all parts of a run that have it.
 
     Args:
       rows: The rows of a run, as `Result.rows` or `metrics.read` gives them.
@@ -47,24 +59,11 @@ def by_round(rows: Sequence[Mapping], metric: str) -> Figure:
         )
     figure = Figure((6, 3.4), layout='constrained')
     axes = figure.subplots()
-    _curve(
-        axes,
-        rows,
-        f'train/{metric}',
-        label='cohort, in training',
-        color=_COLOURS['train'],
-        linewidth=1,
-    )
     for part, label in _LABELS.items():
-        _curve(
-            axes,
-            rows,
-            f'{part}/{metric}',
-            label=label,
-            color=_COLOURS[part],
-            marker='o',
-            markersize=3,
-        )
+        evaluated = part in ('seen', 'unseen')
+        style = {'marker': 'o', 'markersize': 3} if evaluated else {'linewidth': 1}
+        column, colour = f'{part}/{metric}', _COLOURS[part]
+        _curve(axes, rows, column, label=label, color=colour, **style)
     axes.set(xlabel='round', ylabel=metric)
     axes.grid(alpha=0.3)
     if axes.lines:

@@ -114,7 +114,9 @@ def _templates() -> jinja2.Environment:
 def _summary(result) -> dict:
     """Returns what the template `summary.html.jinja` takes."""
     data, setup, task = result.setup.data, result.setup, result.task
-    drawn = dict.fromkeys((task.decides, *task.measures))
+    parts = [column.partition('/') for column in result.rows[0]]
+    measured = [name for of, _, name in parts if of in ('server', 'aggregator')]
+    drawn = dict.fromkeys((task.decides, *task.measures, *measured))
     return {
         'heading': task.decides.capitalize(),
         'facts': {
@@ -127,12 +129,16 @@ def _summary(result) -> dict:
         'table': table(result),
         'pictures': [
             *(
-                (name.capitalize(), plots.svg(plots.by_round(result.rows, name)))
+                (_title(name), plots.svg(plots.by_round(result.rows, name)))
                 for name in drawn
             ),
             ('Clients', plots.svg(plots.per_client(result.per_client, task.decides))),
         ],
     }
+
+
+def _title(name: str) -> str:
+    return name.replace('_', ' ').capitalize()
 
 
 def _mistakes(result, data: FederatedData) -> dict | None:

@@ -1,9 +1,10 @@
 """The columns of `metrics.csv` (docs/metrics.md), and what a round fills them with."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from tff_transfer.algorithms.compose import measurements
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.models.task import Task
 
@@ -11,11 +12,12 @@ from tff_transfer.models.task import Task
 PARTS = ('seen', 'unseen')
 
 
-def names(task: Task) -> tuple[str, ...]:
+def names(task: Task, measured: Iterable[str] = ()) -> tuple[str, ...]:
     """Returns the names of the columns of a run, in order.
 
     Args:
       task: What is trained for.
+      measured: The names of what method and aggregation measure, a name once or more.
     """
     evaluated = (*task.measures, task.per_client)
     return (
@@ -23,6 +25,7 @@ def names(task: Task) -> tuple[str, ...]:
         *(f'train/{name}' for name in task.measures),
         'train/clients',
         'train/dropped_clients',
+        *dict.fromkeys(measured),
         *(f'{part}/{name}' for part in PARTS for name in evaluated),
         'bytes/up',
         'bytes/down',
@@ -42,8 +45,8 @@ def of_training(task: Task, metrics: Mapping, cohort: Cohort) -> dict[str, float
 
     Returns:
       The number of clients with examples whose updates were used and dropped, since
-      they or their mean were not finite; and the task's measures, if there are clients
-      to have them.
+      they or their mean were not finite; the task's measures, if there are clients to
+      have them; and what method and aggregation measured, if an update was used.
     """
     found = metrics['client_work']['train']
     trained = np.count_nonzero(np.diff(cohort.row_splits))
@@ -51,4 +54,6 @@ def of_training(task: Task, metrics: Mapping, cohort: Cohort) -> dict[str, float
     columns = {'train/clients': used, 'train/dropped_clients': int(trained - used)}
     if found['clients']:
         columns |= {f'train/{name}': float(found[name]) for name in task.measures}
+    if used:
+        columns |= {name: float(of) for name, of in measurements(metrics).items()}
     return columns

@@ -116,7 +116,9 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
         )
     reached, exported = resuming.resume(run, run_dir, best=best)
     stage, done, state = reached.stage, reached.round, reached.state
-    records = Records(run_dir, columns.names(task), up_to_round=done if done else -1)
+    measured = (name for stage in run for name in stage.measured)
+    names = columns.names(task, measured)
+    records = Records(run_dir, names, up_to_round=done if done else -1)
     stage.need(resuming.checkpointed(stage, run_dir))
     start = time.perf_counter() - (_last(records.rows, 'time/total_s') or 0)
 

@@ -100,6 +100,11 @@ class Stage:
         return after, row
 
     @property
+    def measured(self) -> tuple[str, ...]:
+        """The columns of what method and aggregation measure."""
+        return self._composed.measured
+
+    @property
     def keeps(self) -> bool:
         """Whether clients keep anything, of which a state has the index alone."""
         return self._states is not None
