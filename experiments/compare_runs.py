@@ -86,6 +86,7 @@ def main(run_dirs: list[str]) -> None:
     if OUTPUT.value:
         pictures.check(OUTPUT.value)
     metric, configs, curves, lines = METRIC.value, [], {}, []
+    choose, chosen = (min, 'lowest') if 'loss' in metric else (max, 'highest')
     paths = [pathlib.Path(run_dir) for run_dir in run_dirs]
     alike = len({path.name for path in paths}) < len(paths)
     for path in paths:
@@ -94,11 +95,11 @@ def main(run_dirs: list[str]) -> None:
         points = [(r['round'], r[metric]) for r in rows if r[metric] is not None]
         name = str(path) if alike else path.name
         curves[name] = points
-        best = max(value for _, value in points)
+        best = choose(value for _, value in points)
         last = f'{points[-1][1]:.4f}'
         seconds = f'{rows[-1]["time/total_s"]:.0f}'
         lines.append([name, str(points[-1][0]), last, f'{best:.4f}', seconds])
-    head = ['run', 'rounds', metric, 'highest', 'seconds', 'differs in']
+    head = ['run', 'rounds', metric, chosen, 'seconds', 'differs in']
     told = differences(configs)
     lines = [[*line, what] for line, what in zip(lines, told, strict=True)]
     if OUTPUT.value:

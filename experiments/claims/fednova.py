@@ -41,8 +41,7 @@ def objective(result: tt.Result) -> float:
     setup = result.setup
     evaluator = Evaluator(setup.model, setup.data, setup.transform)
     rows = np.flatnonzero(setup.data.is_train)
-    loss, _ = evaluator.per_example(result.weights, rows)
-    return float(np.mean(loss))
+    return float(np.mean(evaluator.per_example(result.weights, rows)['loss']))
 
 
 def measure(seeds: list[int], rounds: int) -> study.Found:

@@ -104,8 +104,7 @@ class Trials:
 
         def accuracies(weights):
             for some in rows:
-                _, predicted = evaluator.per_example(weights, some)
-                yield float(np.mean(predicted == data.y[some]))
+                yield float(np.mean(evaluator.per_example(weights, some)['accuracy']))
 
         states = rounds_of.states(
             made, data, seen, chosen=10, epochs=1, batch_size=20, seed=seed

@@ -47,7 +47,7 @@ def measure(seeds: list[int], rounds: int) -> study.Found:
         told = []
         for seed in seeds:
             result = train(q, rounds, seed)
-            accuracies = np.sort(list(result.client_accuracy['seen'].values()))
+            accuracies = np.sort(list(result.per_client['seen'].values()))
             tenth = len(accuracies) // 10
             told.append(
                 [

@@ -10,6 +10,7 @@ import test_methods
 
 import tff_transfer as tt
 from tff_transfer import runtime
+from tff_transfer.algorithms import compose
 from tff_transfer.errors import UserError
 
 R = test_methods.R
@@ -97,3 +98,40 @@ def test_bytes_are_those_of_the_types():
     }
     for name, made in of.items():
         assert (made.bytes_down, made.bytes_up) == expected[name], name
+
+
+def test_what_method_and_aggregation_measure_has_names():
+    clipped = tff.aggregators.clipping_factory(100.0, tff.aggregators.MeanFactory())
+    made = tt.algorithms.process(
+        tt.algorithms.FedExP(epsilon=1e-3),
+        network(),
+        client_optimizer=tff.learning.optimizers.build_sgdm(R.RATE),
+        weighting='uniform',
+        aggregator=clipped,
+    )
+    names = {
+        'server/step_size',
+        'aggregator/clipping_norm',
+        'aggregator/clipped_count',
+    }
+    assert set(made.measured) == names
+    clients = test_methods.ROUNDS[0]
+    with runtime.use_compiled():
+        output = made.process.next(
+            made.process.initialize(), test_methods.cohort(clients)
+        )
+    found = compose.measurements(output.metrics)
+    start = test_methods.W
+    batches = test_methods.reference_rounds()[0].values()
+    deltas = np.array([start - R.sgd(start, of_client) for of_client in batches])
+    mean = deltas.mean(axis=0)
+    step_size = np.sum(deltas**2) / (2 * len(deltas) * (mean @ mean + 1e-3))
+    assert step_size > 1
+    assert set(found) == names
+    assert found['server/step_size'] == pytest.approx(step_size, rel=1e-4)
+    assert found['aggregator/clipping_norm'] == 100
+    assert found['aggregator/clipped_count'] == 0
+
+
+def test_most_methods_measure_nothing():
+    assert tt.algorithms.process(tt.algorithms.FedAvg(), network()).measured == ()

@@ -12,7 +12,6 @@ from tff_transfer import models, runtime
 from tff_transfer.algorithms import compose, registry
 from tff_transfer.algorithms.method import Context
 from tff_transfer.data.cohorts import Cohort
-from tff_transfer.models import metrics
 
 # Each client's loss is curvature / 2 (w - minimum)^2.
 CURVATURE, MINIMUM = np.array([4.0, 1.0, 0.5]), np.array([-1.0, 2.0, 5.0])
@@ -26,15 +25,11 @@ def model():
         del training
         return tf.sqrt(x[:, :1]) * (weights[0][0] - x[:, 1:])
 
-    made = models.functional_model(
-        [np.zeros(1, np.float32)], predict, tf.TensorSpec([None, 2])
+    task = models.Task(
+        ('loss',), lambda r, _: {'loss': r[:, 0] ** 2 / 2}, 'loss', False, '.3g'
     )
-    functional = tff.learning.models.FunctionalModel(
-        initial_weights=made.initial_weights,
-        predict_on_batch_fn=predict,
-        loss_fn=lambda output, label, _=None: tf.reduce_mean(output**2) / 2,
-        metrics_fns=(metrics.initialize, metrics.update, metrics.finalize),
-        input_spec=made.input_spec,
+    functional = models.functional_model(
+        [np.zeros(1, np.float32)], predict, tf.TensorSpec([None, 2]), task=task
     )
     return dataclasses.replace(models.mlp((2,), 1), functional=functional)
 

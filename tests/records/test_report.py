@@ -80,7 +80,7 @@ def test_predictions_are_those_of_the_network(run):
     np.testing.assert_array_equal(found.predicted, logits.argmax(1))
     shifted = logits - logits.max(1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(1)) - shifted[range(len(rows)), data.y[rows]]
-    np.testing.assert_allclose(found.loss, losses, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.measured['loss'], losses, rtol=1e-4, atol=1e-5)
     last = result.rows[-1]['unseen/accuracy']
     assert np.mean(found.correct) == pytest.approx(last)
 
@@ -103,7 +103,7 @@ def test_accuracy_by_class(run):
 def test_clients_of_the_lowest_accuracy_stand_first(run):
     data, result, page = run
     _, *shown = cells(page, 'Clients with the lowest accuracy')
-    accuracy = result.client_accuracy['unseen']
+    accuracy = result.per_client['unseen']
     assert [row[1] for row in shown] == [
         f'{100 * value:.1f} %' for value in sorted(accuracy.values())
     ]
@@ -124,7 +124,7 @@ def test_the_images_that_it_is_surest_about_and_wrong(run):
     data, result, page = run
     found = result.predictions['unseen']
     wrong = np.flatnonzero(found.predicted != data.y[found.rows])
-    worst = wrong[np.argsort(-found.loss[wrong])][:24]
+    worst = wrong[np.argsort(-found.measured['loss'][wrong])][:24]
     shown = list(shown_images(page))
     assert len(shown) == len(worst) > 0
     for (picture, caption), place in zip(shown, worst, strict=True):
@@ -139,7 +139,8 @@ def test_vectors_have_no_pictures_and_many_classes_no_long_list(run, tmp_path):
     data = data.with_x(data.x.reshape(len(data.y), -1).astype(np.float32))
     rows = np.arange(len(data.y))
     predicted = np.where(data.y % 50, data.y, 0).astype(np.int32)
-    found = Predictions(rows, data.y, predicted, np.zeros(len(rows), np.float32))
+    measured = {'loss': np.zeros(len(rows)), 'accuracy': predicted == data.y}
+    found = Predictions(rows, data.y, predicted, measured)
     predictions = {'seen': found, 'unseen': found}
     page = written(run[1], tmp_path, data, predictions=predictions)
     assert '<img' not in page
@@ -151,9 +152,14 @@ def test_vectors_have_no_pictures_and_many_classes_no_long_list(run, tmp_path):
 
 def test_seen_clients_are_shown_where_none_are_unseen(run, tmp_path):
     data, result, _ = run
-    nothing = Predictions(*(np.zeros(0, np.int32),) * 4)
-    all_right = Predictions(np.arange(5), data.y[:5], data.y[:5], np.zeros(5))
-    for seen, part in ((all_right, '0 of 5 examples of the tests'), (nothing, None)):
+
+    def all_right(count):
+        measured = {'loss': np.zeros(count), 'accuracy': np.ones(count)}
+        labels = data.y[:count]
+        return Predictions(np.arange(count), labels, labels, measured)
+
+    nothing = all_right(0)
+    for seen, part in ((all_right(5), '0 of 5 examples of the tests'), (nothing, None)):
         predictions = {'seen': seen, 'unseen': nothing}
         page = written(result, tmp_path, data, predictions=predictions)
         assert (part or 'To repeat it') in page
@@ -239,7 +245,7 @@ def test_no_public_object_prints_its_arrays(run, tmp_path, monkeypatch):
 
 def test_confusion_counts_true_by_predicted():
     labels, predicted = np.array([[0, 0, 2, 2, 2], [0, 1, 2, 0, 0]], np.int32)
-    found = Predictions(np.arange(5), labels, predicted, np.zeros(5, np.float32))
+    found = Predictions(np.arange(5), labels, predicted, {})
     expected = [[1, 1, 0], [0, 0, 0], [2, 0, 1]]
     np.testing.assert_array_equal(found.confusion(3), expected)
 

@@ -60,7 +60,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(name, tmp_path, monkeypatch):
     assert seen == [*range(1, killed + 1), *range(killed, last + 1)]
     for ours, theirs in zip(resumed.weights, whole.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert resumed.client_accuracy == whole.client_accuracy
+    assert resumed.per_client == whole.per_client
     timeless = [
         [{k: v for k, v in row.items() if 'time/' not in k} for row in result.rows]
         for result in (resumed, whole)

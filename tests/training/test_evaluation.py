@@ -26,7 +26,8 @@ def _evaluator(**model):
 
 
 def _summary(weights, rows):
-    return evaluation.summary(DATA, rows, *_evaluator().per_example(weights, rows))
+    found = _evaluator().per_example(weights, rows)
+    return evaluation.summary(models.CLASSIFICATION, DATA, rows, found)
 
 
 def test_means_over_examples_and_over_clients():
@@ -53,6 +54,6 @@ def test_only_the_rows_asked_for_count():
 def test_a_model_with_dropout_is_evaluated_without_it():
     evaluator = _evaluator(hidden_units=(2,), dropout=0.5)
     weights = [np.eye(2), np.zeros(2), np.eye(2), np.zeros(2)]
-    loss, predicted = evaluator.per_example(weights, np.arange(4))
-    assert predicted.tolist() == [0, 1, 0, 0]
-    np.testing.assert_allclose(loss[0], np.log(1 + np.exp(-1)), rtol=1e-6)
+    found = evaluator.per_example(weights, np.arange(4))
+    assert found['predicted'].tolist() == [0, 1, 0, 0]
+    np.testing.assert_allclose(found['loss'][0], np.log(1 + np.exp(-1)), rtol=1e-6)

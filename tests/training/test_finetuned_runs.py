@@ -150,7 +150,7 @@ def test_with_fed_bn_a_client_is_evaluated_with_its_own_layers(unseen, tmp_path)
     kept = client_states.ClientStates(initial, tmp_path / 'run' / 'clients_1')
     (kept,) = kept.take(state['kept'], [number])
     own = [*context.join(shared, kept.personal), *kept.statistics]
-    _, predicted = stage.per_example(state, mine)
+    predicted = stage.per_example(state, mine)['predicted']
     np.testing.assert_array_equal(predicted, np.argmax(logits(own, mine), axis=1))
     # An unseen client has the mean of the scales and the statistics asked for.
     mine = rows['unseen']
@@ -160,7 +160,7 @@ def test_with_fed_bn_a_client_is_evaluated_with_its_own_layers(unseen, tmp_path)
         inputs = tf.constant(setup.data.x[setup.data.train_rows(setup.unseen[0])])
         weights = list(map(tf.constant, whole.weights))
         statistics = tf.function(model.measured)(weights, inputs)
-    loss, _ = stage.per_example(state, mine)
+    loss = stage.per_example(state, mine)['loss']
     expected = tf.nn.sparse_softmax_cross_entropy_with_logits(
         setup.data.y[mine], logits([*trained, *statistics], mine)
     )
@@ -191,7 +191,10 @@ def test_the_head_first_and_all_then(data, tmp_path):
     state, _ = checkpoints.load(folder, 2, run[0].initialize())
     started = run[1].after(run[0].weights(state))
     found = evaluation.summary(
-        whole.setup.data, rows, *run[1].per_example(started, rows)
+        whole.setup.model.task,
+        whole.setup.data,
+        rows,
+        run[1].per_example(started, rows),
     )
     assert found['loss'] == pytest.approx(whole.rows[2]['unseen/loss'], rel=1e-4)
     # A run that was killed in the third round goes on to the same weights.

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tff_transfer.algorithms import FedExP
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
+from tff_transfer.models import CLASSIFICATION
 from tff_transfer.records import checkpoints, metrics
 from tff_transfer.training import loop, stages
 from tff_transfer.training.config import (
@@ -161,7 +163,7 @@ def test_rows_hold_what_was_measured():
     by_client = correct[unseen].reshape(2, -1).mean(axis=1)
     assert last['unseen/accuracy_per_client'] == pytest.approx(by_client.mean())
     names = [data.client_ids[c] for c in result.setup.unseen]
-    assert result.client_accuracy['unseen'] == pytest.approx(
+    assert result.per_client['unseen'] == pytest.approx(
         dict(zip(names, by_client, strict=True))
     )
     # 3 clients x (5 x 3 + 3) weights x 4 bytes; up goes how many examples there were.
@@ -306,6 +308,19 @@ def test_a_run_leaves_a_report_and_a_model(tmp_path):
     np.testing.assert_allclose(served['probabilities'].numpy().sum(axis=1), 1, 1e-6)
 
 
+def test_what_a_method_measures_has_a_column_and_a_picture(tmp_path):
+    # The server's optimizer is as by default: FedExP has none.
+    config = make_config(rounds=2, server_optimizer='adam', server_learning_rate=0.02)
+    config = dataclasses.replace(config, algorithm=FedExP())
+    loop.train(config, tmp_path / 'run', data=make_data())
+    rows = metrics.read(tmp_path / 'run' / 'metrics.csv')
+    assert list(rows[0])[4:6] == ['train/dropped_clients', 'server/step_size']
+    sizes = [row['server/step_size'] for row in rows]
+    assert sizes[0] is None and min(sizes[1:]) >= 1
+    page = (tmp_path / 'run' / 'report.html').read_text()
+    assert page.count('<svg') == 5 and '<h2>Step size</h2>' in page
+
+
 def test_early_stopping_counts_evaluations_without_a_better_one():
     config = TrainingConfig(early_stop_patience=2)
 
@@ -314,14 +329,14 @@ def test_early_stopping_counts_evaluations_without_a_better_one():
         # Neither of these is one of the evaluations that were asked for.
         rows += [{'round': 77, 'seen/accuracy': None}]
         rows += [{'round': 78, 'seen/accuracy': a} for a in (0, 1, 0, 0)]
-        return loop.stopped_early(config, rows)
+        return loop.stopped_early(config, CLASSIFICATION, rows)
 
     assert not stopped()
     assert not stopped(0.1, 0.3, 0.3)
     assert stopped(0.1, 0.3, 0.3, 0.3)
     assert not stopped(0.3, 0.2, 0.4, 0.1)
     same = [{'round': 0, 'seen/accuracy': 0.1}] * 99
-    assert not loop.stopped_early(TrainingConfig(), same)
+    assert not loop.stopped_early(TrainingConfig(), CLASSIFICATION, same)
 
 
 def test_early_stopping_ends_a_run(tmp_path):

@@ -1,6 +1,7 @@
 """Where a run goes on, and what it refuses to go on with."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import re
@@ -17,11 +18,13 @@ from tff_transfer import algorithms, backbones
 from tff_transfer.algorithms.scaffold import Scaffold
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
+from tff_transfer.models import CLASSIFICATION
 from tff_transfer.records import checkpoints, metrics
 from tff_transfer.training import loop, resuming, stages
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 
 COLUMNS = ('round', 'train/loss', 'seen/accuracy')
+BEST = functools.partial(resuming.best_round, CLASSIFICATION)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,7 @@ def run_dir(tmp_path):
     return tmp_path
 
 
-def resumed(run_dir, best=False):
+def resumed(run_dir, best=None):
     """The rounds to go on from and to export, checked with their stages and states."""
     found = resuming.resume(RUN, run_dir, best=best)
     for reached in found:
@@ -67,9 +70,9 @@ def resumed(run_dir, best=False):
 
 def test_a_run_goes_on_from_its_newest_checkpoint(run_dir):
     assert resumed(run_dir) == (8, 8)
-    assert resumed(run_dir, best=True) == (8, 2)
+    assert resumed(run_dir, best=BEST) == (8, 2)
     assert resumed(run_dir / 'new') == (0, 0)
-    assert resumed(None, best=True) == (0, 0)
+    assert resumed(None, best=BEST) == (0, 0)
 
 
 def edited(lines, damage):
@@ -128,7 +131,7 @@ def test_rows_that_reach_no_checkpoint_are_refused(run_dir, damage):
         kept = {'empty': [], 'cut': lines[:3], 'other': ['a,b\n', '1,2\n']}
         path.write_text(''.join(kept[damage]))
     with pytest.raises(UserError, match='put a whole copy back, or remove') as e:
-        resuming.resume(RUN, run_dir, best=False)
+        resuming.resume(RUN, run_dir, best=None)
     assert '\n' not in str(e.value)
     for checkpoint in (run_dir / 'checkpoints').iterdir():
         checkpoint.unlink()
@@ -150,14 +153,14 @@ def test_without_the_best_rounds_checkpoint_a_run_is_refused(run_dir):
     best.write_bytes(b'x')
     assert resumed(run_dir) == (8, 8)
     with pytest.raises(UserError, match='round_000002.npz is broken.*put a whole'):
-        resuming.resume(RUN, run_dir, best=True)
+        resuming.resume(RUN, run_dir, best=BEST)
 
 
 def test_the_best_round_is_the_first_of_the_highest_accuracy():
     rows = [{'round': i, 'seen/accuracy': a} for i, a in enumerate(ACCURACIES)]
-    assert resuming.best_round(rows) == 2
-    assert resuming.best_round(rows[:2]) == 0
-    assert resuming.best_round([{**rows[8]}, rows[3]]) == 8
+    assert BEST(rows) == 2
+    assert BEST(rows[:2]) == 0
+    assert BEST([{**rows[8]}, rows[3]]) == 8
 
 
 def values(run_dir):
@@ -248,7 +251,7 @@ def test_the_best_round_is_kept_and_exported(tmp_path, monkeypatch):
     right = np.argmax(model(data.x)['logits'], axis=1) == data.y
     seen = ~np.isin(data.client_of_row, result.setup.unseen) & ~data.is_train
     assert right[seen].mean() == pytest.approx(accuracies[1])
-    of_clients = list(result.client_accuracy['seen'].values())
+    of_clients = list(result.per_client['seen'].values())
     assert np.mean(of_clients) == pytest.approx(accuracies[1])
     page = (run_dir / 'report.html').read_text()
     assert re.search('>exported round</th><td[^>]*>1, the best</td>', page)

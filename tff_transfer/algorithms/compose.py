@@ -3,11 +3,13 @@
 import collections
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
+import tree
 from tensorflow_federated.python.core.impl.types import type_conversions
 
 from tff_transfer.algorithms.computations import Computations, Kept
@@ -48,12 +50,37 @@ class Composed:
       kept: What a client keeps before its first round, a `Kept` of arrays; or None.
       bytes_down: What a client gets in a round, by its type.
       bytes_up: What it sends.
+      measured: The names of what `measurements` gives of a round's metrics.
     """
 
     process: tff.templates.IterativeProcess
     kept: Kept | None
     bytes_down: int
     bytes_up: int
+    measured: tuple[str, ...]
+
+
+def measurements(metrics: Mapping) -> dict[str, Any]:
+    """Returns the scalars that method and aggregation measured in a round.
+
+    Args:
+      metrics: What a process measured, or the specs of it.
+
+    Returns:
+      Numbers, or specs, by names such as `server/step_size` or, of the aggregation's
+      nested ones, `aggregator/clipping/clipping_norm`.
+    """
+    parts = {name: metrics[name] for name in ('server', 'aggregator')}
+    return {
+        '/'.join(map(str, path)): leaf
+        for path, leaf in tree.flatten_with_path(parts)
+        if np.shape(leaf) == () and _is_number(leaf)
+    }
+
+
+def _is_number(leaf) -> bool:
+    dtype = tf.as_dtype(getattr(leaf, 'dtype', type(leaf)))
+    return dtype.is_floating or dtype.is_integer
 
 
 def compose(
@@ -76,7 +103,13 @@ def compose(
         Computations(method, context),
         aggregator or tff.aggregators.MeanFactory(no_nan_division=True),
     )
-    return Composed(wiring.process, wiring.of.kept, wiring.bytes_down, wiring.bytes_up)
+    return Composed(
+        wiring.process,
+        wiring.of.kept,
+        wiring.bytes_down,
+        wiring.bytes_up,
+        wiring.measured,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +159,7 @@ class _Wiring:
         weight = (sent.weight,) if self.weighted else ()
         mean = self.aggregation.next(state.aggregator, sent.delta, *weight)
         sums, clients = tff.federated_sum(sent.sums), tff.federated_sum(sent.counts)
-        server, statistics, rounds, used = tff.federated_map(
+        server, statistics, rounds, used, measured = tff.federated_map(
             self.of.server,
             (*of_server, mean.result, sums, clients, state.round, gathered),
         )
@@ -138,6 +171,7 @@ class _Wiring:
             client_work=train,
             used=used,
             dropped=tff.federated_sum(sent.dropped),
+            server=measured,
             aggregator=mean.measurements,
         )
         after = State(server, statistics, mean.state, rounds)
@@ -183,6 +217,12 @@ class _Wiring:
         return tff.learning.templates.LearningProcess(
             self.initialize, next_without, get_weights, set_weights
         )
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        _, metrics, *_ = self.process.next.type_signature.result
+        specs = type_conversions.type_to_tf_tensor_specs(metrics.member)
+        return tuple(measurements(specs))
 
     @property
     def bytes_down(self) -> int:

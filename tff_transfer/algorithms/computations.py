@@ -222,7 +222,8 @@ class Computations:
                 (before, statistics),
             )
             used = tf.where(counts, clients, 0.0)
-            return after, moved, rounds + 1, used
+            measured = collections.OrderedDict(self.method.measured(after))
+            return after, moved, rounds + 1, used, measured
 
         return server
 

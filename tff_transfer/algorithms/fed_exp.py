@@ -6,7 +6,7 @@ in its section 5.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -16,10 +16,11 @@ from tff_transfer.options import option
 
 
 class Server(NamedTuple):
-    """What the server has: weights, and those of the round before."""
+    """What the server has: weights, those of the round before, its last step size."""
 
     weights: tuple
     before: tuple
+    step_size: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,18 +49,21 @@ class FedExP:
                 w - rate * delta
                 for w, delta in zip(server.weights, aggregate.delta, strict=True)
             )
-            return Server(weights, server.weights)
+            return Server(weights, server.weights, rate)
 
         def mean_of_two(server):
             pairs = zip(server.weights, server.before, strict=True)
             return tuple((now + before) / 2 for now, before in pairs)
 
         method = Method(
-            lambda: Server(context.initial, context.initial),
+            lambda: Server(context.initial, context.initial, tf.constant(1.0)),
             lambda server: server.weights,
             client_update,
             server_update,
-            with_weights=lambda server, weights: Server(weights, weights),
+            with_weights=lambda server, weights: Server(
+                weights, weights, server.step_size
+            ),
+            measured=lambda server: {'step_size': server.step_size},
         )
         if self.average_last_two:
             return dataclasses.replace(method, evaluated=mean_of_two)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_transfer.errors import UserError
 from tff_transfer.models import Model
 
 
@@ -100,6 +101,8 @@ class Method:
         among, if it leaves any, by what is said of each. The ones of the best
         accuracy on the test examples of seen clients go `with_weights`, of equally
         good ones the last.
+      measured: Gives scalars by name of a state after a round, which are recorded as
+        columns `server/NAME` of `metrics.csv`; none if not given.
     """
 
     initialize: Callable[[], Any]
@@ -114,6 +117,7 @@ class Method:
         weights=weights
     )
     choices: Callable[[Any], Mapping[str, tuple]] | None = None
+    measured: Callable[[Any], Mapping[str, Any]] = lambda server: {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,18 +163,17 @@ class Context:
 
     @property
     def classes(self) -> int:
-        """The number of classes."""
-        functional = self.model.functional
-        weights = tf.nest.map_structure(
-            lambda array: tf.TensorSpec(array.shape, array.dtype),
-            functional.initial_weights,
-        )
-        predict = tf.function(
-            lambda weights, x: functional.predict_on_batch(weights, x, training=False),
-            autograph=False,
-        )
-        traced = predict.get_concrete_function(weights, functional.input_spec['x'])
-        return traced.structured_outputs.shape[-1]
+        """The number of classes.
+
+        Raises:
+          UserError: The model's task has none.
+        """
+        if self.model.task.classify is None:
+            raise UserError(
+                'the method needs the classes of a classification, but the task has'
+                ' none; choose another method'
+            )
+        return self.model.output_spec.shape[-1]
 
     def zeros(self) -> tuple:
         """Returns zeros of the shapes of the shared trained weights."""

@@ -1,4 +1,4 @@
-"""What is trained: heads and networks, fine-tuning strategies, loss and metrics."""
+"""What is trained: heads and networks, fine-tuning strategies, the task."""
 
 from tff_transfer.models.model import (
     BatchStatistics,
@@ -8,10 +8,13 @@ from tff_transfer.models.model import (
     trained_network,
 )
 from tff_transfer.models.small import cnn, mlp
+from tff_transfer.models.task import CLASSIFICATION, Task
 
 __all__ = [
+    'CLASSIFICATION',
     'BatchStatistics',
     'Model',
+    'Task',
     'cnn',
     'from_keras',
     'functional_model',

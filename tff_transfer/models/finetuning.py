@@ -261,11 +261,12 @@ def finetuned(
         )
         trained_statistics = models.BatchStatistics(step, scales, local, unseen)
     return models.Model(
-        models.functional_model(initial, predict, spec, moving),
+        models.functional_model(initial, predict, spec, moving, head.task),
         head.network,
         head.takes_keys,
         head.fingerprint,
         trained_statistics,
         represent if head.representation else None,
         head.representation is not None,
+        task=head.task,
     )

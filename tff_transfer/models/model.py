@@ -12,6 +12,7 @@ import tensorflow_federated as tff
 from tff_transfer import reprs
 from tff_transfer.errors import UserError
 from tff_transfer.models import metrics
+from tff_transfer.models.task import CLASSIFICATION, Task
 from tff_transfer.networks import tracing
 
 
@@ -43,7 +44,7 @@ class Model:
 
     Attributes:
       functional: A `tff.learning.models.FunctionalModel` whose batches are `x` and
-        `y`, with the metrics of `metrics.py`. Its trainable weights are those
+        `y`, with loss and metrics of the task. Its trainable weights are those
         that are trained, and no others; its non-trainable ones are BatchNorm's
         statistics where these are not frozen.
       network: The head, or the whole network where there is no backbone: a
@@ -59,6 +60,7 @@ class Model:
         layer takes, float32 [batch, size], and BatchNorm's statistics of the batch
         where it is trained.
       trains_representation: Whether a weight that this hangs on is trained.
+      task: What it is trained for.
     """
 
     functional: tff.learning.models.FunctionalModel
@@ -68,6 +70,7 @@ class Model:
     statistics: BatchStatistics | None = None
     representation: Callable | None = None
     trains_representation: bool = False
+    task: Task = CLASSIFICATION
 
     __repr__ = reprs.of_fields
 
@@ -76,6 +79,20 @@ class Model:
         """The weights at the start: the trained ones, then the statistics."""
         trained, statistics = self.functional.initial_weights
         return [*trained, *statistics]
+
+    @property
+    def output_spec(self) -> tf.TensorSpec:
+        """What a batch's outputs are, such as logits float32 [batch, classes]."""
+        weights = tf.nest.map_structure(
+            lambda array: tf.TensorSpec(array.shape, array.dtype),
+            self.functional.initial_weights,
+        )
+        predict = tf.function(
+            lambda *of: self.functional.predict_on_batch(*of, training=False),
+            autograph=False,
+        )
+        traced = predict.get_concrete_function(weights, self.functional.input_spec['x'])
+        return tf.TensorSpec.from_tensor(traced.structured_outputs)
 
     def split(self, weights: Sequence) -> tuple[tuple, tuple]:
         """Returns the trained ones of the weights, and the statistics."""
@@ -110,14 +127,15 @@ class Model:
         return collections.OrderedDict(inputs=inputs, key=key)
 
 
-def from_keras(network: tf.keras.Model) -> Model:
-    """Makes a model of a Keras classifier, such as a head of one's own.
+def from_keras(network: tf.keras.Model, task: Task = CLASSIFICATION) -> Model:
+    """Makes a model of a Keras network, such as a head of one's own.
 
     Args:
       network: A `tf.keras.Model` without BatchNorm, from one input [batch, ...] to
         logits [batch, classes]; or, for what draws random numbers in training, from
         a dict of `inputs` and `key`, int32 [batch, 2]. What it does not mean to be
         trained stays as it is.
+      task: What it is trained for, of which its outputs are.
 
     Returns:
       The model.
@@ -162,12 +180,13 @@ def from_keras(network: tf.keras.Model) -> Model:
     below = modes[True].below_last_dense
     of_modes = ' '.join(modes[mode].frozen_fingerprint for mode in (False, True))
     return Model(
-        functional_model(initial, predict, x),
+        functional_model(initial, predict, x, task=task),
         network,
         takes_keys,
         hashlib.sha256(of_modes.encode()).hexdigest(),
         representation=None if below is None else represent,
         trains_representation=any(weights[number].trainable for number in below or ()),
+        task=task,
     )
 
 
@@ -176,25 +195,26 @@ def functional_model(
     predict: Callable,
     x,
     statistics: Sequence[np.ndarray] = (),
+    task: Task = CLASSIFICATION,
 ) -> tff.learning.models.FunctionalModel:
-    """Makes a classifier for TFF of a function of weights.
+    """Makes a model for TFF of a function of weights.
 
     Args:
       initial: The weights that are trained.
       predict: A `tf.function` of ((trained weights, statistics), x, training) that
-        gives logits float32 [batch, classes].
+        gives the task's outputs, such as logits float32 [batch, classes].
       x: The specs of a batch's inputs.
       statistics: BatchNorm's statistics at the start.
+      task: What it is trained for.
 
     Returns:
-      The model, with sparse categorical cross-entropy as its loss, the metrics of
-      `metrics.py`, and labels int32 [batch].
+      The model, with loss and metrics of the task, and labels int32 [batch].
     """
     return tff.learning.models.FunctionalModel(
         initial_weights=(tuple(initial), tuple(statistics)),
         predict_on_batch_fn=predict,
-        loss_fn=metrics.cross_entropy,
-        metrics_fns=(metrics.initialize, metrics.update, metrics.finalize),
+        loss_fn=task.loss,
+        metrics_fns=metrics.of_task(task),
         input_spec=collections.OrderedDict(x=x, y=tf.TensorSpec([None], tf.int32)),
     )
 

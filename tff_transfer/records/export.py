@@ -12,8 +12,8 @@ from tff_transfer.models import trained_network
 from tff_transfer.records import keras_file
 
 
-class Classifier(tf.Module):
-    """A trained classifier, from raw inputs to probabilities.
+class Exported(tf.Module):
+    """A trained model, from raw inputs to what `save` says.
 
     Args:
       setup: The `Setup` that it was trained in.
@@ -25,30 +25,34 @@ class Classifier(tf.Module):
         self.weights = [tf.Variable(weight) for weight in weights]
         self._setup = setup
         self.__call__ = tf.function(
-            self._classify, input_signature=[setup.input_spec], autograph=False
+            self._predict, input_signature=[setup.input_spec], autograph=False
         )
 
-    def _classify(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _predict(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         # The model keeps what it was traced with: variables would outlive this.
         weights = [weight.read_value() for weight in self.weights]
-        logits = self._setup.model.logits(weights, self._setup.from_images(inputs))
-        return {'logits': logits, 'probabilities': tf.nn.softmax(logits)}
+        model = self._setup.model
+        outputs = model.logits(weights, self._setup.from_images(inputs))
+        if model.task.classify is None:
+            return {'outputs': outputs}
+        return {'logits': outputs, 'probabilities': tf.nn.softmax(outputs)}
 
 
 def save(setup, weights: Sequence[np.ndarray], path: str | os.PathLike[str]) -> None:
     """Saves a trained model with its backbone as a SavedModel.
 
     Its call and its `serving_default` signature take a batch of raw inputs as the
-    data have them and give `logits` and `probabilities`, float32 [batch, classes].
+    data have them and give `logits` and `probabilities`, float32 [batch, classes]; of
+    another task than classification `outputs`.
 
     Args:
       setup: The `Setup` that it was trained in.
       weights: The trained weights.
       path: The folder to write, whole or not at all.
     """
-    classifier = Classifier(setup, weights)
+    module = Exported(setup, weights)
     with files.replacing(path) as new:
-        tf.saved_model.save(classifier, str(new), signatures=classifier.__call__)
+        tf.saved_model.save(module, str(new), signatures=module.__call__)
 
 
 def save_tflite(

@@ -10,25 +10,37 @@ from matplotlib.figure import Figure
 
 from tff_transfer.errors import UserError
 
-_LABELS = {'seen': 'seen clients (test examples)', 'unseen': 'unseen clients'}
-_COLOURS = {'train': '#999999', 'seen': '#1f77b4', 'unseen': '#d95f02'}
+_LABELS = {
+    'train': 'cohort, in training',
+    'seen': 'seen clients (test examples)',
+    'unseen': 'unseen clients',
+    'server': 'server',
+    'aggregator': 'aggregation',
+}
+_COLOURS = {
+    'train': '#999999',
+    'seen': '#1f77b4',
+    'unseen': '#d95f02',
+    'server': '#1b9e77',
+    'aggregator': '#7570b3',
+}
 
 # Classes of a confusion matrix up to which counts, and names, can be read.
 _WITH_COUNTS, _WITH_NAMES = 12, 70
 
 
 def _curve(axes, rows: Sequence[Mapping], column: str, **style) -> None:
-    points = [(r['round'], r[column]) for r in rows if r[column] is not None]
+    points = [(r['round'], r[column]) for r in rows if r.get(column) is not None]
     if points:
         axes.plot(*zip(*points, strict=True), **style)
 
 
 def by_round(rows: Sequence[Mapping], metric: str) -> Figure:
-    """Draws a metric by round: in training, on seen and on unseen clients.
+    """Draws a metric by round, of all parts of a run that have it.
 
     Args:
       rows: The rows of a run, as `Result.rows` or `metrics.read` gives them.
-      metric: `'accuracy'` or `'loss'`.
+      metric: What is measured, such as `'accuracy'` or `'loss'`.
 
     Returns:
       The figure.
@@ -47,24 +59,11 @@ def by_round(rows: Sequence[Mapping], metric: str) -> Figure:
         )
     figure = Figure((6, 3.4), layout='constrained')
     axes = figure.subplots()
-    _curve(
-        axes,
-        rows,
-        f'train/{metric}',
-        label='cohort, in training',
-        color=_COLOURS['train'],
-        linewidth=1,
-    )
     for part, label in _LABELS.items():
-        _curve(
-            axes,
-            rows,
-            f'{part}/{metric}',
-            label=label,
-            color=_COLOURS[part],
-            marker='o',
-            markersize=3,
-        )
+        evaluated = part in ('seen', 'unseen')
+        style = {'marker': 'o', 'markersize': 3} if evaluated else {'linewidth': 1}
+        column, colour = f'{part}/{metric}', _COLOURS[part]
+        _curve(axes, rows, column, label=label, color=colour, **style)
     axes.set(xlabel='round', ylabel=metric)
     axes.grid(alpha=0.3)
     if axes.lines:
@@ -72,31 +71,36 @@ def by_round(rows: Sequence[Mapping], metric: str) -> Figure:
     return figure
 
 
-def per_client(client_accuracy: Mapping[str, Mapping[str, float]]) -> Figure:
+def per_client(
+    values: Mapping[str, Mapping[str, float]], measure: str = 'accuracy'
+) -> Figure:
     """Draws how many clients have which accuracy.
 
     Args:
-      client_accuracy: `Result.client_accuracy`.
+      values: `Result.per_client`.
+      measure: What they are, if not accuracies: `Task.decides`.
 
     Returns:
       The figure.
     """
     figure = Figure((6, 3.4), layout='constrained')
     axes = figure.subplots()
-    values = {k: list(v.values()) for k, v in client_accuracy.items() if v}
-    lowest = min((min(v) for v in values.values()), default=0)
-    bins = np.linspace(np.floor(lowest * 20) / 20, 1, 21)
-    for part, accuracies in values.items():
+    drawn = {part: np.array([*of.values()]) for part, of in values.items() if of}
+    every = np.concatenate([[], *drawn.values()])
+    every = every[np.isfinite(every)]
+    lowest = np.floor(every.min() * 20) / 20 if len(every) else 0
+    bins = np.linspace(lowest, np.ceil(every.max(initial=1) * 20) / 20, 21)
+    for part, those in drawn.items():
         axes.hist(
-            accuracies,
+            those,
             bins,
-            weights=np.full(len(accuracies), 1 / len(accuracies)),
-            label=f'{_LABELS[part]}: {len(accuracies)}',
+            weights=np.full(len(those), 1 / len(those)),
+            label=f'{_LABELS[part]}: {len(those)}',
             color=_COLOURS[part],
             alpha=0.6,
         )
-    axes.set(xlabel="a client's accuracy", ylabel='share of clients')
-    if values:
+    axes.set(xlabel=f"a client's {measure}", ylabel='share of clients')
+    if drawn:
         axes.legend(frameon=False)
     return figure
 

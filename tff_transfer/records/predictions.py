@@ -1,6 +1,7 @@
 """What a trained model predicts for examples, and where it goes wrong."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -15,14 +16,14 @@ class Predictions:
     Attributes:
       rows: The numbers of the examples in the population, int64 [m].
       labels: Their classes, int32 [m].
-      predicted: The classes predicted, int32 [m].
-      loss: Each one's cross-entropy, float32 [m].
+      predicted: The classes predicted, int32 [m]; None where a task has none.
+      measured: The task's measures of each by name, [m], `loss` among them.
     """
 
     rows: np.ndarray
     labels: np.ndarray
-    predicted: np.ndarray
-    loss: np.ndarray
+    predicted: np.ndarray | None
+    measured: Mapping[str, np.ndarray]
 
     __repr__ = reprs.of_fields
 
@@ -48,15 +49,16 @@ class Predictions:
         logarithm of the probability that it gives the true class.
         """
         wrong = np.flatnonzero(~self.correct)
-        return wrong[np.argsort(-self.loss[wrong], kind='stable')[:count]]
+        order = np.argsort(-self.measured['loss'][wrong], kind='stable')
+        return wrong[order[:count]]
 
 
 def per_client(
-    data: FederatedData, rows: np.ndarray, correct: np.ndarray
+    data: FederatedData, rows: np.ndarray, values: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the clients that hold some of the rows, and their accuracies."""
+    """Returns the clients that hold some of the rows, and the means of their values."""
     holders = data.client_of_row[rows]
     counts = np.bincount(holders, minlength=len(data))
-    right = np.bincount(holders, weights=correct, minlength=len(data))
+    totals = np.bincount(holders, weights=values, minlength=len(data))
     clients = np.flatnonzero(counts)
-    return clients, right[clients] / counts[clients]
+    return clients, totals[clients] / counts[clients]

@@ -22,7 +22,7 @@ _CLIENTS, _IMAGES, _CLASSES = 8, 24, 100
 
 
 def table(result) -> list[list[str]]:
-    """Returns the accuracies before and after training, and of what was exported.
+    """Returns what decides before and after training, and of what was exported.
 
     Args:
       result: The run's `Result`.
@@ -30,10 +30,14 @@ def table(result) -> list[list[str]]:
     Returns:
       Rows of cells, the first one the headings.
     """
+    task = result.task
+    columns = (
+        f'seen/{task.decides}',
+        f'unseen/{task.decides}',
+        f'unseen/{task.per_client}',
+    )
     evaluated = [
-        row
-        for row in result.rows
-        if any(row[f'{part}/accuracy'] is not None for part in ('seen', 'unseen'))
+        row for row in result.rows if any(row[name] is not None for name in columns)
     ]
     head = [
         'round',
@@ -42,18 +46,13 @@ def table(result) -> list[list[str]]:
         'unseen, mean over clients',
         'seconds',
     ]
-    columns = (
-        'seen/accuracy',
-        'unseen/accuracy',
-        'unseen/accuracy_per_client',
-    )
     rows = []
     shown = {0, len(evaluated) // 2, len(evaluated) - 1}
     for place, values in enumerate(evaluated):
         if place not in shown and values['round'] != result.exported_round:
             continue
         cells = [
-            '-' if values[column] is None else f'{values[column]:.1%}'
+            '-' if values[column] is None else format(values[column], task.shown)
             for column in columns
         ]
         rows.append([str(values['round']), *cells, f'{values["time/total_s"]:.0f}'])
@@ -114,8 +113,12 @@ def _templates() -> jinja2.Environment:
 
 def _summary(result) -> dict:
     """Returns what the template `summary.html.jinja` takes."""
-    data, setup = result.setup.data, result.setup
+    data, setup, task = result.setup.data, result.setup, result.task
+    parts = [column.partition('/') for column in result.rows[0]]
+    measured = [name for of, _, name in parts if of in ('server', 'aggregator')]
+    drawn = dict.fromkeys((task.decides, *task.measures, *measured))
     return {
+        'heading': task.decides.capitalize(),
         'facts': {
             'data': data.name,
             'clients': f'{len(setup.seen):,} seen, {len(setup.unseen):,} unseen',
@@ -125,22 +128,29 @@ def _summary(result) -> dict:
         },
         'table': table(result),
         'pictures': [
-            ('Accuracy', plots.svg(plots.by_round(result.rows, 'accuracy'))),
-            ('Loss', plots.svg(plots.by_round(result.rows, 'loss'))),
-            ('Clients', plots.svg(plots.per_client(result.client_accuracy))),
+            *(
+                (_title(name), plots.svg(plots.by_round(result.rows, name)))
+                for name in drawn
+            ),
+            ('Clients', plots.svg(plots.per_client(result.per_client, task.decides))),
         ],
     }
+
+
+def _title(name: str) -> str:
+    return name.replace('_', ' ').capitalize()
 
 
 def _mistakes(result, data: FederatedData) -> dict | None:
     """Returns what went wrong on unseen clients, or else on tests of seen ones.
 
     Returns:
-      What the template takes; None if nothing was evaluated.
+      What the template takes; None if nothing was evaluated, or the task has no
+      classes.
     """
     part = 'unseen' if len(result.predictions['unseen'].rows) else 'seen'
     found = result.predictions[part]
-    if not len(found.rows):
+    if not len(found.rows) or found.predicted is None:
         return None
     names = data.class_names or tuple(map(str, range(data.num_classes)))
     counts = found.confusion(data.num_classes)

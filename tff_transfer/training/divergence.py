@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 
 from absl import logging
 
+from tff_transfer.training.columns import PARTS
 from tff_transfer.training.config import TrainingConfig
 
-LOSSES = ('train/loss', 'seen/loss', 'unseen/loss')
+# Every task has a loss.
+LOSSES = tuple(f'{part}/loss' for part in ('train', *PARTS))
 
 
 def of_row(row: Mapping[str, float | None]) -> str | None:

@@ -1,12 +1,12 @@
 """How good a model is, for each example and for each client."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from tff_transfer.data.federated import FederatedData
-from tff_transfer.models import Model
+from tff_transfer.models import Model, Task
 from tff_transfer.records.predictions import per_client
 
 BATCH = 256
@@ -31,13 +31,12 @@ class Evaluator:
         self._step = tf.function(self._examples, reduce_retracing=True)
 
     def _examples(self, weights, inputs, labels):
-        logits = self._model.logits(weights, inputs)
-        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        return loss, tf.argmax(logits, axis=1, output_type=tf.int32)
+        outputs = self._model.logits(weights, inputs)
+        return self._model.task.examples(outputs, labels)
 
     def per_example(
         self, weights: Sequence[np.ndarray], rows: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> dict[str, np.ndarray]:
         """Evaluates weights on some of the examples.
 
         Args:
@@ -45,10 +44,8 @@ class Evaluator:
           rows: The numbers of the examples, [m].
 
         Returns:
-          Each one's cross-entropy, float32 [m], and predicted class, int32 [m].
+          What `Task.examples` gives of each, [m].
         """
-        if not len(rows):
-            return np.zeros(0, np.float32), np.zeros(0, np.int32)
         weights = [
             tf.constant(weight, like.dtype)
             for weight, like in zip(weights, self._model.initial_weights, strict=True)
@@ -58,31 +55,39 @@ class Evaluator:
             some = rows[start : start + BATCH]
             inputs = tf.constant(self._transform(self._data.x[some]))
             parts.append(self._step(weights, inputs, tf.constant(self._data.y[some])))
-        losses, predicted = zip(*parts, strict=True)
-        return np.concatenate(losses), np.concatenate(predicted)
+        return joined(self._model.task, parts)
+
+
+def joined(task: Task, parts: Sequence[Mapping]) -> dict[str, np.ndarray]:
+    """Joins what `Task.examples` gives of groups of examples, of which none may be."""
+    empty = dict.fromkeys(task.measures, np.zeros(0, np.float32))
+    if task.classify is not None:
+        empty['predicted'] = np.zeros(0, np.int32)
+    return {
+        name: np.concatenate([none, *(part[name] for part in parts)])
+        for name, none in empty.items()
+    }
 
 
 def summary(
-    data: FederatedData, rows: np.ndarray, loss: np.ndarray, predicted: np.ndarray
+    task: Task, data: FederatedData, rows: np.ndarray, found: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
     """Returns what the evaluation of some examples comes to.
 
     Args:
+      task: What the model is trained for.
       data: The population.
       rows: The numbers of the examples, [m].
-      loss: Each one's loss, float32 [m].
-      predicted: Each one's predicted class, int32 [m].
+      found: The task's measures of each, [m].
 
     Returns:
-      `loss` and `accuracy`, means over the examples, and `accuracy_per_client`, the
-      mean over clients of each one's accuracy; nothing if there are no examples.
+      The measures' means over the examples, and of the one that decides the mean over
+      clients of each one's mean; nothing if there are no examples.
     """
     if not len(rows):
         return {}
-    correct = predicted == data.y[rows]
-    _, accuracies = per_client(data, rows, correct)
-    return {
-        'loss': float(np.mean(loss, dtype=np.float64)),
-        'accuracy': float(np.mean(correct)),
-        'accuracy_per_client': float(np.mean(accuracies)),
+    means = {
+        name: float(np.mean(found[name], dtype=np.float64)) for name in task.measures
     }
+    _, of_clients = per_client(data, rows, found[task.decides])
+    return {**means, task.per_client: float(np.mean(of_clients))}

@@ -14,37 +14,18 @@ import tensorflow as tf
 from tff_transfer import progress, runtime
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
-from tff_transfer.models import trained_network
+from tff_transfer.models import Task, trained_network
 from tff_transfer.records import checkpoints, export, keras_file, report, run_directory
 from tff_transfer.records.metrics import Records
 from tff_transfer.records.predictions import Predictions
 from tff_transfer.records.run_directory import writing
-from tff_transfer.training import divergence, resuming, sources
+from tff_transfer.training import columns, divergence, resuming, sources
 from tff_transfer.training.config import Config, TrainingConfig
 from tff_transfer.training.evaluation import summary
 from tff_transfer.training.result import Result
 from tff_transfer.training.setup import Setup, head_or_network, prepare
 from tff_transfer.training.sources import load_backbone, load_data
 from tff_transfer.training.stages import Stage, stages
-
-PARTS = ('seen', 'unseen')
-COLUMNS = (
-    'round',
-    'train/loss',
-    'train/accuracy',
-    'train/clients',
-    'train/dropped_clients',
-    *(
-        f'{part}/{metric}'
-        for part in PARTS
-        for metric in ('loss', 'accuracy', 'accuracy_per_client')
-    ),
-    'bytes/up',
-    'bytes/down',
-    'time/round_s',
-    'time/evaluation_s',
-    'time/total_s',
-)
 
 
 def train(
@@ -120,9 +101,12 @@ def _export(config: TrainingConfig, result: Result) -> None:
 
 def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result:
     run = stages(config, setup, run_dir)
-    config, rounds = config.training, run[-1].rounds.stop - 1
+    config, task = config.training, setup.model.task
+    rounds = run[-1].rounds.stop - 1
     rows_of = evaluated_rows(setup)
-    best = config.export == 'best'
+    best = None
+    if config.export == 'best':
+        best = functools.partial(resuming.best_round, task)
     if best and not len(rows_of['seen']):
         raise UserError(
             '--export=best needs test examples of seen clients, but there are none;'
@@ -130,13 +114,15 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
         )
     reached, exported = resuming.resume(run, run_dir, best=best)
     stage, done, state = reached.stage, reached.round, reached.state
-    records = Records(run_dir, COLUMNS, up_to_round=done if done else -1)
+    measured = (name for stage in run for name in stage.measured)
+    names = columns.names(task, measured)
+    records = Records(run_dir, names, up_to_round=done if done else -1)
     stage.need(resuming.checkpointed(stage, run_dir))
     start = time.perf_counter() - (_last(records.rows, 'time/total_s') or 0)
 
     def evaluate():
         return _timed_evaluation(
-            setup.data, functools.partial(stage.per_example, state), rows_of
+            setup, functools.partial(stage.per_example, state), rows_of
         )
 
     with contextlib.closing(records):
@@ -146,24 +132,24 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
             divergence.warn(config, records.rows)
         bar = progress.bar(total=rounds, initial=done, desc='training', unit='round')
         with bar:
-            while done < rounds and not _stopped(config, records.rows):
+            while done < rounds and not _stopped(config, task, records.rows):
                 round_start = time.perf_counter()
                 done += 1
                 if done not in stage.rounds:
                     head = stage.weights(state)
                     stage = run[-1]
                     state = stage.after(head)
-                state, columns = stage.next(state, done)
+                state, found = stage.next(state, done)
                 trained = time.perf_counter() - round_start
-                row = {'round': done, **columns, 'time/round_s': trained}
+                row = {'round': done, **found, 'time/round_s': trained}
                 if done % config.evaluate_every == 0 or done == rounds:
                     row.update(evaluate())
                 row['time/total_s'] = time.perf_counter() - start
                 records.append(row)
                 divergence.warn(config, records.rows)
                 last = done == stage.rounds[-1]
-                last = last or _stopped(config, records.rows)
-                kept = resuming.best_round(records.rows) if best else None
+                last = last or _stopped(config, task, records.rows)
+                kept = best(records.rows) if best else None
                 if kept in (None, done):
                     exported = resuming.Reached(stage, done, state)
                 if run_dir and (
@@ -182,7 +168,9 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
                         stage.forget(checkpoints.rounds(run_dir / 'checkpoints'))
                 bar.set_postfix(
                     loss=_shown(row.get('train/loss'), '.3f'),
-                    unseen=_shown(_last(records.rows, 'unseen/accuracy'), '.1%'),
+                    unseen=_shown(
+                        _last(records.rows, f'unseen/{task.decides}'), task.shown
+                    ),
                 )
                 bar.update()
     chosen = exported.stage.chosen(exported.state)
@@ -227,20 +215,20 @@ def evaluated_rows(setup: Setup) -> dict[str, np.ndarray]:
     }
 
 
-def stopped_early(config: TrainingConfig, rows: Sequence[Mapping]) -> bool:
-    """Returns whether the seen clients' accuracy has not risen for too long."""
+def stopped_early(config: TrainingConfig, task: Task, rows: Sequence[Mapping]) -> bool:
+    """Returns whether too long nothing better came out for seen clients."""
     if config.early_stop_patience is None:
         return False
     # A run that went on to more rounds has been evaluated at its former end too.
-    accuracies = [
-        row['seen/accuracy']
+    column = f'seen/{task.decides}'
+    values = [
+        row[column]
         for row in rows
-        if row['round'] % config.evaluate_every == 0
-        and row['seen/accuracy'] is not None
+        if row['round'] % config.evaluate_every == 0 and row[column] is not None
     ]
-    if not accuracies:
+    if not values:
         return False
-    since_best = len(accuracies) - 1 - int(np.argmax(accuracies))
+    since_best = len(values) - 1 - task.best(values)
     return since_best >= config.early_stop_patience
 
 
@@ -252,8 +240,8 @@ def _use_runtime(config: TrainingConfig) -> contextlib.AbstractContextManager:
     return runtime.use_compiled(compute_dtype=short, seed=config.seed)
 
 
-def _stopped(config: TrainingConfig, rows: Sequence[Mapping]) -> bool:
-    return stopped_early(config, rows) or divergence.stopped(config, rows)
+def _stopped(config: TrainingConfig, task: Task, rows: Sequence[Mapping]) -> bool:
+    return stopped_early(config, task, rows) or divergence.stopped(config, rows)
 
 
 def _last(rows: Sequence[Mapping], column: str) -> float | None:
@@ -265,13 +253,13 @@ def _shown(value: float | None, form: str) -> str:
     return '-' if value is None else format(value, form)
 
 
-def _timed_evaluation(data, per_example, rows_of) -> dict[str, float]:
+def _timed_evaluation(setup, per_example, rows_of) -> dict[str, float]:
     """Returns the columns that an evaluation fills, with the seconds it took."""
-    start = time.perf_counter()
+    start, task, data = time.perf_counter(), setup.model.task, setup.data
     found = {
-        f'{part}/{metric}': value
+        f'{part}/{name}': value
         for part, rows in rows_of.items()
-        for metric, value in summary(data, rows, *per_example(rows)).items()
+        for name, value in summary(task, data, rows, per_example(rows)).items()
     }
     return {**found, 'time/evaluation_s': time.perf_counter() - start}
 
@@ -280,6 +268,7 @@ def _predictions(data, per_example, rows_of) -> dict[str, Predictions]:
     """Returns what is predicted, for seen and unseen clients."""
     found = {}
     for part, rows in rows_of.items():
-        loss, predicted = per_example(rows)
-        found[part] = Predictions(rows, data.y[rows], predicted, loss)
+        measured = per_example(rows)
+        predicted = measured.pop('predicted', None)
+        found[part] = Predictions(rows, data.y[rows], predicted, measured)
     return found

@@ -11,6 +11,7 @@ from tff_transfer.algorithms.computations import Kept
 from tff_transfer.algorithms.method import Client, Context, Method
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.networks import batch_norm
+from tff_transfer.training.evaluation import joined
 
 # Examples that are evaluated in one call, about.
 _ROWS = 4096
@@ -57,31 +58,29 @@ class PersonalEvaluator:
     def _clients(self, state, kept, inputs, labels, splits):
         model = self._context.model
 
-        def body(client, losses, classes):
+        def body(client, found):
             own = tf.nest.map_structure(lambda array: array[client], kept)
             weights = weights_of_client(self._method, self._context, state, own)
             rows = slice(splits[client], splits[client + 1])
-            logits = model.logits(weights, inputs[rows])
-            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels[rows], logits)
-            found = tf.argmax(logits, axis=1, output_type=tf.int32)
-            return client + 1, losses.write(client, loss), classes.write(client, found)
+            return client + 1, found.write(client, model.logits(weights, inputs[rows]))
 
-        count = tf.shape(splits)[0] - 1
-        empty = [
-            tf.TensorArray(dtype, count, infer_shape=False, element_shape=[None])
-            for dtype in (tf.float32, tf.int32)
-        ]
-        _, losses, classes = tf.while_loop(
-            lambda client, *_: client < count,
+        count, like = tf.shape(splits)[0] - 1, model.output_spec
+        _, outputs = tf.while_loop(
+            lambda client, _: client < count,
             body,
-            (tf.constant(0), *empty),
+            (
+                tf.constant(0),
+                tf.TensorArray(
+                    like.dtype, count, infer_shape=False, element_shape=like.shape
+                ),
+            ),
             parallel_iterations=1,
         )
-        return losses.concat(), classes.concat()
+        return model.task.examples(outputs.concat(), labels)
 
     def per_example(
         self, state: State, kept_of: Callable[[int], Kept], rows: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> dict[str, np.ndarray]:
         """Evaluates examples, each with the model of the client that holds it.
 
         Args:
@@ -90,11 +89,11 @@ class PersonalEvaluator:
           rows: The numbers of the examples, [m], those of a client together.
 
         Returns:
-          Each one's cross-entropy, float32 [m], and predicted class, int32 [m].
+          What `Task.examples` gives of each, [m].
         """
         holders = self._data.client_of_row[rows]
         starts = np.flatnonzero(np.diff(holders, prepend=-1))
-        losses, classes = [np.zeros(0, np.float32)], [np.zeros(0, np.int32)]
+        parts = []
         ends = np.append(starts, len(rows))
         for block in _blocks(starts):
             splits = ends[block.start : block.stop + 1]
@@ -107,9 +106,8 @@ class PersonalEvaluator:
                 tf.constant(self._data.y[some]),
                 tf.constant(splits - splits[0], tf.int32),
             )
-            losses.append(found[0].numpy())
-            classes.append(found[1].numpy())
-        return np.concatenate(losses), np.concatenate(classes)
+            parts.append(found)
+        return joined(self._context.model.task, parts)
 
 
 def _blocks(starts: np.ndarray) -> list[slice]:

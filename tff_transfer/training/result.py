@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from tff_transfer.models import Task
 from tff_transfer.records import report
 from tff_transfer.records.predictions import Predictions, per_client
 from tff_transfer.training.setup import Setup
@@ -41,14 +42,23 @@ class Result:
     exported_round: int
     chosen: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    @property
+    def task(self) -> Task:
+        """What the model was trained for."""
+        return self.setup.model.task
+
     @functools.cached_property
-    def client_accuracy(self) -> dict[str, dict[str, float]]:
-        """For `seen` and `unseen`, each client's accuracy by its name."""
+    def per_client(self) -> dict[str, dict[str, float]]:
+        """For `seen` and `unseen`, each client's accuracy by its name.
+
+        Of another task than classification, the mean of the measure that decides.
+        """
         found, data = {}, self.setup.data
         for part, those in self.predictions.items():
-            clients, accuracies = per_client(data, those.rows, those.correct)
+            values = those.measured[self.task.decides]
+            clients, means = per_client(data, those.rows, values)
             names = (data.client_ids[client] for client in clients)
-            found[part] = dict(zip(names, accuracies.tolist(), strict=True))
+            found[part] = dict(zip(names, means.tolist(), strict=True))
         return found
 
     def __repr__(self) -> str:

@@ -3,12 +3,13 @@
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import logging
 
 from tff_transfer.errors import UserError
+from tff_transfer.models import Task
 from tff_transfer.records import checkpoints, metrics
 from tff_transfer.training.stages import Stage
 
@@ -28,18 +29,23 @@ class Reached:
     state: Any
 
 
-def best_round(rows: Sequence[Mapping]) -> int:
-    """Returns the first round of the highest accuracy on seen clients' test examples.
+def best_round(task: Task, rows: Sequence[Mapping]) -> int:
+    """Returns the first round that was best on seen clients' test examples.
 
     Args:
-      rows: The rows of a run, of which some have that accuracy.
+      task: Says which measure decides.
+      rows: The rows of a run, of which some have that measure.
     """
-    judged = [row for row in rows if row['seen/accuracy'] is not None]
-    return max(judged, key=lambda row: row['seen/accuracy'])['round']
+    column = f'seen/{task.decides}'
+    judged = [row for row in rows if row[column] is not None]
+    return judged[task.best([row[column] for row in judged])]['round']
 
 
 def resume(
-    run: Sequence[Stage], run_dir: pathlib.Path | None, *, best: bool
+    run: Sequence[Stage],
+    run_dir: pathlib.Path | None,
+    *,
+    best: Callable[[Sequence[Mapping]], int] | None,
 ) -> tuple[Reached, Reached]:
     """Finds where a run goes on.
 
@@ -49,7 +55,7 @@ def resume(
     Args:
       run: The stages of the run.
       run_dir: The run directory, if there is one.
-      best: Whether the best round up to there is needed too.
+      best: Gives the best round of rows, where the best one up to there is needed too.
 
     Returns:
       What the run has come to; and the best round's, or else the same.
@@ -74,7 +80,7 @@ def resume(
                     f'{path} does not hold what was written to round {number}'
                 )
             exported = reached
-            if best and (of := best_round(metrics.parse(up_to, path))) != number:
+            if best and (of := best(metrics.parse(up_to, path))) != number:
                 exported, _ = _load(run, folder, start, of)
             found = reached, exported
             break

@@ -19,8 +19,7 @@ from tff_transfer.data.cohorts import (
     training_cohort,
 )
 from tff_transfer.models import Model
-from tff_transfer.models.metrics import MEANS
-from tff_transfer.training import optimizers
+from tff_transfer.training import columns, optimizers
 from tff_transfer.training.client_states import ClientStates, took_part
 from tff_transfer.training.config import Config, TrainingConfig
 from tff_transfer.training.evaluation import Evaluator
@@ -82,7 +81,7 @@ class Stage:
     def next(self, state, round_number: int) -> tuple[Any, dict[str, float]]:
         """Returns the state after a round, and the columns of `metrics.csv` it fills.
 
-        Those are what `train_columns` gives, and the bytes of all its clients.
+        Those are what `columns.of_training` gives, and the bytes of all its clients.
         """
         cohort, kept, more = self.cohort(round_number), state['kept'], ()
         if self._states is not None:
@@ -97,13 +96,18 @@ class Stage:
         if self._method.choices is not None:
             server = server._replace(server=self._with_best_choice(server.server))
         after = collections.OrderedDict(server=server, kept=kept)
-        columns = train_columns(metrics, cohort)
+        row = columns.of_training(self.setup.model.task, metrics, cohort)
         receivers, senders = len(cohort), np.count_nonzero(self._epochs(round_number))
         if self._name in registry.IN_ONE_PLACE:
             receivers = senders = 0
-        columns['bytes/up'] = self._composed.bytes_up * senders
-        columns['bytes/down'] = self._composed.bytes_down * receivers
-        return after, columns
+        row['bytes/up'] = self._composed.bytes_up * senders
+        row['bytes/down'] = self._composed.bytes_down * receivers
+        return after, row
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The columns of what method and aggregation measure."""
+        return self._composed.measured
 
     def _with_best_choice(self, server) -> Any:
         """Returns the method's state with the best of the weights it leaves."""
@@ -111,12 +115,14 @@ class Stage:
         rows = np.flatnonzero(np.isin(data.client_of_row, self.setup.seen))
         rows = rows[~data.is_train[rows]]
 
-        def accuracy(weights) -> float:
-            _, predicted = self._evaluator.per_example(weights, rows)
-            return np.mean(predicted == data.y[rows])
+        task = self.setup.model.task
 
-        choices = [*self._method.choices(server).values()]
-        best = max(range(len(choices)), key=lambda i: (accuracy(choices[i]), i))
+        def decides(weights) -> float:
+            return np.mean(self._evaluator.per_example(weights, rows)[task.decides])
+
+        # The last of equally good ones.
+        choices = [*self._method.choices(server).values()][::-1]
+        best = task.best([decides(weights) for weights in choices])
         return self._method.with_weights(server, choices[best])
 
     def chosen(self, state) -> dict[str, str]:
@@ -175,8 +181,8 @@ class Stage:
         server = state['server']._replace(server=server)
         return collections.OrderedDict(state, server=server)
 
-    def per_example(self, state, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns each row's loss and predicted class (see `Evaluator`)."""
+    def per_example(self, state, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns what is measured of each row (see `Evaluator`)."""
         if self._own_models is None:
             return self._evaluator.per_example(self.weights(state), rows)
         place = {client: number for number, client in enumerate(self.setup.seen)}
@@ -283,27 +289,6 @@ def context_of(config: TrainingConfig, model: Model, population: int) -> Context
         weighting=config.weighting,
         **rates,
     )
-
-
-def train_columns(metrics: Mapping, cohort: Cohort) -> dict[str, float]:
-    """Returns the columns of `metrics.csv` that a round of training fills.
-
-    Args:
-      metrics: What the process measured.
-      cohort: The round's examples.
-
-    Returns:
-      The number of clients with examples whose updates were used and dropped, since
-      they or their mean were not finite; and loss and accuracy, if there are clients
-      to have them.
-    """
-    found = metrics['client_work']['train']
-    trained = np.count_nonzero(np.diff(cohort.row_splits))
-    used = int(metrics['used'])
-    columns = {'train/clients': used, 'train/dropped_clients': int(trained - used)}
-    if found['clients']:
-        columns |= {f'train/{name}': float(found[name]) for name in MEANS}
-    return columns
 
 
 def stages(

@@ -1,0 +1,59 @@
+"""The columns of `metrics.csv` (docs/metrics.md), and what a round fills them with."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from tff_transfer.algorithms.compose import measurements
+from tff_transfer.data.cohorts import Cohort
+from tff_transfer.models.task import Task
+
+# Of whom a model is evaluated: clients that train, and others.
+PARTS = ('seen', 'unseen')
+
+
+def names(task: Task, measured: Iterable[str] = ()) -> tuple[str, ...]:
+    """Returns the names of the columns of a run, in order.
+
+    Args:
+      task: What is trained for.
+      measured: The names of what method and aggregation measure, a name once or more.
+    """
+    evaluated = (*task.measures, task.per_client)
+    return (
+        'round',
+        *(f'train/{name}' for name in task.measures),
+        'train/clients',
+        'train/dropped_clients',
+        *dict.fromkeys(measured),
+        *(f'{part}/{name}' for part in PARTS for name in evaluated),
+        'bytes/up',
+        'bytes/down',
+        'time/round_s',
+        'time/evaluation_s',
+        'time/total_s',
+    )
+
+
+def of_training(task: Task, metrics: Mapping, cohort: Cohort) -> dict[str, float]:
+    """Returns the columns that a round of training fills.
+
+    Args:
+      task: What is trained for.
+      metrics: What the process measured.
+      cohort: The round's examples.
+
+    Returns:
+      The number of clients with examples whose updates were used and dropped, since
+      they or their mean were not finite; the task's measures, if there are clients to
+      have them; and what method and aggregation measured, if an update was used.
+    """
+    found = metrics['client_work']['train']
+    trained = np.count_nonzero(np.diff(cohort.row_splits))
+    used = int(metrics['used'])
+    columns = {'train/clients': used, 'train/dropped_clients': int(trained - used)}
+    if found['clients']:
+        columns |= {f'train/{name}': float(found[name]) for name in task.measures}
+    if used:
+        columns |= {name: float(of) for name, of in measurements(metrics).items()}
+    return columns
