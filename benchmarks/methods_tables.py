@@ -10,7 +10,7 @@ TFF = "TFF's FedAvg"
 # What a round has besides federated averaging's: products of a batch with the weights
 # (forward; forward and backward, a gradient), and arrays of the weights' size.
 MORE = {
-    'fedprox': 'two operations a step',
+    'fedprox': "two operations of the weights' size a step",
     'scaffold': 'a variate down, up and kept; an operation a step',
     'scaffold I': 'the same, and a gradient of each batch',
     'mime': 'two gradients of each batch more; two operations a step',
