@@ -10,13 +10,13 @@ TFF = "TFF's FedAvg"
 # What a round has besides federated averaging's: products of a batch with the weights
 # (forward; forward and backward, a gradient), and arrays of the weights' size.
 MORE = {
-    'fedprox': "two operations of the weights' size a step",
+    'fedprox': "three operations of the weights' size a step",
     'scaffold': 'a variate down, up and kept; an operation a step',
     'scaffold I': 'the same, and a gradient of each batch',
     'mime': 'two gradients of each batch more; two operations a step',
     'mimelite': 'a gradient of each batch; another up',
     'fednova': 'a division at the end',
-    'feddyn': 'a gradient kept; two operations a step',
+    'feddyn': 'a gradient kept; four operations a step',
     'fedexp': "each delta's norm",
     'qfedavg': "a forward pass of each batch; each delta's norm",
     'fedsam': 'a gradient of each batch; its norm',

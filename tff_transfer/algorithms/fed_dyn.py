@@ -7,8 +7,6 @@ The mean over clients is uniform there; by examples is what its authors' code of
 import dataclasses
 from typing import NamedTuple
 
-import tensorflow as tf
-
 from tff_transfer.algorithms import local
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.options import option
@@ -33,13 +31,13 @@ class FedDyn:
         def client_update(weights, client):
             # Here and not in `correct`, which is done in each step.
             back = tuple(
-                -k - self.alpha * start
+                k + self.alpha * start
                 for k, start in zip(client.kept, weights, strict=True)
             )
 
             def correct(gradient, at):
                 return tuple(
-                    tf.add_n([g, self.alpha * w, b])
+                    g + (self.alpha * w - b)
                     for g, w, b in zip(gradient, at, back, strict=True)
                 )
 

@@ -7,8 +7,6 @@ got. TFF's own is `tff.learning.algorithms.build_weighted_fed_prox`.
 
 import dataclasses
 
-import tensorflow as tf
-
 from tff_transfer.algorithms import fed_avg, local
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.options import option
@@ -31,12 +29,11 @@ def proximal(start: tuple, mu: float) -> local.Direction:
     """Returns the gradient with that of mu / 2 times the squared distance added."""
 
     # Here and not in `correct`, which is done in each step.
-    back = tuple(-mu * s for s in start)
+    back = tuple(mu * s for s in start)
 
     def correct(gradient, weights):
         return tuple(
-            tf.add_n([g, mu * w, b])
-            for g, w, b in zip(gradient, weights, back, strict=True)
+            g + (mu * w - b) for g, w, b in zip(gradient, weights, back, strict=True)
         )
 
     return local.corrected(correct) if mu else local.plain
