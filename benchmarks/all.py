@@ -26,7 +26,9 @@ COMMANDS = {
         workload: (sys.executable, '-m', 'benchmarks.speed', workload)
         for workload in speed.RUNNERS
     },
+    'methods': (sys.executable, '-m', 'benchmarks.methods'),
     'growth': (sys.executable, '-m', 'benchmarks.growth'),
+    'kept': (sys.executable, '-m', 'benchmarks.kept'),
     'frozen': (sys.executable, '-m', 'benchmarks.frozen'),
     'memory': (
         sys.executable,

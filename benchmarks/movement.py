@@ -66,7 +66,7 @@ def seconds_by_row(measured: dict) -> dict[str, Seconds | str]:
     """Returns of each row the seconds of its rounds, or its error.
 
     Args:
-      measured: What `benchmarks.speed`, `growth` or `frozen` writes as JSON.
+      measured: What `benchmarks.speed`, `methods`, `growth` or `frozen` writes as JSON.
     """
     found = {}
     records = measured.get('records', {})

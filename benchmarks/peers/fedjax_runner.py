@@ -1,5 +1,7 @@
 """FedJAX's federated averaging: `fed_avg.create_train_for_each_client` and a mean.
 
+Or its Mime, likewise: both of `mime`'s functions for each client, and their means.
+
 `fedjax.algorithms.fed_avg.federated_averaging` also takes the norm of each client's
 update for its diagnostics; that is left out here.
 """
@@ -17,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import runner
-from fedjax.algorithms import fed_avg
+from fedjax.algorithms import fed_avg, mime
 
 
 def build(work: runner.Work):
@@ -62,9 +64,11 @@ def train(work: runner.Work, options) -> runner.Result:
     """Trains with FedJAX's `for_each_client`."""
     fedjax.set_for_each_client_backend(options.backend)
     gradient, params, to_keras = build(work)
-    train_clients = fed_avg.create_train_for_each_client(
-        gradient, fedjax.optimizers.sgd(work.learning_rate)
-    )
+    optimizer = fedjax.optimizers.sgd(work.learning_rate)
+    whole = options.method == 'mime'
+    create = (mime if whole else fed_avg).create_train_for_each_client
+    train_clients = create(gradient, optimizer)
+    gradients_of_clients = mime.create_grads_for_each_client(gradient)
     # Padded batches have one shape, and a client's examples are seen once; those of
     # shuffle_repeat_batch fill the last batch with examples seen before.
     batching = fedjax.PaddedBatchHParams(batch_size=work.batch_size)
@@ -78,8 +82,15 @@ def train(work: runner.Work, options) -> runner.Result:
         clients = [
             (i, data.padded_batch(batching), keys[i]) for i, data in enumerate(datasets)
         ]
+        sent, state = params, optimizer.init(params)
+        if whole:  # SGD's state stays as it is.
+            totals = (total for _, total in gradients_of_clients(params, clients))
+            control = fedjax.tree_util.tree_inverse_weight(
+                *fedjax.tree_util.tree_sum(totals)
+            )
+            sent = {'params': params, 'opt_state': state, 'control_variate': control}
         change = fedjax.tree_util.tree_mean(
-            (delta, len(datasets[i])) for i, delta in train_clients(params, clients)
+            (delta, len(datasets[i])) for i, delta in train_clients(sent, clients)
         )
         # A client's change is what the server had less what the client has.
         params = jax.tree_util.tree_map(lambda p, c: p - c, params, change)
@@ -94,7 +105,8 @@ def train(work: runner.Work, options) -> runner.Result:
 
 
 def add_options(parser) -> None:
-    """Adds the backend of `for_each_client`."""
+    """Adds the backend of `for_each_client` and the method."""
+    parser.add_argument('--method', choices=['fedavg', 'mime'], default='fedavg')
     parser.add_argument('--backend', choices=['jit', 'pmap'], default='jit')
 
 

@@ -27,14 +27,20 @@ def train(message: Message, context: Context) -> Message:
     )
     with torch.no_grad():
         server = message.content['arrays'].to_numpy_ndarrays()
-        for parameter, weight in zip(parameters, server, strict=True):
-            parameter.copy_(torch.from_numpy(weight))
+        start = [torch.from_numpy(weight) for weight in server]
+        for parameter, weight in zip(parameters, start, strict=True):
+            parameter.copy_(weight)
+    # What FedProx's strategy sends; others send none.
+    mu = message.content['config'].get('proximal-mu', 0.0)
     rows = work.rows(int(context.node_config['partition-id']))
-    for start in range(rows.start, rows.stop, work.batch_size):
-        batch = slice(start, min(start + work.batch_size, rows.stop))
+    for first in range(rows.start, rows.stop, work.batch_size):
+        batch = slice(first, min(first + work.batch_size, rows.stop))
         loss = torch.nn.functional.cross_entropy(model(x[batch]), y[batch])
         gradients = torch.autograd.grad(loss, parameters)
         with torch.no_grad():
+            if mu:
+                away = torch._foreach_sub(parameters, start)
+                gradients = torch._foreach_add(gradients, away, alpha=mu)
             torch._foreach_add_(parameters, gradients, alpha=-work.learning_rate)
     arrays = ArrayRecord([p.detach().numpy() for p in parameters])
     metrics = MetricRecord({'num-examples': rows.stop - rows.start})

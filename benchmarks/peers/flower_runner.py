@@ -1,4 +1,4 @@
-"""Flower's simulation: a `ClientApp` and `FedAvg` over Ray's actors."""
+"""Flower's simulation: a `ClientApp` and `FedAvg` or `FedProx` over Ray's actors."""
 
 import os
 import sys
@@ -14,12 +14,12 @@ import runner
 import torch_models
 from flwr.app import ArrayRecord
 from flwr.serverapp import ServerApp
-from flwr.serverapp.strategy import FedAvg
+from flwr.serverapp.strategy import FedProx
 from flwr.simulation import run_simulation
 
 
-class TimedFedAvg(FedAvg):
-    """`FedAvg` that notes when a round begins and when its mean is there."""
+class Timed(FedProx):
+    """Notes when a round begins and when its mean is there; `FedAvg` if mu is 0."""
 
     def __init__(self, **arguments):
         super().__init__(**arguments)
@@ -40,7 +40,8 @@ class TimedFedAvg(FedAvg):
 def train(work: runner.Work, options) -> runner.Result:
     """Trains in a simulation with one actor for each processor."""
     os.environ['BENCHMARK_THREADS'] = '1'
-    strategy = TimedFedAvg(
+    strategy = Timed(
+        proximal_mu=options.mu,
         fraction_evaluate=0.0,
         min_train_nodes=work.clients,
         min_available_nodes=work.clients,
@@ -71,7 +72,8 @@ def train(work: runner.Work, options) -> runner.Result:
 
 
 def add_options(parser) -> None:
-    """Adds the number of actors."""
+    """Adds the number of actors and the weight of FedProx's term."""
+    parser.add_argument('--mu', type=float, default=0.0)
     parser.add_argument('--actors', type=int, default=2)
 
 

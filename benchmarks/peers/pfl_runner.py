@@ -1,4 +1,4 @@
-"""pfl's simulated federated averaging, with PyTorch.
+"""pfl's simulated federated averaging, FedProx or SCAFFOLD, with PyTorch.
 
 For two processes start it with `torchrun --nproc_per_node=2`; each then trains its
 share of the clients, and the sums are added with gloo.
@@ -11,13 +11,16 @@ import runner
 import torch
 import torch_models
 from pfl.aggregate.simulate import SimulatedBackend
-from pfl.aggregate.weighting import WeightByDatapoints
+from pfl.aggregate.weighting import WeightByDatapoints, WeightByUser
 from pfl.algorithm.base import NNAlgorithmParams
 from pfl.algorithm.federated_averaging import FederatedAveraging
+from pfl.algorithm.fedprox import FedProx, FedProxParams
+from pfl.algorithm.scaffold import SCAFFOLD, SCAFFOLDParams
 from pfl.callback.base import TrainingProcessCallback
 from pfl.data.federated_dataset import FederatedDataset
 from pfl.data.pytorch import PyTorchTensorDataset
 from pfl.data.sampling import MinimizeReuseUserSampler
+from pfl.data.user_state import InMemoryUserStateStorage
 from pfl.hyperparam import NNEvalHyperParams, NNTrainHyperParams
 from pfl.internal.ops import pytorch_ops
 from pfl.metrics import Metrics
@@ -57,8 +60,29 @@ class Clock(TrainingProcessCallback):
         return False, Metrics()
 
 
+def algorithm(work: runner.Work, method: str, **common):
+    """Returns an algorithm of pfl, its parameters and how clients are weighted.
+
+    Args:
+      work: The workload.
+      method: `fedavg`, `fedprox` (mu of 0.01) or `scaffold` (option II).
+      **common: The parameters of all of them.
+    """
+    if method == 'fedprox':
+        return FedProx(), FedProxParams(mu=0.01, **common), WeightByDatapoints()
+    if method == 'scaffold':
+        params = SCAFFOLDParams(
+            population=work.clients,
+            use_gradient_as_control_variate=False,
+            user_state_storage=InMemoryUserStateStorage(),
+            **common,
+        )
+        return SCAFFOLD(), params, WeightByUser()
+    return FederatedAveraging(), NNAlgorithmParams(**common), WeightByDatapoints()
+
+
 def train(work: runner.Work, options) -> runner.Result:
-    """Trains with pfl's `FederatedAveraging`."""
+    """Trains with one of pfl's algorithms."""
     torch.set_num_threads(options.threads)
     model = Network(torch_models.build(work))
     x = torch_models.inputs(work)
@@ -77,15 +101,18 @@ def train(work: runner.Work, options) -> runner.Result:
         user_id_to_weight=balanced,
     )
     clock = Clock()
-    FederatedAveraging().run(
-        algorithm_params=NNAlgorithmParams(
-            central_num_iterations=options.rounds,
-            evaluation_frequency=options.rounds + 1,
-            train_cohort_size=work.clients,
-            val_cohort_size=None,
-        ),
+    method, params, weighting = algorithm(
+        work,
+        options.method,
+        central_num_iterations=options.rounds,
+        evaluation_frequency=options.rounds + 1,
+        train_cohort_size=work.clients,
+        val_cohort_size=None,
+    )
+    method.run(
+        algorithm_params=params,
         backend=SimulatedBackend(
-            training_data=data, val_data=data, postprocessors=[WeightByDatapoints()]
+            training_data=data, val_data=data, postprocessors=[weighting]
         ),
         model=PyTorchModel(
             model,
@@ -111,7 +138,9 @@ def train(work: runner.Work, options) -> runner.Result:
 
 
 def add_options(parser) -> None:
-    """Adds the number of threads."""
+    """Adds the number of threads and the algorithm."""
+    methods = ['fedavg', 'fedprox', 'scaffold']
+    parser.add_argument('--method', choices=methods, default='fedavg')
     parser.add_argument('--threads', type=int, default=1)
 
 

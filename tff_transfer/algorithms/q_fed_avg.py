@@ -35,11 +35,11 @@ class QFedAvg:
             trained = local.train(context, weights, client)
             # Algorithm 2's gradient, L times the distance, with L one over the rate.
             power = loss**self.q
-            step = tuple(delta / rate for delta in trained.delta)
-            h = self.q * loss ** (self.q - 1) * squared_norm(step) + power / rate
+            squared = squared_norm(trained.delta) / rate**2
+            h = self.q * loss ** (self.q - 1) * squared + power / rate
             plain = local.update(context, client, trained)
             return plain._replace(
-                delta=tuple(power * s for s in step),
+                delta=tuple(power / rate * d for d in trained.delta),
                 sums={'h': plain.weight * h, 'weight': plain.weight},
             )
 
