@@ -72,4 +72,4 @@ def measure(seeds: list[int], rounds: int) -> study.Found:
 
 
 if __name__ == '__main__':
-    study.run(measure, rounds=60, seeds=3)
+    study.run(measure, rounds=40, seeds=3)

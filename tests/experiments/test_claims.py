@@ -101,7 +101,6 @@ def test_fednova_has_a_row_for_each_method_and_kind_of_epochs(monkeypatch):
 @pytest.mark.slow
 def test_a_pretrained_start_is_ahead_before_the_first_round(monkeypatch):
     monkeypatch.setattr(pretrained_start, 'DRAWN', 30)
-    monkeypatch.setattr(pretrained_start, 'CLIENT_RATES', (0.03,))
     monkeypatch.delitem(pretrained_start.SERVERS, 'FedAvgM')
     monkeypatch.setattr(pretrained_start, 'EVERY', 1)
     data = synthetic_writers.generate(12, 20, seed=5, classes=10)
