@@ -176,7 +176,7 @@ def test_options_of_a_method_are_flags_under_its_name():
             ['--algorithm=central', '--finetune=all', '--batch_norm=local'],
             'no clients for layers to stay with',
         ),
-        (['--adaptation_epochs=3'], 'is for --algorithm=local'),
+        (['--adaptation_epochs=3'], 'is not for --algorithm=fedavg'),
     ],
 )
 def test_flags_that_a_method_does_not_take_are_refused(arguments, words):
