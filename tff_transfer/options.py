@@ -204,7 +204,8 @@ def _define_flag(name: str, field: dataclasses.Field, values: flags.FlagValues) 
     kind, many = _kind(field)
     arguments = (name, field.default, field.metadata['help'])
     if many:
-        item = flags.FloatParser() if kind is float else flags.IntegerParser()
+        parsers = {int: flags.IntegerParser, float: flags.FloatParser}
+        item = parsers.get(kind, flags.ArgumentParser)()
         serializer = flags.CsvListSerializer(',')
         flags.DEFINE(_CommaSeparated(item), *arguments, values, serializer)
     elif field.metadata['choices']:

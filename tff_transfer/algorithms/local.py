@@ -73,6 +73,24 @@ def corrected(correct: Callable[[tuple, tuple], tuple]) -> Direction:
     return direction
 
 
+def beside(first: Direction, second: Direction, count: int) -> Direction:
+    """Returns the direction of two models that are trained on the same batches.
+
+    Args:
+      first: What the first `count` of the weights follow; loss, logits and the client's
+        own weights are of this one.
+      second: What the others follow.
+      count: How many weights each model has.
+    """
+
+    def direction(gradient_of, weights, batch):
+        found = first(gradient_of, weights[:count], batch)
+        other = second(gradient_of, weights[count:], batch)
+        return found._replace(shared=(*found.shared, *other.shared))
+
+    return direction
+
+
 def _gradient_function(
     context: Context, client: Client, loss=None, regulariser=None
 ) -> Callable:

@@ -134,6 +134,7 @@ class Context:
       client_schedule: What the clients' learning rate is multiplied by in a round, if
         it changes: a function of the round, int32 [], to float32 [].
       server_schedule: The same for the server's.
+      parts: The parts of the model that stay with each client (see `Model.parts`).
     """
 
     model: Model
@@ -143,6 +144,7 @@ class Context:
     weighting: str = 'examples'
     client_schedule: Callable[[Any], Any] | None = None
     server_schedule: Callable[[Any], Any] | None = None
+    parts: Sequence[str] = ()
 
     @property
     def local_statistics(self) -> bool:
@@ -152,9 +154,28 @@ class Context:
     @property
     def personal(self) -> frozenset[int]:
         """The numbers of the model's trained weights that stay with each client."""
-        if self.local_statistics:
-            return self.model.statistics.scales
-        return frozenset()
+        found = self.model.statistics.scales if self.local_statistics else frozenset()
+        for name in self.parts:
+            if name not in self.model.parts:
+                known = ', '.join(self.model.parts) or 'none by name'
+                raise UserError(f'the model has no part {name!r}; it has {known}')
+            found |= self.model.parts[name]
+        return found
+
+    def check_divided(self) -> None:
+        """Checks that some trained weights stay with each client, and others do not.
+
+        Raises:
+          UserError: It is not so.
+        """
+        count = len(self.model.functional.initial_weights[0])
+        if not 0 < len(self.personal) < count:
+            which = 'all' if self.personal else 'none'
+            raise UserError(
+                f'of what is trained, {which} would stay with each client'
+                f' ({", ".join(self.parts)}); train more (--finetune,'
+                ' --hidden_units), or choose other parts'
+            )
 
     @property
     def initial(self) -> tuple:

@@ -65,5 +65,6 @@ def process(
         server_optimizer or sgd(1.0),
         population=population,
         weighting=weighting,
+        parts=getattr(options, 'parts', ()),
     )
     return compose(options.build(context), context, aggregator)

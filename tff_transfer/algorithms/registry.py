@@ -29,6 +29,13 @@ _PLACES = {
     'central': ('central', 'Central'),
     'prototype': ('prototype', 'Prototype'),
     'ridge': ('ridge', 'Ridge'),
+    'fedper': ('fed_per', 'FedPer'),
+    'lgfedavg': ('lg_fed_avg', 'LGFedAvg'),
+    'fedrep': ('fed_rep', 'FedRep'),
+    'ditto': ('ditto', 'Ditto'),
+    'mrmtl': ('mr_mtl', 'MRMTL'),
+    'apfl': ('apfl', 'APFL'),
+    'pfedme': ('p_fed_me', 'PFedMe'),
 }
 
 NAMES = tuple(_PLACES)
@@ -36,11 +43,17 @@ NAMES = tuple(_PLACES)
 # Those whose server takes its step by `Context.server_optimizer`.
 BY_SERVER_OPTIMIZER = (
     'fedavg', 'fedsgd', 'fedprox', 'scaffold', 'mime', 'mimelite', 'fednova', 'fedsam',
-    'fedlc', 'fedrs', 'moon',
+    'fedlc', 'fedrs', 'moon', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl',
+    'pfedme',
 )  # fmt: skip
 
 # Those that are defined for SGD on the clients.
-BY_CLIENT_SGD = ('scaffold', 'fednova', 'qfedavg')
+BY_CLIENT_SGD = ('scaffold', 'fednova', 'qfedavg', 'pfedme')
+
+# Those that leave each client a model of its own, which is what is evaluated.
+BY_OWN_MODELS = (
+    'local', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl', 'pfedme',
+)  # fmt: skip
 
 # Those that ask how many clients may take part.
 BY_POPULATION = ('scaffold', 'feddyn')

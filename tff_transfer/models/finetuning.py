@@ -10,6 +10,7 @@ from tff_transfer import models, randomness, reprs
 from tff_transfer.backbones import Backbone
 from tff_transfer.errors import UserError
 from tff_transfer.features.scaling import Standardisation
+from tff_transfer.models.model import body_and_head
 from tff_transfer.networks import functional
 from tff_transfer.networks.batch_norm import BatchNorm
 
@@ -269,4 +270,5 @@ def finetuned(
         represent if head.representation else None,
         head.representation is not None,
         task=head.task,
+        parts=body_and_head(count, len(initial)),
     )

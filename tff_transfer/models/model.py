@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -61,6 +61,9 @@ class Model:
         where it is trained.
       trains_representation: Whether a weight that this hangs on is trained.
       task: What it is trained for.
+      parts: The numbers of the trained weights by what they are: the `head`, or the
+        last layer of a network without backbone; `body`, all else; and by the
+        fine-tuning strategy what is trained of the backbone.
     """
 
     functional: tff.learning.models.FunctionalModel
@@ -71,6 +74,7 @@ class Model:
     representation: Callable | None = None
     trains_representation: bool = False
     task: Task = CLASSIFICATION
+    parts: Mapping[str, frozenset[int]] = dataclasses.field(default_factory=dict)
 
     __repr__ = reprs.of_fields
 
@@ -178,6 +182,7 @@ def from_keras(network: tf.keras.Model, task: Task = CLASSIFICATION) -> Model:
             ' train'
         )
     below = modes[True].below_last_dense
+    last = len(network.layers[-1].trainable_variables)
     of_modes = ' '.join(modes[mode].frozen_fingerprint for mode in (False, True))
     return Model(
         functional_model(initial, predict, x, task=task),
@@ -187,7 +192,14 @@ def from_keras(network: tf.keras.Model, task: Task = CLASSIFICATION) -> Model:
         representation=None if below is None else represent,
         trains_representation=any(weights[number].trainable for number in below or ()),
         task=task,
+        parts=body_and_head(len(initial) - last, len(initial)),
     )
+
+
+def body_and_head(body: int, count: int) -> dict[str, frozenset[int]]:
+    """Returns `body`, the first of some weights, and `head`, the others."""
+    numbers = range(count)
+    return {'head': frozenset(numbers[body:]), 'body': frozenset(numbers[:body])}
 
 
 def functional_model(

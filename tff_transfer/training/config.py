@@ -333,6 +333,14 @@ class TrainingConfig:
         above=0,
         only_for={'server_optimizer': _WITH_EPSILON, **_SERVER},
     )
+    adaptation_epochs: int = option(
+        5,
+        'Where clients have models of their own: passes over its training examples by'
+        ' which a client that never took part makes one, before its test examples'
+        ' judge it.',
+        at_least=1,
+        only_for={'algorithm': registry.BY_OWN_MODELS},
+    )
     augment_shift: float = option(
         0.0,
         'Move training images at random by up to this share of a side.',

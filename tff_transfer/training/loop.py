@@ -25,7 +25,7 @@ from tff_transfer.training.evaluation import summary
 from tff_transfer.training.result import Result
 from tff_transfer.training.setup import Setup, head_or_network, prepare
 from tff_transfer.training.sources import load_backbone, load_data
-from tff_transfer.training.stages import Stage, stages
+from tff_transfer.training.stages import Stage, method_of, stages
 
 
 def train(
@@ -71,6 +71,10 @@ def train(
         model = head_or_network(config, data, backbone, head)
         if config.training.export_keras:
             keras_file.check(data.x, backbone, model.network)
+        if backbone is None or config.model.finetune == 'head':
+            method_of(
+                config, model, len(data)
+            )  # To say before features what cannot be.
         setup = prepare(config, data, backbone, model)
         if run_dir is not None:
             run_directory.check_same_network(run_dir, setup.model)
@@ -103,7 +107,7 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
     run = stages(config, setup, run_dir)
     config, task = config.training, setup.model.task
     rounds = run[-1].rounds.stop - 1
-    rows_of = evaluated_rows(setup)
+    rows_of = evaluated_rows(setup, adapted=run[-1].adapts)
     best = None
     if config.export == 'best':
         best = functools.partial(resuming.best_round, task)
@@ -205,13 +209,19 @@ def _result(
     )
 
 
-def evaluated_rows(setup: Setup) -> dict[str, np.ndarray]:
-    """Returns the test rows of seen clients and all rows of unseen ones."""
+def evaluated_rows(setup: Setup, *, adapted: bool = False) -> dict[str, np.ndarray]:
+    """Returns the test rows of seen clients and all rows of unseen ones.
+
+    Args:
+      setup: What is trained.
+      adapted: Whether unseen clients adapt on their training rows: then these are not
+        among their rows.
+    """
     data = setup.data
     unseen = np.isin(data.client_of_row, setup.unseen)
     return {
         'seen': np.flatnonzero(~unseen & ~data.is_train),
-        'unseen': np.flatnonzero(unseen),
+        'unseen': np.flatnonzero(unseen & ~(adapted & data.is_train)),
     }
 
 

@@ -121,18 +121,20 @@ def mean_kept(context: Context, kept: Sequence[Kept], examples: Sequence[int]) -
     """Returns personal weights and statistics of some clients together.
 
     Args:
-      context: What the method was made for, with statistics that clients keep.
+      context: What the method was made for, with weights that clients keep.
       kept: What each of them keeps, at least one.
       examples: How many examples each of them trained on.
 
     Returns:
-      The means of the personal weights, each client counting alike, and the
-      statistics of all their examples; nothing of the method's own.
+      The means of the personal weights, each client counting alike, and where they
+      keep statistics those of all their examples; nothing of the method's own.
     """
     personal = tuple(
         np.mean(leaves, axis=0)
         for leaves in zip(*(k.personal for k in kept), strict=True)
     )
+    if not context.local_statistics:
+        return Kept((), personal, ())
     _, origin = context.model.functional.initial_weights
     moments = [batch_norm.moments(k.statistics, origin) for k in kept]
     pooled = [

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tff_transfer import runtime
 from tff_transfer.algorithms import one_round, registry, schedules
 from tff_transfer.algorithms.compose import Kept, compose
-from tff_transfer.algorithms.method import Context
+from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.data.cohorts import (
     Cohort,
     choose_clients,
@@ -52,10 +52,8 @@ class Stage:
         self.setup, self.rounds = setup, rounds
         self._config = config.training
         self._name = registry.name_of(config.algorithm)
-        self._context = context = context_of(
-            config.training, setup.model, len(setup.seen)
-        )
-        self._method = config.algorithm.build(context)
+        self._method, context = method_of(config, setup.model, len(setup.seen))
+        self._context = context
         self._composed = compose(self._method, context)
         self._evaluator = Evaluator(setup.model, setup.data, setup.transform)
         self._states, self._needed = None, {}
@@ -63,7 +61,7 @@ class Stage:
             path = None if run_dir is None else run_dir / f'clients_{rounds.start}'
             self._states = ClientStates(self._composed.kept, path)
         self._own_models = None
-        if self._method.personal is not None or context.local_statistics:
+        if self._method.personal is not None or context.personal:
             self._own_models = PersonalEvaluator(
                 self._method, context, setup.data, setup.transform
             )
@@ -156,6 +154,14 @@ class Stage:
         """Says which rounds checkpoints hold still."""
         self._needed = {n: kept for n, kept in self._needed.items() if n in rounds}
 
+    @property
+    def adapts(self) -> bool:
+        """Whether a client that never took part makes a model of its own first.
+
+        It does so on its training examples, so that only its others may judge it.
+        """
+        return self._own_models is not None and not self._context.local_statistics
+
     def weights(self, state) -> list[np.ndarray]:
         """Returns the model's weights, in the order of `Model.initial_weights`."""
         return self._global_weights(state, self._of_others(state))
@@ -186,20 +192,22 @@ class Stage:
         if self._own_models is None:
             return self._evaluator.per_example(self.weights(state), rows)
         place = {client: number for number, client in enumerate(self.setup.seen)}
-        others, trained = self._of_others(state), took_part(state['kept'])
+        trained = took_part(state['kept'])
+        holders = np.unique(self.setup.data.client_of_row[rows])
+        new = [c for c in holders if c not in place or not trained[place[c]]]
+        made = self._of_new_clients(state, new)
 
         def kept_of(client: int) -> Kept:
-            number = place.get(client)
-            if number is not None and trained[number]:
-                (kept,) = self._states.take(state['kept'], [number])
-                return kept
-            return self._of_new_client(state, others, client)
+            if client in made:
+                return made[client]
+            (kept,) = self._states.take(state['kept'], [place[client]])
+            return kept
 
         return self._own_models.per_example(state['server'], kept_of, rows)
 
     def _of_others(self, state) -> Kept:
         """Returns what a client that never took part has of those that did."""
-        if not self._context.local_statistics:
+        if not self._context.personal:
             return self._composed.kept or Kept((), (), ())
         numbers = np.flatnonzero(took_part(state['kept']))
         if not len(numbers):
@@ -209,11 +217,28 @@ class Stage:
         mean = mean_kept(self._context, kept, examples)
         return mean._replace(method=self._composed.kept.method)
 
-    def _of_new_client(self, state, others: Kept, client: int) -> Kept:
-        """Returns what a client is evaluated with that never took part."""
+    def _of_new_clients(self, state, clients: Sequence[int]) -> dict[int, Kept]:
+        """Returns what clients are evaluated with that never took part, by number."""
+        if self.adapts:
+            return self._adapted(state, clients)
+        others = self._of_others(state)
+        return {each: self._measured(state, others, each) for each in clients}
+
+    def _adapted(self, state, clients: Sequence[int]) -> dict[int, Kept]:
+        """Returns what clients keep that take part once; nothing of it travels."""
+        if not clients:
+            return {}
+        number = int(state['server'].round)
+        epochs = self._config.adaptation_epochs
+        cohort = self._gathered(np.array(clients), epochs, number)
+        first = [self._composed.kept] * len(clients)
+        with runtime.in_round(number):
+            *_, kept = self._composed.process.next(state['server'], cohort, first)
+        return dict(zip(clients, kept, strict=True))
+
+    def _measured(self, state, others: Kept, client: int) -> Kept:
+        """Returns the others' layers with BatchNorm's statistics of a new client."""
         model, data = self.setup.model, self.setup.data
-        if not self._context.local_statistics:
-            return others
         own = data.train_rows(client)
         if model.statistics.unseen == 'pretrained' or own.start == own.stop:
             return others._replace(statistics=self._composed.kept.statistics)
@@ -250,12 +275,16 @@ class Stage:
 
     def cohort(self, round_number: int) -> Cohort:
         """Returns the examples of a round."""
+        clients = self.setup.seen[self._chosen(round_number)]
+        return self._gathered(clients, self._epochs(round_number), round_number)
+
+    def _gathered(self, clients: np.ndarray, epochs, round_number: int) -> Cohort:
         config, setup = self._config, self.setup
         return training_cohort(
             setup.data,
-            setup.seen[self._chosen(round_number)],
+            clients,
             batch_size=self._batch_size,
-            epochs=self._epochs(round_number),
+            epochs=epochs,
             seed=config.seed,
             round_number=round_number,
             max_examples=config.max_examples,
@@ -266,13 +295,27 @@ class Stage:
         )
 
 
-def context_of(config: TrainingConfig, model: Model, population: int) -> Context:
+def method_of(config: Config, model: Model, population: int) -> tuple[Method, Context]:
+    """Makes the method of a configuration, and what it is made for.
+
+    Raises:
+      UserError: The method does not suit the model or the optimizers.
+    """
+    parts = getattr(config.algorithm, 'parts', ())
+    context = context_of(config.training, model, population, parts)
+    return config.algorithm.build(context), context
+
+
+def context_of(
+    config: TrainingConfig, model: Model, population: int, parts: Sequence[str] = ()
+) -> Context:
     """Returns what a configuration makes methods for.
 
     Args:
       config: Optimizers, their schedules, and how clients are weighted.
       model: The model.
       population: How many clients may take part.
+      parts: The parts of the model that stay with each client.
     """
     rates = {
         f'{side}_schedule': schedules.build(
@@ -287,6 +330,7 @@ def context_of(config: TrainingConfig, model: Model, population: int) -> Context
         *(optimizers.of_side(config, side) for side in SIDES),
         population=population,
         weighting=config.weighting,
+        parts=parts,
         **rates,
     )
 

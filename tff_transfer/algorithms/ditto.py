@@ -1,0 +1,43 @@
+"""Ditto: each client has a model of its own, held near the server's.
+
+Li et al. 2021, "Ditto: Fair and robust federated learning through personalization",
+algorithm 1: the server's model is federated averaging's, and each client that takes
+part also minimises its loss plus lambda / 2 times the squared distance of its own model
+to the weights that it got. Both follow the same batches.
+"""
+
+import dataclasses
+
+from tff_transfer.algorithms import fed_avg, local
+from tff_transfer.algorithms.fed_prox import proximal
+from tff_transfer.algorithms.method import Context, Method
+from tff_transfer.options import option
+
+
+@dataclasses.dataclass(frozen=True)
+class Ditto:
+    """Ditto."""
+
+    lam: float = option(
+        0.1, 'Lambda: how strongly own models are held; 0, not at all.', at_least=0
+    )
+
+    def build(self, context: Context) -> Method:
+        """Makes the method."""
+        count = len(context.initial)
+
+        def client_update(weights, client):
+            both = local.beside(local.plain, proximal(weights, self.lam), count)
+            trained = local.train(
+                context, (*weights, *client.kept), client, direction=both
+            )
+            delta, moved = trained.delta[:count], trained.delta[count:]
+            own = tuple(v - m for v, m in zip(client.kept, moved, strict=True))
+            return local.update(context, client, trained, delta=delta, kept=own)
+
+        return dataclasses.replace(
+            fed_avg.averaging(context),
+            client_update=client_update,
+            kept=lambda: context.initial,
+            personal=lambda message, client: client.kept,
+        )
