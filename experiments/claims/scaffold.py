@@ -170,6 +170,6 @@ if __name__ == '__main__':
     runtime.use_compiled()
     study.run(
         lambda *sizes: measure(by_client.load(flags.FLAGS.data_path), *sizes),
-        rounds=300,
+        rounds=150,
         seeds=3,
     )
