@@ -85,6 +85,7 @@ def turn(chosen, context: Context, cohort: Cohort) -> Turn:
     Raises:
       UserError: The method does not suit the workload.
     """
+    context = dataclasses.replace(context, parts=getattr(chosen, 'parts', ()))
     composed = compose.compose(chosen.build(context), context)
     process, state = composed.process, composed.process.initialize()
     kept = ()

@@ -28,11 +28,12 @@ STARTS = {'head': ModelConfig(), 'cnn': ModelConfig(model='cnn')}
 # Clients' learning rates, or FedSGD's server's, that are tried where none are given.
 RATES = {'head': (0.1, 0.3), 'cnn': (0.03, 0.1)}
 COLUMNS = ('start', 'method', 'rate', 'rounds', 'at last', 'MB a client, up')
-# Not those that take no rounds of clients who train together.
+# Not the baselines and those of one round, nor those whose clients are judged by models
+# of their own, on fewer examples.
 METHODS = tuple(
     name
     for name in registry.NAMES
-    if name not in ('local', 'central', 'ridge', 'prototype')
+    if name not in (*registry.OF_ALL, *registry.BY_OWN_MODELS)
 )
 # What the study chooses itself, of the flags that it takes with all others.
 _CHOSEN = (

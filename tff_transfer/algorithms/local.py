@@ -40,6 +40,7 @@ class Trained(NamedTuple):
       moments: BatchNorm's moments of all examples about `Client.statistics`.
       metrics: The model's unfinalized metrics.
       optimizer: The state of the optimizer afterwards.
+      watched: The sum of what was watched, if anything was.
     """
 
     delta: tuple
@@ -49,6 +50,7 @@ class Trained(NamedTuple):
     moments: tuple
     metrics: Any
     optimizer: Any
+    watched: Any
 
 
 # Gives the gradient of a batch at some shared weights; `direction`s call it.
@@ -140,6 +142,7 @@ def train(
     regulariser: Callable | None = None,
     optimizer: tff.learning.optimizers.Optimizer | None = None,
     optimizer_state: Any = None,
+    watch: Callable | None = None,
 ) -> Trained:
     """Trains on each of a client's batches in turn.
 
@@ -154,6 +157,7 @@ def train(
         added to the loss (see `Model.representation`).
       optimizer: Instead of the context's.
       optimizer_state: What the optimizer goes on from; it starts anew if not given.
+      watch: A function of a batch to float32 [], whose sum over batches is wanted too.
 
     Returns:
       What comes of it; without batches, zeros and what there was.
@@ -164,7 +168,7 @@ def train(
     shared = len(weights)
 
     def step(state, batch):
-        values, optimizer_state, steps, examples, sums, metrics = state
+        values, optimizer_state, steps, examples, sums, metrics, watched = state
         personal = values[shared:]
         found = direction(
             lambda at, batch: gradient(at, personal, batch), values[:shared], batch
@@ -182,7 +186,10 @@ def train(
         metrics = functional.update_metrics_state(
             metrics, batch_output=output, labels=batch['y']
         )
-        return values, optimizer_state, steps + 1, examples + weight, sums, metrics
+        if watch is not None:
+            watched += watch(batch)
+        examples += weight
+        return values, optimizer_state, steps + 1, examples, sums, metrics, watched
 
     before = (*weights, *client.personal)
     if optimizer_state is None:
@@ -195,11 +202,15 @@ def train(
         tf.constant(0.0),
         tf.nest.map_structure(tf.zeros_like, client.statistics),
         functional.initialize_metrics_state(),
+        () if watch is None else tf.constant(0.0),
     )
-    after, state, steps, examples, sums, metrics = client.batches.reduce(start, step)
+    after, state, steps, examples, sums, metrics, watched = client.batches.reduce(
+        start, step
+    )
     delta = tuple(old - new for old, new in zip(weights, after[:shared], strict=True))
     moments = tuple(tf.math.divide_no_nan(total, examples) for total in sums)
-    return Trained(delta, after[shared:], steps, examples, moments, metrics, state)
+    own = after[shared:]
+    return Trained(delta, own, steps, examples, moments, metrics, state, watched)
 
 
 def scheduled(optimizer, state, schedule: Callable | None, round_number):
@@ -267,21 +278,19 @@ def mean_gradient(context: Context, weights: tuple, client: Client) -> tuple:
     return tuple(tf.math.divide_no_nan(s, examples) for s in sums), examples
 
 
-def mean_loss(context: Context, weights: tuple, client: Client):
-    """Returns the mean loss over a client's examples, float32 []."""
+def summed_loss(context: Context, weights: tuple, client: Client) -> Callable:
+    """Returns the function of a batch to the sum of its losses, float32 []."""
     functional = context.model.functional
     trained = context.join(weights, client.personal)
 
-    def add(total, batch):
+    def of_batch(batch):
         logits = functional.predict_on_batch(
             (trained, client.statistics), batch['x'], training=False
         )
         count = tf.cast(tf.shape(logits)[0], tf.float32)
-        loss, examples = total
-        return loss + count * functional.loss(logits, batch['y']), examples + count
+        return count * functional.loss(logits, batch['y'])
 
-    loss, examples = client.batches.reduce((tf.constant(0.0), tf.constant(0.0)), add)
-    return tf.math.divide_no_nan(loss, examples)
+    return of_batch
 
 
 def label_counts(client: Client, classes: int):

@@ -7,6 +7,8 @@ Lipschitz constant L is one over the clients' learning rate, as there.
 import dataclasses
 from typing import NamedTuple
 
+import tensorflow as tf
+
 from tff_transfer.algorithms import local
 from tff_transfer.algorithms.fed_exp import squared_norm
 from tff_transfer.algorithms.method import Context, Method
@@ -31,8 +33,9 @@ class QFedAvg:
 
         def client_update(weights, client):
             rate, _ = local.sgd_hparams(context, client.round, 'q-FedAvg')
-            loss = local.mean_loss(context, weights, client) + 1e-10
-            trained = local.train(context, weights, client)
+            at_start = local.summed_loss(context, weights, client)
+            trained = local.train(context, weights, client, watch=at_start)
+            loss = tf.math.divide_no_nan(trained.watched, trained.examples) + 1e-10
             # Algorithm 2's gradient, L times the distance, with L one over the rate.
             power = loss**self.q
             squared = squared_norm(trained.delta) / rate**2
