@@ -53,11 +53,12 @@ HIDDEN = 8
 
 
 def context_for(name, **changed):
-    """Returns the context of a method: MOON is for a network with hidden layers."""
-    made = context(**changed)
-    if name != 'moon':
+    """Returns the context of a method: some are for a network with hidden layers."""
+    made, parts = context(**changed), getattr(of(name), 'parts', ())
+    if name != 'moon' and not parts:
         return made
-    return dataclasses.replace(made, model=models.mlp((FEATURES,), CLASSES, (HIDDEN,)))
+    hidden = models.mlp((FEATURES,), CLASSES, (HIDDEN,))
+    return dataclasses.replace(made, model=hidden, parts=parts)
 
 
 def cohort(clients):
