@@ -11,7 +11,7 @@ test: install
 	.venv/bin/python -m pytest -n 2 --dist=loadfile
 
 test-slow: install
-	.venv/bin/python -m pytest -m slow --durations=20
+	.venv/bin/python -m pytest -m slow -n 2 --dist=loadfile --durations=20
 
 lint: install
 	.venv/bin/ruff check .
