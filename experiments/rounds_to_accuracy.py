@@ -26,7 +26,9 @@ from tff_transfer.training.config import Config, ModelConfig
 
 STARTS = {'head': ModelConfig(), 'cnn': ModelConfig(model='cnn')}
 # Clients' learning rates, or FedSGD's server's, that are tried where none are given.
-RATES = {'head': (0.1, 0.3), 'cnn': (0.03, 0.1)}
+RATES = {'head': (0.1, 0.3), 'cnn': (0.1, 0.3)}
+# Rounds between evaluations, which cost the CNN more than its training.
+EVERY = {'head': 1, 'cnn': 5}
 COLUMNS = ('start', 'method', 'rate', 'rounds', 'at last', 'MB a client, up')
 # Not the baselines and those of one round, nor those whose clients are judged by models
 # of their own, on fewer examples.
@@ -51,7 +53,7 @@ def configured(config: Config, start: str, name: str, rate: float) -> Config:
     training = dataclasses.replace(
         config.training,
         client_learning_rate=rate,
-        evaluate_every=1,
+        evaluate_every=EVERY[start],
         on_divergence='continue',
     )
     if name in registry.BY_SERVER_OPTIMIZER:
