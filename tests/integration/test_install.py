@@ -265,7 +265,7 @@ def test_the_wheel_carries_the_data(tmp_path):
         text=True,
     ).stdout.split()
     assert 'experiments/presets/demo.txt' in tracked
-    assert 'tff_transfer/training/report.html.jinja' in tracked
+    assert 'tff_transfer/records/report.html.jinja' in tracked
     assert set(tracked) <= carried
     # As it is installed, without a checkout, presets are found by their names.
     zipfile.ZipFile(wheel).extractall(tmp_path / 'installed')
