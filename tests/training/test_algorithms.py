@@ -1,6 +1,7 @@
 """Every method as a run: its flags, what it leaves, and killed in the middle."""
 
 import dataclasses
+import itertools
 import shutil
 
 import numpy as np
@@ -11,6 +12,7 @@ from test_loop import CLASSES, SIZE, make_config, make_data, numpy_round
 
 from tff_transfer import options
 from tff_transfer.algorithms import registry
+from tff_transfer.data import validation
 from tff_transfer.data.cohorts import training_cohort
 from tff_transfer.errors import UserError
 from tff_transfer.training import loop, stages
@@ -111,7 +113,7 @@ def test_examples_in_one_place_are_those_of_a_single_client():
 
 
 def test_an_unseen_client_adapts_on_its_training_examples_alone():
-    rate = {'client_learning_rate': 0.1, 'adaptation_epochs': 3}
+    rate = {'client_learning_rate': 0.1, 'adaptation_epochs': (3,)}
     data = make_data()
     result = loop.train(config('local', rounds=2, **rate), data=data)
     found = result.predictions['unseen']
@@ -133,6 +135,41 @@ def test_an_unseen_client_adapts_on_its_training_examples_alone():
     for part, those in again.predictions.items():
         before = result.predictions[part].predicted
         np.testing.assert_array_equal(those.predicted, before)
+
+
+def test_the_number_of_epochs_is_chosen_on_held_out_training_examples():
+    rate = {'client_learning_rate': 0.1, 'adaptation_epochs': (1, 4)}
+    data = make_data()
+    result = loop.train(config('fedavgft', rounds=2, **rate), data=data)
+    chosen = int(result.chosen['epochs of adaptation'])
+    unseen = result.setup.unseen
+    held = validation.held_out(data, unseen, fraction=0.2, seed=0)
+    right = {1: [], 4: []}
+    for epochs, client in itertools.product(right, range(len(unseen))):
+        cohort = training_cohort(
+            held, [client], batch_size=5, epochs=epochs, seed=0, round_number=2
+        )
+        weights = numpy_round(result.weights, cohort, 0.1)
+        rows = held.test_rows(client)
+        scores = held.x[rows] @ weights[0] + weights[1]
+        right[epochs] += [*(np.argmax(scores, axis=1) == held.y[rows])]
+    means = [np.mean(each) for each in right.values()]
+    assert means[0] != means[1]
+    assert chosen == (1, 4)[np.argmax(means)]
+    # All clients are judged by models of the chosen number, on test examples alone.
+    for part, clients in (('seen', result.setup.seen), ('unseen', unseen)):
+        found = result.predictions[part]
+        assert not data.is_train[found.rows].any()
+        for client in clients:
+            cohort = training_cohort(
+                data, [client], batch_size=5, epochs=chosen, seed=0, round_number=2
+            )
+            weights = numpy_round(result.weights, cohort, 0.1)
+            mine = data.client_of_row[found.rows] == client
+            scores = data.x[found.rows[mine]] @ weights[0] + weights[1]
+            np.testing.assert_array_equal(
+                np.argmax(scores, axis=1), found.predicted[mine]
+            )
 
 
 def from_command_line(*arguments):

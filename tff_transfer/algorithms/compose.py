@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,6 +48,8 @@ class Composed:
         (`runtime.StackedClients`), and gives the state, the metrics and what they
         keep now.
       kept: What a client keeps before its first round, a `Kept` of arrays; or None.
+      adapt: Makes, once, the computation that takes what `process.next` takes and
+        gives what each client's own model is made of, a `Kept`.
       bytes_down: What a client gets in a round, by its type.
       bytes_up: What it sends.
       measured: The names of what `measurements` gives of a round's metrics.
@@ -55,6 +57,7 @@ class Composed:
 
     process: tff.templates.IterativeProcess
     kept: Kept | None
+    adapt: Callable[[], tff.Computation]
     bytes_down: int
     bytes_up: int
     measured: tuple[str, ...]
@@ -106,6 +109,7 @@ def compose(
     return Composed(
         wiring.process,
         wiring.of.kept,
+        lambda: wiring.adapt,
         wiring.bytes_down,
         wiring.bytes_up,
         wiring.measured,
@@ -143,9 +147,7 @@ class _Wiring:
     def round(self, state, batches, kept):
         """One round, in TFF's federated language: state, metrics, what is kept."""
         of_server = (state.server, state.statistics)
-        message = tff.federated_broadcast(
-            tff.federated_map(self.of.message, (*of_server, state.round))
-        )
+        message = self.message(state)
         if self.of.method.gather is None:
             gathered = tff.federated_eval(_nothing, tff.SERVER)
         else:
@@ -176,6 +178,32 @@ class _Wiring:
         )
         after = State(server, statistics, mean.state, rounds)
         return tff.federated_zip(after), tff.federated_zip(metrics), sent.kept
+
+    def message(self, state):
+        """What travels to the clients, in TFF's federated language."""
+        sent = (state.server, state.statistics, state.round)
+        return tff.federated_broadcast(tff.federated_map(self.of.message, sent))
+
+    @functools.cached_property
+    def adapt(self) -> tff.Computation:
+        of, state_type = self.of, self.initialize.type_signature.result
+        of_clients = tff.FederatedType(of.data_type, tff.CLIENTS)
+        if of.kept is not None:
+
+            @tff.federated_computation(
+                state_type, of_clients, tff.FederatedType(of.kept_type, tff.CLIENTS)
+            )
+            def adapt_with_kept(state, batches, kept):
+                return tff.federated_map(of.adapt, (self.message(state), batches, kept))
+
+            return adapt_with_kept
+
+        @tff.federated_computation(state_type, of_clients)
+        def adapt(state, batches):
+            kept = tff.federated_eval(_nothing, tff.CLIENTS)
+            return tff.federated_map(of.adapt, (self.message(state), batches, kept))
+
+        return adapt
 
     @functools.cached_property
     def process(self) -> tff.templates.IterativeProcess:

@@ -167,6 +167,25 @@ class Computations:
 
         return work
 
+    @functools.cached_property
+    def adapt(self):
+        """What a client makes for its own model; nothing of it travels."""
+
+        @tff.tensorflow.computation(
+            self.message.type_signature.result, self.data_type, self.kept_type
+        )
+        @tf.function(autograph=False)
+        def adapt(message, batches, kept):
+            client = self._client(message, batches, kept)
+            if self.method.adapt is None:
+                update = self.method.client_update(message.of_method, client)
+                return self._sent(client, update, kept).kept
+            now = self.method.adapt(message.of_method, client)
+            local = self.context.local_statistics
+            return Kept(now.kept, now.personal, now.statistics if local else ())
+
+        return adapt
+
     def _sent(self, client: Client, update: Update, before) -> 'Sent':
         local = self.context.local_statistics
         statistics = ()

@@ -75,6 +75,29 @@ def corrected(correct: Callable[[tuple, tuple], tuple]) -> Direction:
     return direction
 
 
+def only(context: Context, numbers: frozenset[int]) -> Direction:
+    """Returns the direction in which some of the model's trained weights alone move.
+
+    Args:
+      context: Which weights are personal.
+      numbers: The numbers of those that move (`Context.numbers`).
+    """
+
+    def direction(gradient_of, weights, batch):
+        found = gradient_of(weights, batch)
+        shared, personal = context.split(
+            [
+                gradient if number in numbers else tf.zeros_like(gradient)
+                for number, gradient in enumerate(
+                    context.join(found.shared, found.personal)
+                )
+            ]
+        )
+        return found._replace(shared=shared, personal=personal)
+
+    return direction
+
+
 def beside(first: Direction, second: Direction, count: int) -> Direction:
     """Returns the direction of two models that are trained on the same batches.
 

@@ -93,6 +93,11 @@ class Method:
         `server_update`.
       personal: Makes the shared weights of one client's own model of (message,
         `Client`), if clients have models of their own.
+      adapt: What a client does before its model is used, whether or not it ever took
+        part, if that is what makes the model: (message, `Client`) to the `Client`
+        that has it, which `personal` reads. Nothing of it travels or stays. If not
+        given, clients are judged by what they keep, and one that never took part does
+        what a client does in a round.
       evaluated: Gives the shared weights of a state that are evaluated; its `weights`
         if not given.
       with_weights: Makes of a state the one that has other shared weights, from which
@@ -112,6 +117,7 @@ class Method:
     kept: Callable[[], Any] | None = None
     gather: Callable[[Any, Client], tuple[Any, Any]] | None = None
     personal: Callable[[Any, Client], tuple] | None = None
+    adapt: Callable[[Any, Client], Client] | None = None
     evaluated: Callable[[Any], tuple] = lambda server: server.weights
     with_weights: Callable[[Any, tuple], Any] = lambda server, weights: server._replace(
         weights=weights
@@ -155,7 +161,16 @@ class Context:
     def personal(self) -> frozenset[int]:
         """The numbers of the model's trained weights that stay with each client."""
         found = self.model.statistics.scales if self.local_statistics else frozenset()
-        for name in self.parts:
+        return found | self.numbers(self.parts)
+
+    def numbers(self, parts: Sequence[str]) -> frozenset[int]:
+        """Returns the numbers of the trained weights of some of the model's parts.
+
+        Raises:
+          UserError: The model has no part of that name.
+        """
+        found = frozenset()
+        for name in parts:
             if name not in self.model.parts:
                 known = ', '.join(self.model.parts) or 'none by name'
                 raise UserError(f'the model has no part {name!r}; it has {known}')

@@ -36,6 +36,7 @@ _PLACES = {
     'mrmtl': ('mr_mtl', 'MRMTL'),
     'apfl': ('apfl', 'APFL'),
     'pfedme': ('p_fed_me', 'PFedMe'),
+    'fedavgft': ('fed_avg_ft', 'FedAvgFT'),
 }
 
 NAMES = tuple(_PLACES)
@@ -44,7 +45,7 @@ NAMES = tuple(_PLACES)
 BY_SERVER_OPTIMIZER = (
     'fedavg', 'fedsgd', 'fedprox', 'scaffold', 'mime', 'mimelite', 'fednova', 'fedsam',
     'fedlc', 'fedrs', 'moon', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl',
-    'pfedme',
+    'pfedme', 'fedavgft',
 )  # fmt: skip
 
 # Those that are defined for SGD on the clients.
@@ -53,6 +54,7 @@ BY_CLIENT_SGD = ('scaffold', 'fednova', 'qfedavg', 'pfedme')
 # Those that leave each client a model of its own, which is what is evaluated.
 BY_OWN_MODELS = (
     'local', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl', 'pfedme',
+    'fedavgft',
 )  # fmt: skip
 
 # Those that ask how many clients may take part.

@@ -333,11 +333,11 @@ class TrainingConfig:
         above=0,
         only_for={'server_optimizer': _WITH_EPSILON, **_SERVER},
     )
-    adaptation_epochs: int = option(
-        5,
+    adaptation_epochs: tuple[int, ...] = option(
+        (5,),
         'Where clients have models of their own: passes over its training examples by'
-        ' which a client that never took part makes one, before its test examples'
-        ' judge it.',
+        ' which a client makes one, before its test examples judge it; of several,'
+        ' such as 1,5,20, the best on held-out training examples.',
         at_least=1,
         only_for={'algorithm': registry.BY_OWN_MODELS},
     )

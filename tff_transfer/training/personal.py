@@ -13,8 +13,8 @@ from tff_transfer.data.federated import FederatedData
 from tff_transfer.networks import batch_norm
 from tff_transfer.training.evaluation import joined
 
-# Examples that are evaluated in one call, about.
-_ROWS = 4096
+# Examples that are evaluated in one call, about, and the most clients.
+_ROWS, _CLIENTS = 4096, 128
 
 
 def weights_of_client(method: Method, context: Context, state: State, kept: Kept):
@@ -40,7 +40,6 @@ class PersonalEvaluator:
     Args:
       method: The method.
       context: What it was made for.
-      data: The population.
       transform: Makes the model's inputs of rows of `data.x`.
     """
 
@@ -48,11 +47,10 @@ class PersonalEvaluator:
         self,
         method: Method,
         context: Context,
-        data: FederatedData,
         transform: Callable[[np.ndarray], np.ndarray],
     ):
         self._method, self._context = method, context
-        self._data, self._transform = data, transform
+        self._transform = transform
         self._run = tf.function(self._clients, reduce_retracing=True, autograph=False)
 
     def _clients(self, state, kept, inputs, labels, splits):
@@ -79,31 +77,38 @@ class PersonalEvaluator:
         return model.task.examples(outputs.concat(), labels)
 
     def per_example(
-        self, state: State, kept_of: Callable[[int], Kept], rows: np.ndarray
+        self,
+        data: FederatedData,
+        state: State,
+        kept_of: Callable[[np.ndarray], Kept],
+        rows: np.ndarray,
     ) -> dict[str, np.ndarray]:
         """Evaluates examples, each with the model of the client that holds it.
 
         Args:
+          data: The population.
           state: What the server has.
-          kept_of: What each client keeps, by its number in the population.
+          kept_of: Gives what some clients keep, by their numbers in the population,
+            stacked.
           rows: The numbers of the examples, [m], those of a client together.
 
         Returns:
           What `Task.examples` gives of each, [m].
         """
-        holders = self._data.client_of_row[rows]
+        holders = data.client_of_row[rows]
         starts = np.flatnonzero(np.diff(holders, prepend=-1))
         parts = []
         ends = np.append(starts, len(rows))
         for block in _blocks(starts):
             splits = ends[block.start : block.stop + 1]
             some = rows[splits[0] : splits[-1]]
-            kept = [kept_of(holders[start]) for start in splits[:-1]]
             found = self._run(
                 tf.nest.map_structure(tf.convert_to_tensor, state),
-                tf.nest.map_structure(lambda *leaves: np.stack(leaves), *kept),
-                tf.constant(self._transform(self._data.x[some])),
-                tf.constant(self._data.y[some]),
+                tf.nest.map_structure(
+                    tf.convert_to_tensor, kept_of(holders[splits[:-1]])
+                ),
+                tf.constant(self._transform(data.x[some])),
+                tf.constant(data.y[some]),
                 tf.constant(splits - splits[0], tf.int32),
             )
             parts.append(found)
@@ -111,10 +116,14 @@ class PersonalEvaluator:
 
 
 def _blocks(starts: np.ndarray) -> list[slice]:
-    """Returns slices of clients whose examples are some `_ROWS` together."""
+    """Returns slices of clients, `_CLIENTS` at most, with some `_ROWS` together."""
     block = starts // _ROWS
     cuts = [0, *(np.flatnonzero(np.diff(block)) + 1), len(starts)]
-    return [slice(a, b) for a, b in itertools.pairwise(cuts) if b > a]
+    return [
+        slice(first, min(first + _CLIENTS, b))
+        for a, b in itertools.pairwise(cuts)
+        for first in range(a, b, _CLIENTS)
+    ]
 
 
 def mean_kept(context: Context, kept: Sequence[Kept], examples: Sequence[int]) -> Kept:

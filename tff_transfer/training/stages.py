@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tff_transfer import runtime
 from tff_transfer.algorithms import one_round, registry, schedules
-from tff_transfer.algorithms.compose import Kept, compose
+from tff_transfer.algorithms.compose import compose
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.data.cohorts import (
     Cohort,
@@ -18,17 +17,16 @@ from tff_transfer.data.cohorts import (
     draw_epochs,
     training_cohort,
 )
+from tff_transfer.data.federated import FederatedData
 from tff_transfer.models import Model
 from tff_transfer.training import columns, optimizers
-from tff_transfer.training.client_states import ClientStates, took_part
+from tff_transfer.training.client_states import ClientStates
 from tff_transfer.training.config import Config, TrainingConfig
 from tff_transfer.training.evaluation import Evaluator
-from tff_transfer.training.personal import PersonalEvaluator, mean_kept
+from tff_transfer.training.own_models import OwnModels
 from tff_transfer.training.setup import Setup
 
 SIDES = ('client', 'server')
-# A client's statistics are measured on so many of its examples at most.
-_MEASURED_EXAMPLES = 256
 
 
 class Stage:
@@ -60,12 +58,19 @@ class Stage:
         if self._composed.kept is not None:
             path = None if run_dir is None else run_dir / f'clients_{rounds.start}'
             self._states = ClientStates(self._composed.kept, path)
+        own = OwnModels(
+            self._method,
+            context,
+            self._composed,
+            setup,
+            self._config,
+            self._gathered,
+            self._states,
+        )
+        self._weights = lambda state: own.weights(state, own.of_others(state))
         self._own_models = None
         if self._method.personal is not None or context.personal:
-            self._own_models = PersonalEvaluator(
-                self._method, context, setup.data, setup.transform
-            )
-            self._measure = tf.function(setup.model.measured, reduce_retracing=True)
+            self._own_models = own
 
     def initialize(self) -> Any:
         """Returns the state at the start."""
@@ -124,7 +129,9 @@ class Stage:
         return self._method.with_weights(server, choices[best])
 
     def chosen(self, state) -> dict[str, str]:
-        """Returns what the method chose of what its round left, for the report."""
+        """Returns what was chosen of what a round left, for the report."""
+        if self._own_models is not None and len(self._config.adaptation_epochs) > 1:
+            return {'epochs of adaptation': str(self._own_models.epochs(state))}
         if self._method.choices is None:
             return {}
         server = state['server'].server
@@ -160,17 +167,11 @@ class Stage:
 
         It does so on its training examples, so that only its others may judge it.
         """
-        return self._own_models is not None and not self._context.local_statistics
+        return self._own_models is not None and self._own_models.adapts
 
     def weights(self, state) -> list[np.ndarray]:
         """Returns the model's weights, in the order of `Model.initial_weights`."""
-        return self._global_weights(state, self._of_others(state))
-
-    def _global_weights(self, state, kept: Kept) -> list[np.ndarray]:
-        server = state['server']
-        shared = self._method.evaluated(server.server)
-        trained = self._context.join(shared, kept.personal)
-        return [*trained, *(kept.statistics or server.statistics)]
+        return self._weights(state)
 
     @property
     def _batch_size(self) -> int:
@@ -191,61 +192,7 @@ class Stage:
         """Returns what is measured of each row (see `Evaluator`)."""
         if self._own_models is None:
             return self._evaluator.per_example(self.weights(state), rows)
-        place = {client: number for number, client in enumerate(self.setup.seen)}
-        trained = took_part(state['kept'])
-        holders = np.unique(self.setup.data.client_of_row[rows])
-        new = [c for c in holders if c not in place or not trained[place[c]]]
-        made = self._of_new_clients(state, new)
-
-        def kept_of(client: int) -> Kept:
-            if client in made:
-                return made[client]
-            (kept,) = self._states.take(state['kept'], [place[client]])
-            return kept
-
-        return self._own_models.per_example(state['server'], kept_of, rows)
-
-    def _of_others(self, state) -> Kept:
-        """Returns what a client that never took part has of those that did."""
-        if not self._context.personal:
-            return self._composed.kept or Kept((), (), ())
-        numbers = np.flatnonzero(took_part(state['kept']))
-        if not len(numbers):
-            return self._composed.kept
-        kept = self._states.take(state['kept'], numbers)
-        examples = self.setup.data.num_train[self.setup.seen[numbers]]
-        mean = mean_kept(self._context, kept, examples)
-        return mean._replace(method=self._composed.kept.method)
-
-    def _of_new_clients(self, state, clients: Sequence[int]) -> dict[int, Kept]:
-        """Returns what clients are evaluated with that never took part, by number."""
-        if self.adapts:
-            return self._adapted(state, clients)
-        others = self._of_others(state)
-        return {each: self._measured(state, others, each) for each in clients}
-
-    def _adapted(self, state, clients: Sequence[int]) -> dict[int, Kept]:
-        """Returns what clients keep that take part once; nothing of it travels."""
-        if not clients:
-            return {}
-        number = int(state['server'].round)
-        epochs = self._config.adaptation_epochs
-        cohort = self._gathered(np.array(clients), epochs, number)
-        first = [self._composed.kept] * len(clients)
-        with runtime.in_round(number):
-            *_, kept = self._composed.process.next(state['server'], cohort, first)
-        return dict(zip(clients, kept, strict=True))
-
-    def _measured(self, state, others: Kept, client: int) -> Kept:
-        """Returns the others' layers with BatchNorm's statistics of a new client."""
-        model, data = self.setup.model, self.setup.data
-        own = data.train_rows(client)
-        if model.statistics.unseen == 'pretrained' or own.start == own.stop:
-            return others._replace(statistics=self._composed.kept.statistics)
-        inputs = data.x[own.start : min(own.stop, own.start + _MEASURED_EXAMPLES)]
-        weights = list(map(tf.constant, self._global_weights(state, others)))
-        measured = self._measure(weights, tf.constant(self.setup.transform(inputs)))
-        return others._replace(statistics=tuple(map(np.asarray, measured)))
+        return self._own_models.per_example(state, rows)
 
     def _chosen(self, round_number: int) -> np.ndarray:
         """Returns which of the seen clients take part, [clients]."""
@@ -276,12 +223,15 @@ class Stage:
     def cohort(self, round_number: int) -> Cohort:
         """Returns the examples of a round."""
         clients = self.setup.seen[self._chosen(round_number)]
-        return self._gathered(clients, self._epochs(round_number), round_number)
+        epochs = self._epochs(round_number)
+        return self._gathered(self.setup.data, clients, epochs, round_number)
 
-    def _gathered(self, clients: np.ndarray, epochs, round_number: int) -> Cohort:
+    def _gathered(
+        self, data: FederatedData, clients: np.ndarray, epochs, round_number: int
+    ) -> Cohort:
         config, setup = self._config, self.setup
         return training_cohort(
-            setup.data,
+            data,
             clients,
             batch_size=self._batch_size,
             epochs=epochs,
