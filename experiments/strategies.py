@@ -9,7 +9,6 @@ and not done again. `--only=all` makes the rows of one strategy.
 
 import dataclasses
 import itertools
-import json
 import pathlib
 import statistics
 
@@ -81,13 +80,13 @@ def configured(
 def row(run_dir: pathlib.Path) -> list[str]:
     """Returns what a run came to."""
     rows = metrics.read(run_dir / 'metrics.csv')
-    clients = json.loads((run_dir / 'config.json').read_text('utf-8'))
-    clients = clients['training']['clients_per_round']
+    # Those who were too late to send anything are in neither.
+    senders = rows[-1]['train/clients'] + rows[-1]['train/dropped_clients']
     seconds = statistics.median(r['time/round_s'] for r in rows[2:])
     return [
         f'{rows[-1]["unseen/accuracy"]:.1%}',
         f'{seconds:.2f}',
-        f'{rows[-1]["bytes/up"] / clients:,.0f}',
+        f'{rows[-1]["bytes/up"] / senders:,.0f}',
     ]
 
 
