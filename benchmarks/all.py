@@ -29,6 +29,7 @@ COMMANDS = {
     'methods': (sys.executable, '-m', 'benchmarks.methods'),
     'growth': (sys.executable, '-m', 'benchmarks.growth'),
     'kept': (sys.executable, '-m', 'benchmarks.kept'),
+    'own_models': (sys.executable, '-m', 'benchmarks.own_models'),
     'frozen': (sys.executable, '-m', 'benchmarks.frozen'),
     'memory': (
         sys.executable,

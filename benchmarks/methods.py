@@ -40,6 +40,10 @@ OF_PEERS = (
     ('scaffold', 'pfl', '--method=scaffold'),
     ('fedprox', 'pfl', '--method=fedprox'),
     ('fedprox', 'Flower', '--mu=0.01'),
+    ('apfl', 'FedJAX, jit', '--method=apfl'),
+    ('ifca', 'FedJAX, jit', '--method=hypcluster'),
+    ('ditto', 'fluke', '--method=ditto'),
+    ('fedrep', 'fluke', '--method=fedrep'),
 )
 
 

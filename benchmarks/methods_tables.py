@@ -24,6 +24,12 @@ MORE = {
     'fedrs': 'the same',
     'fedsgd': 'no step of an optimizer, a sum',
     'local': 'the weights kept; nothing travels',
+    'ditto': 'another model kept and trained, held to the first',
+    'mrmtl': "another model kept instead; three operations of the weights' size a step",
+    'apfl': 'another model kept and trained; three operations a step',
+    'pfedme': 'five inner steps a batch; another model kept',
+    'fedrep': 'each batch twice',
+    'fedavgft': 'nothing: clients adapt when they are judged',
     FED_AVG: '',
     TFF: '',
 }
@@ -70,8 +76,8 @@ def peers_table(ours: dict[str, dict], peers: dict[str, dict]) -> list[str]:
         '|---|--:|--:|--:|--:|',
     ]
     for name, record in peers.items():
-        if 'error' in record:
-            lines.append(f'| {name} | {record["error"]} | | | |')
+        if error := {**ours[record['method']], **record}.get('error'):
+            lines.append(f'| {name} | {error} | | | |')
             continue
         rest = record['seconds'][1:]
         to_ours = median(record) / median(ours[record['method']])

@@ -74,6 +74,7 @@ OTHERS = [
     _peer('pfl, 1 process', TORCH, 'pfl_runner.py', '--threads=1'),
     Runner('pfl, 2 processes', (*TORCHRUN, str(PEERS / 'pfl_runner.py'))),
     _peer('Flower simulation', TORCH, 'flower_runner.py'),
+    _peer('fluke', TORCH, 'fluke_runner.py'),
 ]
 AGGREGATORS = ('dp', 'robust', 'compression', 'secure', 'ddp_secure')
 RUNNERS = {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the environments of the frameworks that benchmarks/ compares with: .peers/fedjax
-# and .peers/torch (PyTorch, pfl, Flower). Nothing of them gets into .venv. Does nothing
-# where they hold already what benchmarks/peers/requirements-*.txt say.
+# and .peers/torch (PyTorch, pfl, Flower, fluke). Nothing of them gets into .venv. Does
+# nothing where they hold already what benchmarks/peers/requirements-*.txt say.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 unset PYTHONHOME PYTHONPATH PIP_TARGET PIP_USER

@@ -1,0 +1,142 @@
+"""Evaluates clients' own models: thousands of heads, each on its client's examples.
+
+  python -m benchmarks.own_models
+
+has 3,400 clients (as many as federated EMNIST) with a head of 1,280 features and 62
+classes each, kept as Ditto does in a file, and ten test examples each; beside it a
+plain NumPy loop over the same heads in memory. Writes
+`benchmarks/results/own_models.md`. Takes 1.1 GB of disk and 3 GB of memory.
+"""
+
+import pathlib
+import statistics
+import tempfile
+import time
+
+import numpy as np
+
+import tff_transfer as tt
+from benchmarks import machine, speed
+from tff_transfer import files, randomness, runtime
+from tff_transfer.algorithms import compose
+from tff_transfer.algorithms.computations import Kept
+from tff_transfer.data.federated import FederatedData
+from tff_transfer.training import setup, stages
+from tff_transfer.training.client_states import ClientStates
+from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
+from tff_transfer.training.own_models import OwnModels
+
+CLIENTS, EXAMPLES, FEATURES, CLASSES = 3400, 10, 1280, 62
+
+
+def population() -> FederatedData:
+    """Returns clients with one training example and `EXAMPLES` test examples each."""
+    draw = randomness.generator(0, 'benchmark of own models')
+    rows = CLIENTS * (EXAMPLES + 1)
+    return FederatedData(
+        'features',
+        draw.standard_normal((rows, FEATURES), np.float32),
+        draw.integers(CLASSES, size=rows).astype(np.int32),
+        tuple(map(str, range(CLIENTS))),
+        np.full(CLIENTS, 1),
+        np.full(CLIENTS, EXAMPLES),
+        CLASSES,
+    )
+
+
+def own_heads() -> tuple[np.ndarray, np.ndarray]:
+    """Returns each client's weights and biases."""
+    draw = randomness.generator(1, 'benchmark of own models')
+    weights = draw.standard_normal((CLIENTS, FEATURES, CLASSES), np.float32)
+    return weights, draw.standard_normal((CLIENTS, CLASSES), np.float32)
+
+
+def plain(data: FederatedData, heads, rows: np.ndarray) -> np.ndarray:
+    """Returns the classes that a loop over clients predicts."""
+    x = data.x[rows].reshape(CLIENTS, EXAMPLES, FEATURES)
+    found = [
+        np.argmax(x[i] @ w + b, 1) for i, (w, b) in enumerate(zip(*heads, strict=True))
+    ]
+    return np.concatenate(found)
+
+
+def measure(folder: pathlib.Path, rounds: int = 6) -> dict[str, list[float]]:
+    """Returns the seconds of each evaluation.
+
+    Args:
+      folder: Where what clients keep is stored.
+      rounds: How often each is timed.
+
+    Raises:
+      RuntimeError: The two predict other classes.
+    """
+    data, heads = population(), own_heads()
+    config = Config(
+        data=DataConfig(unseen_fraction=0.0),
+        model=ModelConfig('mlp'),
+        training=TrainingConfig(server_optimizer='sgd'),
+        algorithm=tt.algorithms.Ditto(),
+    ).resolved()
+    model = setup.head_or_network(config, data, None, None)
+    made = setup.prepare(config, data, None, model)
+    method, context = stages.method_of(config, made.model, CLIENTS)
+    composed = compose.compose(method, context)
+    states = ClientStates(composed.kept, folder / 'clients')
+    index = states.empty_index(CLIENTS)
+    for block in np.array_split(np.arange(CLIENTS), 17):
+        mine = Kept(tuple(leaf[block] for leaf in heads), (), ())
+        index = states.put(index, block, runtime.StackedClients(mine))
+    rows = np.flatnonzero(~data.is_train)
+    with runtime.use_compiled():
+        own = OwnModels(method, context, composed, made, config.training, None, states)
+        state = {'server': composed.process.initialize(), 'kept': index}
+        seconds, found = {'own models': [], 'NumPy loop': []}, {}
+        for _ in range(rounds):
+            for name, run in (
+                ('own models', lambda: own.per_example(state, rows)['predicted']),
+                ('NumPy loop', lambda: plain(data, heads, rows)),
+            ):
+                start = time.perf_counter()
+                found[name] = run()
+                seconds[name].append(time.perf_counter() - start)
+    if np.mean(found['own models'] == found['NumPy loop']) < 0.999:
+        raise RuntimeError('own models and the loop predict other classes')
+    return seconds
+
+
+def page(seconds: dict[str, list[float]], described: dict) -> str:
+    """Returns the measurement as a page in Markdown."""
+    lines = [
+        '# own models',
+        '',
+        f'{CLIENTS:,} clients, each with a head of {FEATURES:,} features and {CLASSES}'
+        f' classes of its own ({CLIENTS * (FEATURES + 1) * CLASSES * 4e-9:.1f} GB in'
+        f' all) and {EXAMPLES} test examples.',
+        '',
+        '| | seconds, median | fastest, slowest | the first |',
+        '|---|--:|--:|--:|',
+    ]
+    for name, found in seconds.items():
+        rest = found[1:]
+        lines.append(
+            f'| {name} | {statistics.median(rest):.2f} | {min(rest):.2f},'
+            f' {max(rest):.2f} | {found[0]:.2f} |'
+        )
+    note = (
+        'Own models are read from the file in which a run keeps them, their checksums'
+        ' checked; the loop has its heads in memory.'
+    )
+    return '\n'.join([*lines, '', note, '', machine.sentence(described), ''])
+
+
+def main() -> None:
+    """Measures and writes."""
+    described = machine.describe()
+    with tempfile.TemporaryDirectory() as folder:
+        report = page(measure(pathlib.Path(folder)), described)
+    files.write_text(speed.RESULTS / 'own_models.md', report)
+    print(report)
+
+
+if __name__ == '__main__':
+    main()
