@@ -24,7 +24,8 @@ def small_data(pixel):
 def test_a_new_one_records_the_configuration(tmp_path):
     with run_directory.opened(tmp_path / 'a' / 'run', Config()) as path:
         stored = json.loads((path / 'config.json').read_text())
-    assert stored['training'] == dataclasses.asdict(TrainingConfig())
+    plain = json.loads(json.dumps(dataclasses.asdict(TrainingConfig())))
+    assert stored['training'] == plain
     assert stored['versions']['tensorflow-federated'] == '0.87.0'
 
 
