@@ -4,7 +4,17 @@ Each gives the server's weights and every client's own model, by number.
 """
 
 import numpy as np
-from method_references import RATE, SIZE, gradient, sgd, towards, weighted
+from method_references import (
+    CLASSES,
+    FEATURES,
+    RATE,
+    SIZE,
+    gradient,
+    sgd,
+    towards,
+    weighted,
+    whole,
+)
 
 
 def ditto(w, rounds, lam):
@@ -90,3 +100,86 @@ def fed_rep(w, rounds, personal):
 
 # The last weights of a softmax model, its bias.
 BIAS = np.arange(SIZE) >= SIZE - 3
+
+
+def fed_babu(w, rounds, head):
+    for clients in rounds:
+        found = [sgd(w, batches, only(~head)) for batches in clients.values()]
+        w = weighted(clients, found)
+    return w
+
+
+def meta_gradient(at, batch, alpha, hessian=False, delta=1e-3):
+    """Of the loss after a step, on rows by turns; each at least one."""
+    parts = 3 if hessian else 2
+    size = len(batch[1])
+    outer, inner, *third = (
+        tuple(part[min(n, size - 1) :: parts] for part in batch) for n in range(parts)
+    )
+    g = gradient(at - alpha * gradient(at, inner), outer)
+    for part in third:
+        up, down = gradient(at + delta * g, part), gradient(at - delta * g, part)
+        g = g - alpha * (up - down) / (2 * delta)
+    return g
+
+
+def per_fed_avg(w, rounds, alpha, hessian=False):
+    def direction(at, batch):
+        return meta_gradient(at, batch, alpha, hessian)
+
+    for clients in rounds:
+        found = [sgd(w, batches, direction) for batches in clients.values()]
+        w = weighted(clients, found)
+    return w
+
+
+def fed_recon(w, rounds, personal, split=False):
+    step = 2 if split else 1
+    for clients in rounds:
+        used, found = {}, []
+        for number, batches in clients.items():
+            ready = sgd(w, batches[::step], only(personal))
+            query = batches[1::2] if split else batches
+            if query:
+                used[number] = query
+                found.append(sgd(ready, query, only(~personal)))
+        after = weighted(used, found) if used else w
+        w = np.where(personal, w, after)
+    return w
+
+
+def own_ridge(w, batches, choices):
+    """The head nearest to a client's targets and to `w`, and which lambda it has.
+
+    Of several, the one with the least error where each example is left out in turn.
+    """
+    x, y = whole(batches)
+    x, target = np.column_stack([x, np.ones(len(x))]), 2 * np.eye(CLASSES)[y] - 1
+    of_all = w.reshape(FEATURES + 1, CLASSES)
+
+    def solved(x, target, lam):
+        squares = x.T @ x + lam * np.eye(FEATURES + 1)
+        return of_all + np.linalg.inv(squares) @ x.T @ (target - x @ of_all)
+
+    def error(lam):
+        found = 0
+        for out in range(len(x)):
+            others = np.arange(len(x)) != out
+            head = solved(x[others], target[others], lam)
+            found += np.sum((target[out] - x[out] @ head) ** 2)
+        return found
+
+    best = min(choices, key=error)
+    return solved(x, target, best).ravel(), best
+
+
+def own_prototype(w, batches, prior):
+    x, y = whole(batches)
+    means = w[: FEATURES * CLASSES].reshape(FEATURES, CLASSES).T
+    own = []
+    for c in range(CLASSES):
+        mine = x[y == c]
+        total = prior * means[c] + mine.sum(0)
+        own.append(total / (prior + len(mine)) if len(mine) else means[c])
+    own = np.stack(own)
+    return np.concatenate([own.T.ravel(), -0.5 * (own**2).sum(1)])

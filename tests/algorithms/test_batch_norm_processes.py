@@ -10,6 +10,8 @@ import tensorflow_federated as tff
 from tff_transfer import backbones, models, runtime
 from tff_transfer.algorithms import compose, computations
 from tff_transfer.algorithms.fed_avg import FedAvg
+from tff_transfer.algorithms.fed_babu import FedBABU
+from tff_transfer.algorithms.fed_recon import FedRecon
 from tff_transfer.algorithms.method import Context
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.features.scaling import Standardisation
@@ -33,12 +35,12 @@ def network():
     return tf.keras.Model(images, x)
 
 
-def model(keras, **statistics):
+def model(keras, cosine=False, **statistics):
     backbone = backbones.load(keras)
     return finetuning.finetuned(
         (traced := backbone.functional),
         finetuning.whole(traced),
-        models.mlp((5,), CLASSES),
+        models.mlp((5,), CLASSES, cosine=cosine),
         ALIKE,
         tf.TensorSpec([None, 4, 4, 3]),
         statistics=batch_norm.find(backbone.trace(training=True)),
@@ -51,10 +53,13 @@ def cohort(splits, batch_size=3):
     return Cohort(examples, np.array(splits), batch_size)
 
 
-def composed(made):
+FED_AVG = FedAvg()
+
+
+def composed(made, options=FED_AVG):
     sgd = tff.learning.optimizers.build_sgdm
     context = Context(made, sgd(RATE), sgd(1.0))
-    return context, compose.compose(FedAvg().build(context), context)
+    return context, compose.compose(options.build(context), context)
 
 
 def copy_of(keras):
@@ -160,6 +165,34 @@ def test_what_fed_bn_keeps_differs_by_client_and_does_not_travel():
         tf.nest.flatten(kept[2]), tf.nest.flatten(of_clients.kept), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize('options', [FedBABU(), FedRecon()])
+def test_a_head_that_begins_anew_goes_with_fed_bn(options):
+    made = model(network(), cosine=True, local=True)
+    one_step = cohort([0, 9], 9)
+    found = []
+    for each in (FED_AVG, options):
+        context, of_clients = composed(made, each)
+        assert len(of_clients.kept.personal) == len(made.statistics.scales)
+        with runtime.use_compiled():
+            start = of_clients.process.initialize()
+            state, _, (kept,) = of_clients.process.next(
+                start, one_step, [of_clients.kept]
+            )
+        shared = each.build(context).evaluated(state.server)
+        found.append(context.join(shared, kept.personal))
+    expected, ours = found
+    initial = made.functional.initial_weights[0]
+    for number in made.parts['head']:
+        np.testing.assert_array_equal(ours[number], initial[number])
+    scales = made.statistics.scales  # Of the last layer's; others have no gradient.
+    assert max(np.abs(ours[n] - initial[n]).max() for n in scales) > 1e-4
+    if isinstance(options, FedBABU):  # It takes a step from the same weights.
+        for number in made.parts['body']:
+            np.testing.assert_allclose(
+                ours[number], expected[number], rtol=1e-4, atol=1e-6
+            )
 
 
 @pytest.mark.slow

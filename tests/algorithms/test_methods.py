@@ -50,12 +50,14 @@ def context(momentum=None, **changed):
 
 
 HIDDEN = 8
+# Methods for networks with hidden layers, besides those of parts.
+WITH_BODY = ('moon', 'fedbabu', 'fedrecon')
 
 
 def context_for(name, **changed):
     """Returns the context of a method: some are for a network with hidden layers."""
     made, parts = context(**changed), getattr(of(name), 'parts', ())
-    if name != 'moon' and not parts:
+    if name not in WITH_BODY and not parts:
         return made
     hidden = models.mlp((FEATURES,), CLASSES, (HIDDEN,))
     return dataclasses.replace(made, model=hidden, parts=parts)

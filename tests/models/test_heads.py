@@ -71,7 +71,7 @@ def pictures(clients=10, each=40):
     )
 
 
-@pytest.mark.parametrize('name', registry.OF_ONE_ROUND)
+@pytest.mark.parametrize('name', ['prototype', 'ridge'])
 def test_a_run_of_one_round(small_backbone, tmp_path, name):
     config = Config(DataConfig(unseen_fraction=0.2), algorithm=registry.options(name)())
     data = pictures()
@@ -94,6 +94,23 @@ def test_a_run_of_one_round(small_backbone, tmp_path, name):
         result.network.get_weights(), again.network.get_weights(), strict=True
     ):
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize('name', ['personalprototype', 'personalridge'])
+def test_a_run_of_one_round_with_own_heads(small_backbone, tmp_path, name):
+    config = Config(DataConfig(unseen_fraction=0.2), algorithm=registry.options(name)())
+    data = pictures()
+    result = loop.train(config, tmp_path / 'run', data=data)
+    last = result.rows[1]
+    assert last['unseen/accuracy'] > 0.9
+    # The head of all goes down, a kernel and a bias.
+    assert last['bytes/down'] == 8 * 4 * (64 * 3 + 3)
+    # What is exported is the head of all.
+    model = tf.saved_model.load(str(tmp_path / 'run' / 'model'))
+    logits = model(data.x[: len(data.x) // 10])['logits']
+    found = result.setup.transform(result.setup.data.x[: len(data.x) // 10])
+    kernel, bias = result.weights
+    np.testing.assert_allclose(logits, found @ kernel + bias, rtol=1e-3, atol=1e-3)
 
 
 def test_a_head_of_ones_own_and_a_computed_one_are_refused(small_backbone):

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import scipy.special
 import tensorflow as tf
 from absl import flags
 from test_loop import CLASSES, SIZE, make_config, make_data, numpy_round
@@ -19,6 +20,7 @@ from tff_transfer.training import loop, stages
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 
 QUICK = ('scaffold',)
+WITH_BODY = ('moon', 'fedbabu', 'fedrecon')
 slow = pytest.mark.slow
 
 
@@ -28,12 +30,10 @@ def config(name, **training):
     if name in registry.IN_ONE_PLACE:
         training |= {'clients_per_round': 20}
     made = make_config(checkpoint_every=1, **training)
-    if name == 'moon':
-        made = dataclasses.replace(made, model=ModelConfig('mlp', hidden_units=(6,)))
     if name in registry.OF_ONE_ROUND:
         made = dataclasses.replace(made, training=TrainingConfig())
     chosen = registry.options(name)()
-    if hasattr(chosen, 'parts'):  # There is a body under the head.
+    if hasattr(chosen, 'parts') or name in WITH_BODY:  # There is a body under the head.
         made = dataclasses.replace(made, model=ModelConfig('mlp', hidden_units=(6,)))
     return dataclasses.replace(made, algorithm=chosen)
 
@@ -172,6 +172,35 @@ def test_the_number_of_epochs_is_chosen_on_held_out_training_examples():
             )
 
 
+ADAPTING = ('fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', *registry.IN_ONE_PASS)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [n if n == 'personalridge' else pytest.param(n, marks=slow) for n in ADAPTING],
+)
+def test_labels_of_test_examples_reach_nothing(name):
+    several = {} if name in registry.IN_ONE_PASS else {'adaptation_epochs': (1, 4)}
+    data, made = make_data(), config(name, **several)
+    changed = np.where(data.is_train, data.y, (data.y + 1) % CLASSES)
+    others = dataclasses.replace(data, y=changed.astype(np.int32))
+    found, again = (loop.train(made, data=each) for each in (data, others))
+    assert found.chosen == again.chosen
+    for ours, theirs in zip(found.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for part in ('seen', 'unseen'):
+        ours, theirs = (result.predictions[part] for result in (found, again))
+        assert not data.is_train[ours.rows].any()
+        np.testing.assert_array_equal(ours.predicted, theirs.predicted)
+    # Own models are not that of all.
+    if len(found.weights) == 2:
+        ours, (kernel, bias) = found.predictions['seen'], found.weights
+        scores = data.x[ours.rows] @ kernel + bias
+        shares = scipy.special.softmax(scores, axis=1)
+        of_all = -np.log(shares[np.arange(len(shares)), ours.labels])
+        assert np.abs(ours.measured['loss'] - of_all).max() > 1e-3
+
+
 def from_command_line(*arguments):
     values = flags.FlagValues()
     options.define_flags(Config, values)
@@ -214,6 +243,11 @@ def test_options_of_a_method_are_flags_under_its_name():
             'no clients for layers to stay with',
         ),
         (['--adaptation_epochs=3'], 'is not for --algorithm=fedavg'),
+        (
+            ['--algorithm=knnper', '--adaptation_epochs=3'],
+            '--adaptation_epochs is not for --algorithm=knnper; leave it out',
+        ),
+        (['--finetune=head_then_all', '--algorithm=fedbabu'], 'it stays as it began'),
     ],
 )
 def test_flags_that_a_method_does_not_take_are_refused(arguments, words):

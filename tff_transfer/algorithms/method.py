@@ -98,6 +98,9 @@ class Method:
         that has it, which `personal` reads. Nothing of it travels or stays. If not
         given, clients are judged by what they keep, and one that never took part does
         what a client does in a round.
+      outputs: Makes of (message, `Client`, inputs) what a client predicts, where its
+        own model is more than the weights that `personal` makes: like the model's
+        outputs, [batch, ...], of what the model takes, [batch, ...].
       evaluated: Gives the shared weights of a state that are evaluated; its `weights`
         if not given.
       with_weights: Makes of a state the one that has other shared weights, from which
@@ -118,6 +121,7 @@ class Method:
     gather: Callable[[Any, Client], tuple[Any, Any]] | None = None
     personal: Callable[[Any, Client], tuple] | None = None
     adapt: Callable[[Any, Client], Client] | None = None
+    outputs: Callable[[Any, Client, Any], Any] | None = None
     evaluated: Callable[[Any], tuple] = lambda server: server.weights
     with_weights: Callable[[Any, tuple], Any] = lambda server, weights: server._replace(
         weights=weights

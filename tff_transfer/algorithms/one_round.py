@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tff_transfer.algorithms.method import Context, Method, Update
+from tff_transfer.algorithms.method import Client, Context, Method, Update
 from tff_transfer.errors import UserError
 
 # Rows that a client adds up at once; the sums do not hang on it.
@@ -37,18 +37,11 @@ def of_sums(
     Raises:
       UserError: The model is another one.
     """
-    size, classes = _sizes(context)
-
-    def of_batch(x, y):
-        labels = tf.one_hot(y, classes, dtype=tf.float64)
-        return sums_of(tf.cast(x, tf.float64), labels)
+    _sizes(context)
 
     def client_update(message, client):
         del message
-        sums = client.batches.reduce(
-            of_batch(tf.zeros([0, size]), tf.zeros([0], tf.int32)),
-            lambda sums, batch: tf.nest.map_structure(tf.add, sums, of_batch(**batch)),
-        )
+        sums = summed(context, sums_of, client)
         return Update(
             delta=(),
             weight=tf.constant(1.0),
@@ -67,6 +60,33 @@ def of_sums(
         lambda server, aggregate: solve(aggregate.sums),
         **more,
     )
+
+
+def summed(context: Context, sums_of: Callable, client: Client) -> Mapping[str, Any]:
+    """Returns the sums of a client's batches; `sums_of` is that of `of_sums`."""
+    size, classes = _sizes(context)
+
+    def of_batch(x, y):
+        labels = tf.one_hot(y, classes, dtype=tf.float64)
+        return sums_of(tf.cast(x, tf.float64), labels)
+
+    return client.batches.reduce(
+        of_batch(tf.zeros([0, size]), tf.zeros([0], tf.int32)),
+        lambda sums, batch: tf.nest.map_structure(tf.add, sums, of_batch(**batch)),
+    )
+
+
+def gathered(context: Context, client: Client) -> tuple[Any, Any]:
+    """Returns all of a client's vectors and labels, as `sums_of` has a batch's."""
+    size, classes = _sizes(context)
+
+    def add(found, batch):
+        labels = tf.one_hot(batch['y'], classes, dtype=tf.float64)
+        more = tf.cast(batch['x'], tf.float64), labels
+        return tuple(tf.concat(both, 0) for both in zip(found, more, strict=True))
+
+    empty = (tf.zeros([0, of], tf.float64) for of in (size, classes))
+    return client.batches.reduce(tuple(empty), add)
 
 
 def _sizes(context: Context) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from tff_transfer.algorithms import one_round
 from tff_transfer.algorithms.method import Context, Method
 
 # The score of a class of which no client has an example: never the greatest.
-_NEVER = -1e9
+NEVER = -1e9
 
 
 class Server(NamedTuple):
@@ -52,8 +52,21 @@ def class_sums(x, labels) -> dict:
     }
 
 
+def scores(counts, sums) -> tuple:
+    """Returns the weights of the classifier.
+
+    Args:
+      counts: What each class's mean is divided by, float64 [classes].
+      sums: The sums of its vectors, float64 [classes, size].
+
+    Returns:
+      Kernel float32 [size, classes] and bias float32 [classes], `NEVER` where there is
+      no count.
+    """
+    means = tf.math.divide_no_nan(sums, counts[:, None])
+    bias = tf.where(counts > 0, -0.5 * tf.reduce_sum(means**2, 1), NEVER)
+    return tf.cast(tf.transpose(means), tf.float32), tf.cast(bias, tf.float32)
+
+
 def _solve(found) -> Server:
-    counts = found['counts']
-    means = tf.math.divide_no_nan(found['sums'], counts[:, None])
-    bias = tf.where(counts > 0, -0.5 * tf.reduce_sum(means**2, 1), _NEVER)
-    return Server((tf.cast(tf.transpose(means), tf.float32), tf.cast(bias, tf.float32)))
+    return Server(scores(found['counts'], found['sums']))

@@ -37,6 +37,12 @@ _PLACES = {
     'apfl': ('apfl', 'APFL'),
     'pfedme': ('p_fed_me', 'PFedMe'),
     'fedavgft': ('fed_avg_ft', 'FedAvgFT'),
+    'fedbabu': ('fed_babu', 'FedBABU'),
+    'perfedavg': ('per_fed_avg', 'PerFedAvg'),
+    'fedrecon': ('fed_recon', 'FedRecon'),
+    'knnper': ('knn_per', 'KNNPer'),
+    'personalridge': ('personal_ridge', 'PersonalRidge'),
+    'personalprototype': ('personal_prototype', 'PersonalPrototype'),
 }
 
 NAMES = tuple(_PLACES)
@@ -45,7 +51,7 @@ NAMES = tuple(_PLACES)
 BY_SERVER_OPTIMIZER = (
     'fedavg', 'fedsgd', 'fedprox', 'scaffold', 'mime', 'mimelite', 'fednova', 'fedsam',
     'fedlc', 'fedrs', 'moon', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl',
-    'pfedme', 'fedavgft',
+    'pfedme', 'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper',
 )  # fmt: skip
 
 # Those that are defined for SGD on the clients.
@@ -54,20 +60,24 @@ BY_CLIENT_SGD = ('scaffold', 'fednova', 'qfedavg', 'pfedme')
 # Those that leave each client a model of its own, which is what is evaluated.
 BY_OWN_MODELS = (
     'local', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl', 'pfedme',
-    'fedavgft',
+    'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'personalridge',
+    'personalprototype',
 )  # fmt: skip
+
+# Of these, those whose clients make their models in one pass over their examples.
+IN_ONE_PASS = ('knnper', 'personalridge', 'personalprototype')
 
 # Those that ask how many clients may take part.
 BY_POPULATION = ('scaffold', 'feddyn')
 
 # Those in whose rounds all clients take part that may.
-OF_ALL = ('central', 'prototype', 'ridge')
+OF_ALL = ('central', 'prototype', 'ridge', 'personalridge', 'personalprototype')
 
 # Of these, those that have the examples of all clients as those of one.
 IN_ONE_PLACE = ('central',)
 
 # Those that one round computes, without training.
-OF_ONE_ROUND = ('prototype', 'ridge')
+OF_ONE_ROUND = ('prototype', 'ridge', 'personalridge', 'personalprototype')
 
 
 def classes() -> dict[str, str]:

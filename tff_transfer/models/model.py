@@ -87,15 +87,25 @@ class Model:
     @property
     def output_spec(self) -> tf.TensorSpec:
         """What a batch's outputs are, such as logits float32 [batch, classes]."""
+        return self._spec_of(
+            lambda *of: self.functional.predict_on_batch(*of, training=False)
+        )
+
+    @property
+    def representation_size(self) -> int:
+        """The size of what the last layer takes, where `representation` is given."""
+        spec = self._spec_of(lambda *of: self.representation(*of, training=False)[1])
+        return spec.shape[-1]
+
+    def _spec_of(self, function: Callable) -> tf.TensorSpec:
+        """Returns the spec of a tensor made of (weights, x)."""
         weights = tf.nest.map_structure(
             lambda array: tf.TensorSpec(array.shape, array.dtype),
             self.functional.initial_weights,
         )
-        predict = tf.function(
-            lambda *of: self.functional.predict_on_batch(*of, training=False),
-            autograph=False,
+        traced = tf.function(function, autograph=False).get_concrete_function(
+            weights, self.functional.input_spec['x']
         )
-        traced = predict.get_concrete_function(weights, self.functional.input_spec['x'])
         return tf.TensorSpec.from_tensor(traced.structured_outputs)
 
     def split(self, weights: Sequence) -> tuple[tuple, tuple]:
@@ -116,6 +126,15 @@ class Model:
         return self.functional.predict_on_batch(
             self.split(weights), self._with_keys(inputs), training=False
         )
+
+    def represented(
+        self, weights: Sequence[tf.Tensor], inputs: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns `logits` and what the last layer takes for them, [batch, size]."""
+        logits, found, _ = self.representation(
+            self.split(weights), self._with_keys(inputs), training=False
+        )
+        return logits, found
 
     def measured(
         self, weights: Sequence[tf.Tensor], inputs: tf.Tensor

@@ -18,6 +18,13 @@ _LINEAR = {
     'model': ('backbone', 'mlp'),
 }
 
+# Methods whose clients do not train a head together, and why.
+_WITHOUT_HEAD = {
+    'local': 'each is alone',
+    'fedbabu': 'it stays as it began',
+    'fedrecon': 'parts of the model are forgotten',
+}
+
 
 def check(config) -> None:
     """Checks that the parts of a `Config` fit together.
@@ -80,10 +87,11 @@ def check(config) -> None:
         )
     if model.dropout and not model.hidden_units and model.model != 'cnn':
         raise UserError('--dropout is for hidden layers; give --hidden_units too')
-    if name == 'local' and model.finetune == 'head_then_all':
+    if name in _WITHOUT_HEAD and model.finetune == 'head_then_all':
         raise UserError(
             '--finetune=head_then_all goes on from a head that clients train together,'
-            ' but with --algorithm=local each is alone; use another --finetune'
+            f' but with --algorithm={name} {_WITHOUT_HEAD[name]}; use another'
+            ' --finetune'
         )
     if (training.min_client_epochs or 1) > training.client_epochs:
         raise UserError(

@@ -339,7 +339,7 @@ class TrainingConfig:
         ' which a client makes one, before its test examples judge it; of several,'
         ' such as 1,5,20, the best on held-out training examples.',
         at_least=1,
-        only_for={'algorithm': registry.BY_OWN_MODELS},
+        only_for=_except('algorithm', registry.BY_OWN_MODELS, registry.IN_ONE_PASS),
     )
     augment_shift: float = option(
         0.0,

@@ -26,12 +26,29 @@ def weights_of_client(method: Method, context: Context, state: State, kept: Kept
       state: What the server has.
       kept: What the client keeps.
     """
-    statistics = kept.statistics if context.local_statistics else state.statistics
-    shared = method.evaluated(state.server)
+    shared, client = method.evaluated(state.server), _client(context, state, kept)
     if method.personal is not None:
-        client = Client(None, kept.method, kept.personal, statistics, state.round)
         shared = method.personal(method.broadcast(state.server), client)
-    return [*context.join(shared, kept.personal), *statistics]
+    return [*context.join(shared, kept.personal), *client.statistics]
+
+
+def outputs_of_client(
+    method: Method, context: Context, state: State, kept: Kept, inputs
+):
+    """Returns what a client's model predicts of inputs, [batch, ...].
+
+    The first arguments are those of `weights_of_client`.
+    """
+    if method.outputs is None:
+        weights = weights_of_client(method, context, state, kept)
+        return context.model.logits(weights, inputs)
+    client = _client(context, state, kept)
+    return method.outputs(method.broadcast(state.server), client, inputs)
+
+
+def _client(context: Context, state: State, kept: Kept) -> Client:
+    statistics = kept.statistics if context.local_statistics else state.statistics
+    return Client(None, kept.method, kept.personal, statistics, state.round)
 
 
 class PersonalEvaluator:
@@ -58,9 +75,11 @@ class PersonalEvaluator:
 
         def body(client, found):
             own = tf.nest.map_structure(lambda array: array[client], kept)
-            weights = weights_of_client(self._method, self._context, state, own)
             rows = slice(splits[client], splits[client + 1])
-            return client + 1, found.write(client, model.logits(weights, inputs[rows]))
+            outputs = outputs_of_client(
+                self._method, self._context, state, own, inputs[rows]
+            )
+            return client + 1, found.write(client, outputs)
 
         count, like = tf.shape(splits)[0] - 1, model.output_spec
         _, outputs = tf.while_loop(

@@ -1,6 +1,7 @@
 """Rounds in which the same weights are trained: their process, state and evaluation."""
 
 import collections
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -50,6 +51,8 @@ class Stage:
         self.setup, self.rounds = setup, rounds
         self._config = config.training
         self._name = registry.name_of(config.algorithm)
+        if self._name in registry.IN_ONE_PASS:
+            self._config = dataclasses.replace(self._config, adaptation_epochs=(1,))
         self._method, context = method_of(config, setup.model, len(setup.seen))
         self._context = context
         self._composed = compose(self._method, context)
