@@ -248,6 +248,7 @@ def test_options_of_a_method_are_flags_under_its_name():
             '--adaptation_epochs is not for --algorithm=knnper; leave it out',
         ),
         (['--finetune=head_then_all', '--algorithm=fedbabu'], 'it stays as it began'),
+        (['--finetune=head_then_all', '--algorithm=fedper'], 'parts=head these stay'),
     ],
 )
 def test_flags_that_a_method_does_not_take_are_refused(arguments, words):

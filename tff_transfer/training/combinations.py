@@ -93,6 +93,13 @@ def check(config) -> None:
             f' but with --algorithm={name} {_WITHOUT_HEAD[name]}; use another'
             ' --finetune'
         )
+    parts = getattr(config.algorithm, 'parts', ())
+    if parts and model.finetune == 'head_then_all':
+        raise UserError(
+            '--finetune=head_then_all goes on from a head that clients train together,'
+            f' but with --{name}.parts={",".join(parts)} these stay with each client;'
+            ' use another --finetune'
+        )
     if (training.min_client_epochs or 1) > training.client_epochs:
         raise UserError(
             f'--min_client_epochs={training.min_client_epochs} is more than'
