@@ -16,7 +16,7 @@ KNOWS = {
     'backbones': ('networks', 'graphs', 'data'),
     'features': ('backbones', 'data'),
     'models': ('features', 'backbones', 'networks', 'data'),
-    'algorithms': ('models', 'networks'),
+    'algorithms': ('models', 'networks', 'data'),
     'runtime': ('graphs', 'data'),
     'records': ('models', 'features', 'backbones', 'networks', 'data'),
     'training': (

@@ -273,3 +273,41 @@ def calibrated(w, rounds, how):
             deltas.append(w - sgd(w, batches, changed))
         w = w - weighted(clients, deltas)
     return w
+
+
+def in_batches(x, y, size):
+    return [(x[i : i + size], y[i : i + size]) for i in range(0, len(y), size)]
+
+
+def stopped_early(w, batches, epochs, fraction, patience, direction=gradient):
+    """Returns the best weights, the losses by passes, and the training examples."""
+    size = len(batches[0][1])
+    x, y = whole(batches)
+    cut = len(y) - int(fraction * len(y))
+    training, held = in_batches(x[:cut], y[:cut], size), (x[cut:], y[cut:])
+    at, best, losses = w, w, [loss(w, held)] if len(held[1]) else []
+    for _ in range(epochs):
+        at = sgd(at, training, direction)
+        if not losses:  # There is nothing to judge by.
+            best = at
+            continue
+        losses.append(loss(at, held))
+        if losses[-1] == min(losses):
+            best = at
+        if len(losses) - 1 - np.argmin(losses) == patience:
+            break
+    return best, losses, cut
+
+
+def joint_ft(w, rounds, epochs, fraction, patience, told=None):
+    """Appends to `told` the losses of each client and round, if it is given."""
+    for clients in rounds:
+        found = [
+            stopped_early(w, batches, epochs, fraction, patience)
+            for batches in clients.values()
+        ]
+        cuts = [cut for _, _, cut in found]
+        w = sum(n * best for best, _, n in found) / sum(cuts)
+        if told is not None:
+            told.append([losses for _, losses, _ in found])
+    return w

@@ -187,6 +187,11 @@ CASES = {
             W, r, lambda counts: {'factor': np.where(counts > 0, 1, 0.5)}
         ),
     ),
+    'jointft': (
+        of('jointft', validation_fraction=0.35, patience=2),
+        context(epochs=20),
+        lambda r: R.joint_ft(W, r, 20, 0.35, 2),
+    ),
 }
 
 
@@ -325,6 +330,7 @@ NEIGHBOURS = {
     'fedsam': (of('fedsam', rho=0.0), {}),
     'fedlc': (of('fedlc', tau=0.0), {}),
     'fedrs': (of('fedrs', alpha=1.0), {}),
+    'jointft of one pass': (of('jointft', validation_fraction=0.0), {}),
     'scaffold in its first round': (of('scaffold'), {'rounds': [[0, 1, 2]]}),
     'moon': (of('moon', mu=0.0), {}),
     'moon in its first round': (of('moon'), {'rounds': [[0, 1, 2]]}),

@@ -175,3 +175,26 @@ def test_keys_are_per_row_and_do_not_depend_on_the_other_clients(data):
 def test_a_cohort_of_no_clients_is_empty(data, keys):
     cohort = cohort_of(data, [], keys=keys)
     assert len(cohort) == 0 and len(cohort.examples['y']) == 0
+
+
+@pytest.mark.parametrize('most', [None, 5])
+def test_what_is_held_out_is_last_and_the_same_in_each_round(data, most):
+    options = {'held_out': 0.45, 'max_examples': most, 'batch_size': 99}
+    rounds = [
+        cohort_of(data, [0, 2, 1, 3], round_number=number, **options)
+        for number in range(1, 9)
+    ]
+    for client, examples in enumerate((3, most or 7)):
+        orders = [
+            cohort.examples['y'][slice(*cohort.row_splits[client : client + 2])]
+            for cohort in rounds
+        ]
+        cut = examples - int(0.45 * examples)
+        assert len({*map(len, orders), examples}) == 1
+        assert len({tuple(order[cut:]) for order in orders}) == 1
+        assert len({tuple(order[:cut]) for order in orders}) > 1
+        assert len({frozenset(order) for order in orders}) == 1
+    # Of no examples, and of one, nothing is held out.
+    assert np.diff(rounds[0].row_splits[2:]).tolist() == [0, 1]
+    others = cohort_of(data, [2], seed=6, **options).examples['y']
+    assert not np.array_equal(others[-3:], rounds[0].examples['y'][-4:-1])

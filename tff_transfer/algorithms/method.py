@@ -110,7 +110,8 @@ class Method:
         accuracy on the test examples of seen clients go `with_weights`, of equally
         good ones the last.
       measured: Gives scalars by name of a state after a round, which are recorded as
-        columns `server/NAME` of `metrics.csv`; none if not given.
+        columns `server/NAME` of `metrics.csv`; none if not given. Early stopping goes
+        by `validation_loss`, if there is one.
     """
 
     initialize: Callable[[], Any]
@@ -145,6 +146,8 @@ class Context:
         it changes: a function of the round, int32 [], to float32 [].
       server_schedule: The same for the server's.
       parts: The parts of the model that stay with each client (see `Model.parts`).
+      epochs: How many passes a client may make, where it makes them itself over
+        batches of one epoch (`registry.BY_OWN_PASSES`).
     """
 
     model: Model
@@ -155,6 +158,7 @@ class Context:
     client_schedule: Callable[[Any], Any] | None = None
     server_schedule: Callable[[Any], Any] | None = None
     parts: Sequence[str] = ()
+    epochs: int = 1
 
     @property
     def local_statistics(self) -> bool:

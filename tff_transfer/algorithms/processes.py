@@ -19,6 +19,7 @@ def process(
     server_optimizer: tff.learning.optimizers.Optimizer | None = None,
     weighting: str = 'examples',
     population: int | None = None,
+    epochs: int = 1,
     aggregator: tff.aggregators.WeightedAggregationFactory | None = None,
 ) -> Composed:
     """Makes a TFF process of a method.
@@ -36,6 +37,7 @@ def process(
         takes the clients' mean weights.
       weighting: How clients are weighted: by their `examples`, or `uniform`.
       population: How many clients may take part, where the method asks for it.
+      epochs: How many passes a client may make, where the method makes them itself.
       aggregator: How the clients' deltas become one; their weighted mean if not given.
 
     Returns:
@@ -66,5 +68,6 @@ def process(
         population=population,
         weighting=weighting,
         parts=getattr(options, 'parts', ()),
+        epochs=epochs,
     )
     return compose(options.build(context), context, aggregator)

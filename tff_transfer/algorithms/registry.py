@@ -43,6 +43,7 @@ _PLACES = {
     'knnper': ('knn_per', 'KNNPer'),
     'personalridge': ('personal_ridge', 'PersonalRidge'),
     'personalprototype': ('personal_prototype', 'PersonalPrototype'),
+    'jointft': ('joint_ft', 'JointFT'),
 }
 
 NAMES = tuple(_PLACES)
@@ -51,7 +52,7 @@ NAMES = tuple(_PLACES)
 BY_SERVER_OPTIMIZER = (
     'fedavg', 'fedsgd', 'fedprox', 'scaffold', 'mime', 'mimelite', 'fednova', 'fedsam',
     'fedlc', 'fedrs', 'moon', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl',
-    'pfedme', 'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper',
+    'pfedme', 'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'jointft',
 )  # fmt: skip
 
 # Those that are defined for SGD on the clients.
@@ -66,6 +67,9 @@ BY_OWN_MODELS = (
 
 # Of these, those whose clients make their models in one pass over their examples.
 IN_ONE_PASS = ('knnper', 'personalridge', 'personalprototype')
+
+# Those whose clients make their passes over the batches of one epoch themselves.
+BY_OWN_PASSES = ('jointft',)
 
 # Those that ask how many clients may take part.
 BY_POPULATION = ('scaffold', 'feddyn')

@@ -107,6 +107,19 @@ def draw_epochs(
     return epochs, late
 
 
+def num_held_out(examples, fraction: float) -> tf.Tensor:
+    """Returns how many of a client's examples are its validation part, rounded down.
+
+    Args:
+      examples: How many it has, integers [...].
+      fraction: The share that is held out, in [0, 1).
+
+    Returns:
+      int32 [...].
+    """
+    return tf.cast(fraction * tf.cast(examples, tf.float64), tf.int32)
+
+
 def training_cohort(
     data: FederatedData,
     clients: Sequence[int],
@@ -120,6 +133,7 @@ def training_cohort(
     keys: bool = False,
     augment: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     pooled: bool = False,
+    held_out: float = 0.0,
 ) -> Cohort:
     """Gathers the shuffled training examples of some clients.
 
@@ -140,6 +154,10 @@ def training_cohort(
         the same kind, such as a `data.augmentation.Augmentation`.
       pooled: Whether their examples are those of one client, shuffled together; it
         draws as the first of them would.
+      held_out: The share of a client's examples that is its validation part
+        (`num_held_out`): the last ones of an epoch, in each round the same in the same
+        order, a function of seed and client. Then `max_examples` keeps the same ones
+        in each round too.
 
     Returns:
       The cohort, with the examples `x` and `y`; with keys, `x` holds `inputs` and
@@ -152,8 +170,15 @@ def training_cohort(
     of_client = np.broadcast_to(epochs, [len(clients)])
     for client, mine, passes in zip(clients, held, of_client, strict=True):
         draw = randomness.generator(seed, 'examples', round_number, client)
+        last = mine[:0]
+        if held_out:
+            fixed = randomness.generator(seed, 'validation', client).permutation(mine)
+            mine = fixed[:max_examples]
+            cut = len(mine) - int(num_held_out(len(mine), held_out))
+            mine, last = mine[:cut], mine[cut:]
         epoch_rows = [
-            mine[draw.permutation(len(mine))[:max_examples]] for _ in range(passes)
+            np.concatenate([mine[draw.permutation(len(mine))[:max_examples]], last])
+            for _ in range(passes)
         ]
         rows.extend(epoch_rows)
         counts.append(sum(map(len, epoch_rows)))

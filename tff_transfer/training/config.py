@@ -45,6 +45,9 @@ _BACKBONE = {'model': ('backbone',)}
 _SERVER = {'algorithm': registry.BY_SERVER_OPTIMIZER}
 # Of clients that train apart from each other.
 _APART = _except('algorithm', registry.NAMES, registry.IN_ONE_PLACE)
+_GIVEN_PASSES = _except(
+    'algorithm', registry.NAMES, (*registry.IN_ONE_PLACE, *registry.BY_OWN_PASSES)
+)
 _UNEQUAL_EPOCHS = {'min_client_epochs': GIVEN}
 _WITH_EPSILON = ('adagrad', 'adam', 'adamw', 'rmsprop', 'yogi')
 
@@ -233,14 +236,16 @@ class TrainingConfig:
         20, 'Clients of a cohort.', at_least=1, only_for=_APART
     )
     client_epochs: int = option(
-        1, 'Passes of a client over its examples in a round.', at_least=1
+        1,
+        'Passes of a client over its examples in a round; with jointft the most.',
+        at_least=1,
     )
     min_client_epochs: int | None = option(
         None,
         'Let the passes of clients differ: those of each straggler are drawn from it to'
         ' --client_epochs, anew in each round.',
         at_least=1,
-        only_for=_APART,
+        only_for=_GIVEN_PASSES,
     )
     straggler_fraction: float = option(
         1.0,
@@ -369,7 +374,8 @@ class TrainingConfig:
     early_stop_patience: int | None = option(
         None,
         'Stop after so many evaluations without a better accuracy on the test'
-        ' examples of seen clients.',
+        ' examples of seen clients; with jointft after so many rounds without a lower'
+        ' loss on their validation parts.',
         at_least=1,
     )
     on_divergence: str = option(

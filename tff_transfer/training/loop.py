@@ -27,6 +27,9 @@ from tff_transfer.training.setup import Setup, head_or_network, prepare
 from tff_transfer.training.sources import load_backbone, load_data
 from tff_transfer.training.stages import Stage, method_of, stages
 
+# What early stopping goes by where a method measures it.
+_VALIDATION = 'server/validation_loss'
+
 
 def train(
     config: Config,
@@ -226,15 +229,22 @@ def evaluated_rows(setup: Setup, *, adapted: bool = False) -> dict[str, np.ndarr
 
 
 def stopped_early(config: TrainingConfig, task: Task, rows: Sequence[Mapping]) -> bool:
-    """Returns whether too long nothing better came out for seen clients."""
+    """Returns whether too long nothing better came out for seen clients.
+
+    That is by their test examples or, where the method measures it, by the loss on
+    their validation parts.
+    """
     if config.early_stop_patience is None:
         return False
+    column, every = f'seen/{task.decides}', config.evaluate_every
+    if _VALIDATION in rows[0]:
+        column, every = _VALIDATION, 1
+        task = dataclasses.replace(task, highest=False)
     # A run that went on to more rounds has been evaluated at its former end too.
-    column = f'seen/{task.decides}'
     values = [
         row[column]
         for row in rows
-        if row['round'] % config.evaluate_every == 0 and row[column] is not None
+        if row['round'] % every == 0 and row[column] is not None
     ]
     if not values:
         return False

@@ -10,6 +10,7 @@ from tff_transfer import backbones, features, models, reprs
 from tff_transfer.algorithms import registry
 from tff_transfer.algorithms.ridge import Ridge
 from tff_transfer.data.augmentation import Augmentation
+from tff_transfer.data.cohorts import num_held_out
 from tff_transfer.data.federated import FederatedData, split_clients
 from tff_transfer.errors import UserError
 from tff_transfer.models import finetuning, heads
@@ -129,20 +130,29 @@ def _split(config: Config, data: FederatedData) -> tuple[np.ndarray, np.ndarray]
             f'{data.name}: training needs examples of two classes or more, but {found};'
             ' give others too'
         )
-    if (
-        config.training.early_stop_patience is not None
-        and not data.num_test[seen].any()
-    ):
-        raise UserError(
-            '--early_stop_patience is judged on the test examples of seen clients, but'
-            f' {data.name} has none; give a --test_fraction, or leave it out'
-        )
+    if config.training.early_stop_patience is not None:
+        _check_early_stop(config, data, seen)
     if config.algorithm == Ridge() and not data.num_test[seen].any():
         raise UserError(
             f'{data.name}: seen clients have no test examples to choose the penalty of'
             ' ridge regression on; give --ridge.penalty or a --test_fraction'
         )
     return seen, unseen
+
+
+def _check_early_stop(config: Config, data: FederatedData, seen: np.ndarray) -> None:
+    """Checks that there are examples to stop early by."""
+    judges, count = 'test examples', data.num_test[seen]
+    more = 'a --test_fraction'
+    if registry.name_of(config.algorithm) in registry.BY_OWN_PASSES:
+        judges, more = 'validation parts', 'a larger --jointft.validation_fraction'
+        count = np.minimum(data.num_train[seen], config.training.max_examples or np.inf)
+        count = num_held_out(count, config.algorithm.validation_fraction).numpy()
+    if not count.any():
+        raise UserError(
+            f'--early_stop_patience is judged on the {judges} of seen clients, but'
+            f' {data.name} has none; give {more}, or leave it out'
+        )
 
 
 def prepare(
@@ -290,10 +300,10 @@ def augmentation(config: TrainingConfig, data: FederatedData) -> Augmentation | 
 
 
 def _check_rounds(config, data, seen, row: int, model: models.Model) -> None:
-    examples = data.num_train[seen]
-    sizes.check_rounds(
-        config.training, examples, row, model.network, of_all=_of_all(config)
-    )
+    examples, training = data.num_train[seen], config.training
+    if registry.name_of(config.algorithm) in registry.BY_OWN_PASSES:
+        training = dataclasses.replace(training, client_epochs=1)
+    sizes.check_rounds(training, examples, row, model.network, of_all=_of_all(config))
 
 
 def _of_all(config: Config) -> bool:

@@ -53,6 +53,7 @@ class Stage:
         self._name = registry.name_of(config.algorithm)
         if self._name in registry.IN_ONE_PASS:
             self._config = dataclasses.replace(self._config, adaptation_epochs=(1,))
+        self._held_out = getattr(config.algorithm, 'validation_fraction', 0.0)
         self._method, context = method_of(config, setup.model, len(setup.seen))
         self._context = context
         self._composed = compose(self._method, context)
@@ -233,6 +234,8 @@ class Stage:
         self, data: FederatedData, clients: np.ndarray, epochs, round_number: int
     ) -> Cohort:
         config, setup = self._config, self.setup
+        if self._name in registry.BY_OWN_PASSES:
+            epochs = np.minimum(epochs, 1)
         return training_cohort(
             data,
             clients,
@@ -245,6 +248,7 @@ class Stage:
             keys=setup.model.takes_keys,
             augment=setup.augment,
             pooled=self._name in registry.IN_ONE_PLACE,
+            held_out=self._held_out,
         )
 
 
@@ -284,6 +288,7 @@ def context_of(
         population=population,
         weighting=config.weighting,
         parts=parts,
+        epochs=config.client_epochs,
         **rates,
     )
 
