@@ -28,7 +28,7 @@ from tff_transfer.training.sources import load_backbone, load_data
 from tff_transfer.training.stages import Stage, method_of, stages
 
 # What early stopping goes by where a method measures it.
-_VALIDATION = 'server/validation_loss'
+VALIDATION = 'server/validation_loss'
 
 
 def train(
@@ -237,8 +237,8 @@ def stopped_early(config: TrainingConfig, task: Task, rows: Sequence[Mapping]) -
     if config.early_stop_patience is None:
         return False
     column, every = f'seen/{task.decides}', config.evaluate_every
-    if _VALIDATION in rows[0]:
-        column, every = _VALIDATION, 1
+    if VALIDATION in rows[0]:
+        column, every = VALIDATION, 1
         task = dataclasses.replace(task, highest=False)
     # A run that went on to more rounds has been evaluated at its former end too.
     values = [

@@ -1,0 +1,1 @@
+"""The study of joint fine-tuning: its parties, runs and report."""
