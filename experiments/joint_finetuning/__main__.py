@@ -101,7 +101,7 @@ if __name__ == '__main__':
     flags.DEFINE_string('backbone', 'embedded', 'As that of emnist_fedavg.')
     flags.DEFINE_list('examples', ['100', '400'], 'Training examples of each party.')
     flags.DEFINE_integer('seeds', 3, 'Seeds, from 0.', lower_bound=1)
-    flags.DEFINE_integer('rounds', 40, 'The most rounds of a run.', lower_bound=2)
+    flags.DEFINE_integer('rounds', 150, 'The most rounds of a run.', lower_bound=2)
     flags.DEFINE_integer('hidden_units', 64, 'Of the hidden layer.', lower_bound=1)
     flags.DEFINE_string('output', 'runs/joint_finetuning', 'The folder of the report.')
     command_line.run(main)
