@@ -8,7 +8,7 @@ import functools
 
 import numpy as np
 
-FEATURES, CLASSES = 4, 3
+FEATURES, HIDDEN, CLASSES = 4, 8, 3
 RATE = 0.3
 SIZE = (FEATURES + 1) * CLASSES
 
@@ -225,39 +225,53 @@ def cosine(a, b):
     return found, by_a
 
 
-def moon(w, rounds, hidden, mu, temperature):
-    """Of one hidden layer, which is the representation."""
+def net_parts(w):
+    """Returns kernels and biases of a network with one hidden layer of ReLUs."""
+    cuts = np.cumsum([FEATURES * HIDDEN, HIDDEN, HIDDEN * CLASSES])
+    first, shift, last, bias = np.split(w, cuts)
+    return first.reshape(-1, HIDDEN), shift, last.reshape(HIDDEN, -1), bias
 
-    def parts(w):
-        cuts = np.cumsum([FEATURES * hidden, hidden, hidden * CLASSES])
-        first, shift, last, bias = np.split(w, cuts)
-        return first.reshape(-1, hidden), shift, last.reshape(hidden, -1), bias
 
-    def represented(w, x):
-        first, shift, _, _ = parts(w)
-        return np.maximum(x @ first + shift, 0)
+def represented(w, x):
+    """Returns what the hidden layer gives."""
+    first, shift, _, _ = net_parts(w)
+    return np.maximum(x @ first + shift, 0)
 
+
+def net_gradient(w, batch, margin=0.0, pull=lambda z, batch: 0.0):
+    """Of the network's mean cross-entropy of `logits - margin`.
+
+    `pull` is the gradient of what is added to it with respect to the hidden layer's
+    output z.
+    """
+    x, y = batch
+    _, _, last, bias = net_parts(w)
+    z = represented(w, x)
+    scores = z @ last + bias - margin
+    error = (probabilities(scores) - np.eye(CLASSES)[y]) / len(y)
+    by_z = (error @ last.T + pull(z, batch)) * (z > 0)
+    gradients = x.T @ by_z, by_z.sum(0), z.T @ error, error.sum(0)
+    return np.concatenate([g.ravel() for g in gradients])
+
+
+def moon(w, rounds, mu, temperature):
     own = {}
     for clients in rounds:
         start, found = w, []
         for number, batches in clients.items():
             previous = own.get(number, start)
 
-            def direction(at, batch, start=start, previous=previous):
+            def pull(z, batch, start=start, previous=previous):
                 x, y = batch
-                _, _, last, bias = parts(at)
-                z = represented(at, x)
-                error = (probabilities(z @ last + bias) - np.eye(CLASSES)[y]) / len(y)
                 near, by_near = cosine(z, represented(start, x))
                 far, by_far = cosine(z, represented(previous, x))
                 # Of -log(exp(near / t) / (exp(near / t) + exp(far / t))).
                 share = 1 / (1 + np.exp((near - far) / temperature))
-                pull = mu / temperature / len(y) * share[:, None] * (by_far - by_near)
-                by_z = (error @ last.T + pull) * (z > 0)
-                gradients = x.T @ by_z, by_z.sum(0), z.T @ error, error.sum(0)
-                return np.concatenate([g.ravel() for g in gradients])
+                return mu / temperature / len(y) * share[:, None] * (by_far - by_near)
 
-            own[number] = sgd(start, batches, direction)
+            own[number] = sgd(
+                start, batches, functools.partial(net_gradient, pull=pull)
+            )
             found.append(own[number])
         w = weighted(clients, found)
     return w

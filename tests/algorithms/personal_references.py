@@ -3,13 +3,19 @@
 Each gives the server's weights and every client's own model, by number.
 """
 
+import functools
+
 import numpy as np
 from method_references import (
     CLASSES,
     FEATURES,
+    HIDDEN,
     RATE,
     SIZE,
     gradient,
+    loss,
+    net_gradient,
+    represented,
     sgd,
     towards,
     weighted,
@@ -97,6 +103,98 @@ def fed_rep(w, rounds, personal):
         w = np.where(personal, start, weighted(clients, found))
     return w, {number: np.where(personal, v, w) for number, v in own.items()}
 
+
+def nearest(models, batches):
+    """Returns the number of the model of the least loss on all examples."""
+    return int(np.argmin([loss(w, whole(batches)) for w in models]))
+
+
+def ifca(models, rounds):
+    """Returns the models and, for each round, how many clients took each."""
+    models, taken = list(models), []
+    for clients in rounds:
+        choices = {number: nearest(models, b) for number, b in clients.items()}
+        taken.append([[*choices.values()].count(each) for each in range(len(models))])
+        for each in set(choices.values()):
+            those = {n: b for n, b in clients.items() if choices[n] == each}
+            found = [sgd(models[each], batches) for batches in those.values()]
+            models[each] = weighted(those, found)
+    return models, taken
+
+
+def fed_rod(w, rounds):
+    """Of a network with a hidden layer."""
+    own = {}
+    for clients in rounds:
+        found = []
+        for number, batches in clients.items():
+            with np.errstate(divide='ignore'):
+                prior = np.log(np.bincount(whole(batches)[1], minlength=CLASSES))
+            at, mine = w, own.get(number, np.zeros_like(w))
+            for batch in batches:
+                generic = net_gradient(at, batch, -prior)
+                of_sum = np.where(LAST, net_gradient(at + mine, batch), 0)
+                at, mine = at - RATE * generic, mine - RATE * of_sum
+            own[number] = mine
+            found.append(at)
+        w = weighted(clients, found)
+    return w, {number: w + mine for number, mine in own.items()}
+
+
+def held(prototypes, lam):
+    """The gradient of lambda times the mean of squared differences from prototypes."""
+
+    def pull(z, batch):
+        apart = [a - prototypes.get(c, a) for a, c in zip(z, batch[1], strict=True)]
+        return lam * 2 * np.array(apart) / z.size
+
+    return pull
+
+
+def fed_proto(start, rounds, lam, uniform=False, predictor='prototype'):
+    """Of a network with a hidden layer; the server's is that of the start."""
+    own, prototypes = {}, {}
+    for clients in rounds:
+        means, counts = {}, {}
+        for number, batches in clients.items():
+            direction = functools.partial(net_gradient, pull=held(prototypes, lam))
+            own[number] = sgd(own.get(number, start), batches, direction)
+            x, y = whole(batches)
+            for c in np.unique(y):
+                means.setdefault(c, []).append(
+                    represented(own[number], x[y == c]).mean(0)
+                )
+                counts.setdefault(c, []).append(1 if uniform else (y == c).sum())
+        prototypes |= {
+            c: np.average(means[c], axis=0, weights=counts[c]) for c in means
+        }
+    if predictor == 'head':
+        return start, own
+    kernel = np.transpose([prototypes[c] for c in range(CLASSES)])
+    last = np.concatenate([kernel.ravel(), -0.5 * (kernel**2).sum(0)])
+    return start, {n: np.concatenate([w[~LAST], last]) for n, w in own.items()}
+
+
+def fed_ala(w, rounds, mixed, eta, share):
+    """`mixed` says of each weight whether it is mixed, bool."""
+    own, mixings = {}, {}
+    for clients in rounds:
+        found = []
+        for number, batches in clients.items():
+            before, m = own.get(number, w), mixings.get(number, np.ones_like(w))
+            for batch in batches[: int(np.ceil(share * len(batches)))]:
+                g = gradient(np.where(mixed, before + (w - before) * m, w), batch)
+                m = np.clip(m - eta * g * (w - before), 0, 1)
+            start = np.where(mixed, before + (w - before) * m, w)
+            own[number], mixings[number] = sgd(start, batches), m
+            found.append(own[number])
+        w = weighted(clients, found)
+    return w, own
+
+
+# The last layer of that network.
+NET = (FEATURES + 1) * HIDDEN + (HIDDEN + 1) * CLASSES
+LAST = np.arange(NET) >= (FEATURES + 1) * HIDDEN
 
 # The last weights of a softmax model, its bias.
 BIAS = np.arange(SIZE) >= SIZE - 3

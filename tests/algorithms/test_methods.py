@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
-from method_references import CLASSES, FEATURES, RATE
+from method_references import CLASSES, FEATURES, HIDDEN, RATE
 
 from tff_transfer import models, runtime
 from tff_transfer.algorithms import compose, registry
@@ -49,9 +49,8 @@ def context(momentum=None, **changed):
     )
 
 
-HIDDEN = 8
 # Methods for networks with hidden layers, besides those of parts.
-WITH_BODY = ('moon', 'fedbabu', 'fedrecon')
+WITH_BODY = (*registry.BY_REPRESENTATION, 'fedbabu', 'fedrecon')
 
 
 def context_for(name, **changed):
@@ -299,10 +298,10 @@ def test_moon_contrasts_with_the_server_and_the_round_before():
     made = context_for('moon')
     found, _, kept = run(of('moon', mu=3.0), made)
     start = flat(made.initial).astype(np.float64)
-    expected = R.moon(start, reference_rounds(), HIDDEN, 3.0, 0.5)
+    expected = R.moon(start, reference_rounds(), 3.0, 0.5)
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
     # What the contrast changes is far more than the tolerance.
-    without = R.moon(start, reference_rounds(), HIDDEN, 0.0, 0.5)
+    without = R.moon(start, reference_rounds(), 0.0, 0.5)
     assert np.abs(expected - without).max() > 1e-2
 
 

@@ -5,8 +5,21 @@ import dataclasses
 import numpy as np
 import personal_references as references
 import pytest
-from test_methods import ROUNDS, W, context, flat, of, reference_rounds, run
+import test_methods
+from method_references import CLASSES, FEATURES, HIDDEN
+from test_methods import (
+    ROUNDS,
+    W,
+    context,
+    context_for,
+    each_round,
+    flat,
+    of,
+    reference_rounds,
+    run,
+)
 
+from tff_transfer import models
 from tff_transfer.algorithms import registry
 from tff_transfer.errors import UserError
 from tff_transfer.training import personal
@@ -40,14 +53,60 @@ CASES = {
     ),
     'fedper': (of('fedper'), lambda r: references.fed_per(W, r, BIAS)),
     'lgfedavg': (of('lgfedavg'), lambda r: references.fed_per(W, r, ~BIAS)),
+    'fedala': (
+        of('fedala', eta=2.0, share=0.5),
+        lambda r: references.fed_ala(W, r, BIAS, 2.0, 0.5),
+    ),
     'fedrep': (of('fedrep'), lambda r: references.fed_rep(W, r, BIAS)),
 }
+
+
+# Of a network with a hidden layer, from its start.
+OF_NETS = {
+    'fedrod': (of('fedrod'), {}, references.fed_rod),
+    'fedproto': (
+        of('fedproto', lam=3.0),
+        {},
+        lambda w, r: references.fed_proto(w, r, 3.0),
+    ),
+    'fedproto, uniform': (
+        of('fedproto', lam=3.0),
+        {'weighting': 'uniform'},
+        lambda w, r: references.fed_proto(w, r, 3.0, uniform=True),
+    ),
+    'fedproto, head': (
+        of('fedproto', predictor='head'),
+        {},
+        lambda w, r: references.fed_proto(w, r, 1.0, predictor='head'),
+    ),
+}
+
+
+def net(**changed):
+    hidden = models.mlp((FEATURES,), CLASSES, (HIDDEN,))
+    return dataclasses.replace(context(**changed), model=hidden)
+
+
+@pytest.mark.parametrize('case', OF_NETS)
+def test_four_rounds_of_a_network_are_those_of_the_paper(case):
+    options, changed, reference = OF_NETS[case]
+    made = net(**changed)
+    _, state, kept = run(options, made)
+    start = flat(made.initial).astype(np.float64)
+    server, own = reference(start, reference_rounds())
+    assert sorted(own) == [0, 1, 2, 3, 4]
+    models = own_models(options, made, state, kept)
+    for number, expected in own.items():
+        assert np.abs(expected - start).max() > 0.1
+        np.testing.assert_allclose(models[number], expected, rtol=2e-5, atol=2e-6)
+    shared = flat(state.server.weights)
+    np.testing.assert_allclose(shared, server, rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize('name', CASES)
 def test_four_rounds_are_those_of_the_paper(name):
     options, reference = CASES[name]
-    made = divided(options) if hasattr(options, 'parts') else context()
+    made = divided(options)
     _, state, kept = run(options, made)
     server, own = reference(reference_rounds())
     assert sorted(own) == [0, 1, 2, 3, 4]
@@ -65,9 +124,10 @@ def test_each_has_its_case():
     keeping = {
         name
         for name in registry.BY_OWN_MODELS
-        if (options := of(name)).build(divided(options)).adapt is None
+        if of(name).build(context_for(name)).adapt is None
     }
-    assert {*CASES, 'local'} == keeping
+    of_nets = {case.partition(',')[0] for case in OF_NETS}
+    assert {*CASES, *of_nets, 'local'} == keeping
 
 
 def test_without_a_tie_own_models_are_those_of_clients_alone():
@@ -106,3 +166,75 @@ def test_one_client_alone_is_federated_averaging_with_it():
     for options in (of('mrmtl', lam=0.0), of('ditto', lam=0.0)):
         _, _, kept = run(options, rounds=rounds)
         np.testing.assert_allclose(flat(kept[0].method), expected, rtol=1e-6)
+
+
+def test_generic_heads_of_classes_alike_are_federated_averaging(monkeypatch):
+    alike = [np.arange(len(y)) % CLASSES for y in test_methods.Y]
+    monkeypatch.setattr(test_methods, 'Y', alike)
+    rounds = [[0], [0, 2], [2]]  # Of 9 and 6 examples of three classes.
+    expected, _, _ = run(of('fedavg'), net(), rounds)
+    found, _, _ = run(of('fedrod'), net(), rounds)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    others, _, _ = run(of('fedrod'), net(), [[1]])  # Of 4: the classes are not alike.
+    plain, _, _ = run(of('fedavg'), net(), [[1]])
+    assert np.abs(others - plain).max() > 1e-3
+
+
+def test_two_heads_need_a_dense_last_layer():
+    cosine = models.mlp((FEATURES,), CLASSES, (HIDDEN,), cosine=True)
+    with pytest.raises(UserError, match='whose last layer is a dense one with a bias'):
+        of('fedrod').build(dataclasses.replace(context(), model=cosine))
+
+
+def test_prototypes_that_hold_nothing_leave_clients_alone():
+    _, _, expected = run(of('local'), net())
+    _, _, found = run(of('fedproto', lam=0.0), net())
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(flat(ours.method), flat(theirs.method), rtol=1e-6)
+
+
+def test_classes_that_nobody_has_keep_their_prototype():
+    made, options = net(), of('fedproto')
+    found = each_round(options, made, [[3], [0], [3]])
+    first, second, third = (state.server.prototypes for _, state, _ in found)
+    has = np.isin(range(CLASSES), test_methods.Y[3])
+    assert has.any() and not has.all()
+    np.testing.assert_array_equal(first.known, has)
+    assert second.known.all() and third.known.all()
+    np.testing.assert_array_equal(third.means[~has], second.means[~has])
+    assert np.abs(third.means[has] - second.means[has]).max() > 1e-3
+    # A class without a prototype is never the nearest.
+    _, state, kept = found[0]
+    weights = personal.weights_of_client(options.build(made), made, state, kept[3])
+    logits = made.model.logits(weights, test_methods.X[0]).numpy()
+    assert logits[:, ~has].max() < logits[:, has].min() - 1e6
+
+
+ALL = ('head', 'body')
+
+
+@pytest.mark.parametrize('share', [0.5, 1.0])
+def test_mixing_weights_are_learned_in_each_round_anew(share):
+    rounds = [*ROUNDS, [2, 0, 3], [0, 4], [0, 1, 2]]
+    options = of('fedala', mixed=ALL, eta=5.0, share=share)
+    _, state, kept = run(options, divided(options), rounds)
+    everywhere = np.full(W.shape, True)
+    args = everywhere, 5.0, share
+    server, own = references.fed_ala(W, reference_rounds(rounds), *args)
+    np.testing.assert_allclose(flat(state.server.weights), server, rtol=1e-4, atol=1e-5)
+    for number, expected in own.items():
+        found = flat(kept[number].method.weights)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    mixing = flat(kept[0].method.mixing)
+    assert 0 <= mixing.min() < 0.5 < mixing.max() <= 1
+    never = references.fed_ala(W, reference_rounds(rounds), everywhere, 0.0, share)
+    assert np.abs(never[1][0] - own[0]).max() > 1e-2
+
+
+def test_without_mixing_it_is_federated_averaging():
+    expected, _, _ = run(of('fedavg'))
+    for options in (of('fedala', mixed=()), of('fedala', mixed=ALL, eta=0.0)):
+        found, _, kept = run(options, divided(options))
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    # All weights stay one: the server's are taken.
+    assert all((flat(each.method.mixing) == 1).all() for each in kept)

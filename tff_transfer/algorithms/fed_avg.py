@@ -70,7 +70,11 @@ def averaging(
 
 def initial_server(context: Context) -> Server:
     """Returns the server's state at the start."""
-    weights = tuple(map(tf.convert_to_tensor, context.initial))
+    return server_from(context, tuple(map(tf.convert_to_tensor, context.initial)))
+
+
+def server_from(context: Context, weights: tuple) -> Server:
+    """Returns the server's state that starts from some weights."""
     specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, weights)
     return Server(weights, context.server_optimizer.initialize(specs))
 

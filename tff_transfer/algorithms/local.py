@@ -53,8 +53,9 @@ class Trained(NamedTuple):
     watched: Any
 
 
-# Gives the gradient of a batch at some shared weights; `direction`s call it.
-GradientOf = Callable[[tuple, Any], Gradient]
+# Gives the gradient of a batch at some shared weights, of another `loss` if that is
+# given; `direction`s call it.
+GradientOf = Callable[..., Gradient]
 
 # What a method follows instead of the gradient: of (gradient_of, weights, batch).
 Direction = Callable[[GradientOf, tuple, Any], Gradient]
@@ -116,10 +117,12 @@ def beside(first: Direction, second: Direction, count: int) -> Direction:
     return direction
 
 
-def _gradient_function(
+def gradient_function(
     context: Context, client: Client, loss=None, regulariser=None
 ) -> Callable:
     """Returns the function of (shared, personal, batch) to a `Gradient`.
+
+    As `loss` it takes, for one batch, another function than the one given here.
 
     Args:
       context: The model and which of its weights are personal.
@@ -141,7 +144,7 @@ def _gradient_function(
         logits = functional.predict_on_batch((trained, ()), x, training=True)
         return logits, None, ()
 
-    def gradient(shared, personal, batch) -> Gradient:
+    def gradient(shared, personal, batch, loss=loss) -> Gradient:
         with tf.GradientTape() as tape:
             tape.watch((shared, personal))
             trained = context.join(shared, personal)
@@ -187,14 +190,16 @@ def train(
     """
     functional = context.model.functional
     optimizer = optimizer or context.client_optimizer
-    gradient = _gradient_function(context, client, loss, regulariser)
+    gradient = gradient_function(context, client, loss, regulariser)
     shared = len(weights)
 
     def step(state, batch):
         values, optimizer_state, steps, examples, sums, metrics, watched = state
         personal = values[shared:]
         found = direction(
-            lambda at, batch: gradient(at, personal, batch), values[:shared], batch
+            lambda at, batch, **other: gradient(at, personal, batch, **other),
+            values[:shared],
+            batch,
         )
         optimizer_state, values = optimizer.next(
             optimizer_state, values, (*found.shared, *found.personal)
@@ -287,7 +292,7 @@ def mean_gradient(context: Context, weights: tuple, client: Client) -> tuple:
         count = tf.cast(tf.shape(logits)[0], tf.float32)
         return count * context.model.functional.loss(logits, labels)
 
-    gradient = _gradient_function(context, client, summed)
+    gradient = gradient_function(context, client, summed)
 
     def add(total, batch):
         sums, examples = total

@@ -148,6 +148,7 @@ class Context:
       parts: The parts of the model that stay with each client (see `Model.parts`).
       epochs: How many passes a client may make, where it makes them itself over
         batches of one epoch (`registry.BY_OWN_PASSES`).
+      seed: The seed of what a method draws.
     """
 
     model: Model
@@ -159,6 +160,7 @@ class Context:
     server_schedule: Callable[[Any], Any] | None = None
     parts: Sequence[str] = ()
     epochs: int = 1
+    seed: int = 0
 
     @property
     def local_statistics(self) -> bool:
@@ -198,6 +200,33 @@ class Context:
                 f'of what is trained, {which} would stay with each client'
                 f' ({", ".join(self.parts)}); train more (--finetune,'
                 ' --hidden_units), or choose other parts'
+            )
+
+    def check_last_dense(self, who: str) -> None:
+        """Checks that the last trained weights are a dense layer's kernel and bias.
+
+        Raises:
+          UserError: They are not, so that `who`, a method, is not defined.
+        """
+        shapes = [weight.shape for weight in self.initial[-2:]]
+        dense = [len(shape) for shape in shapes] == [2, 1]
+        if self.model.representation is None or not dense:
+            raise UserError(
+                f'{who} is for models whose last layer is a dense one with a bias;'
+                ' use such a head, as --head=linear'
+            )
+
+    def check_trained_representation(self, who: str) -> None:
+        """Checks that what the last dense layer takes hangs on trained weights.
+
+        Raises:
+          UserError: It does not, so that `who`, a method, has nothing to train.
+        """
+        if not self.model.trains_representation:
+            raise UserError(
+                f'{who} compares what the layers below a last dense one give, but none'
+                ' of them is trained; use a head with hidden layers, or train the'
+                ' backbone'
             )
 
     @property

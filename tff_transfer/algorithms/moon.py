@@ -18,7 +18,6 @@ import tensorflow as tf
 
 from tff_transfer.algorithms import fed_avg, local
 from tff_transfer.algorithms.method import Context, Method
-from tff_transfer.errors import UserError
 from tff_transfer.options import option
 
 
@@ -38,11 +37,7 @@ class MOON:
 
     def build(self, context: Context) -> Method:
         """Makes the method."""
-        if not context.model.trains_representation:
-            raise UserError(
-                'MOON compares what the layers below a last dense one give, but none of'
-                ' them is trained; use a head with hidden layers, or train the backbone'
-            )
+        context.check_trained_representation('MOON')
 
         def client_update(weights, client):
             before = tuple(

@@ -40,11 +40,11 @@ def class_sums(x, labels) -> dict:
     """Returns of each class the count, and the sum of its vectors.
 
     Args:
-      x: float64 [batch, size].
-      labels: One-hot, float64 [batch, classes].
+      x: Floats [batch, size].
+      labels: One-hot, of the same dtype, [batch, classes].
 
     Returns:
-      `counts`, float64 [classes], and `sums`, float64 [classes, size].
+      `counts`, [classes], and `sums`, [classes, size], of that dtype.
     """
     return {
         'counts': tf.reduce_sum(labels, 0),
@@ -56,8 +56,8 @@ def scores(counts, sums) -> tuple:
     """Returns the weights of the classifier.
 
     Args:
-      counts: What each class's mean is divided by, float64 [classes].
-      sums: The sums of its vectors, float64 [classes, size].
+      counts: What each class's mean is divided by, floats [classes].
+      sums: The sums of its vectors, of the same dtype, [classes, size].
 
     Returns:
       Kernel float32 [size, classes] and bias float32 [classes], `NEVER` where there is

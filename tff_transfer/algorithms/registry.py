@@ -44,6 +44,10 @@ _PLACES = {
     'personalridge': ('personal_ridge', 'PersonalRidge'),
     'personalprototype': ('personal_prototype', 'PersonalPrototype'),
     'jointft': ('joint_ft', 'JointFT'),
+    'ifca': ('ifca', 'IFCA'),
+    'fedrod': ('fed_rod', 'FedRoD'),
+    'fedproto': ('fed_proto', 'FedProto'),
+    'fedala': ('fed_ala', 'FedALA'),
 }
 
 NAMES = tuple(_PLACES)
@@ -53,6 +57,7 @@ BY_SERVER_OPTIMIZER = (
     'fedavg', 'fedsgd', 'fedprox', 'scaffold', 'mime', 'mimelite', 'fednova', 'fedsam',
     'fedlc', 'fedrs', 'moon', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl',
     'pfedme', 'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'jointft',
+    'ifca', 'fedrod', 'fedala',
 )  # fmt: skip
 
 # Those that are defined for SGD on the clients.
@@ -62,11 +67,17 @@ BY_CLIENT_SGD = ('scaffold', 'fednova', 'qfedavg', 'pfedme')
 BY_OWN_MODELS = (
     'local', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl', 'pfedme',
     'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'personalridge',
-    'personalprototype',
+    'personalprototype', 'ifca', 'fedrod', 'fedproto', 'fedala',
 )  # fmt: skip
 
 # Of these, those whose clients make their models in one pass over their examples.
-IN_ONE_PASS = ('knnper', 'personalridge', 'personalprototype')
+IN_ONE_PASS = ('knnper', 'personalridge', 'personalprototype', 'ifca')
+
+# Those that are defined for models that end with a dense layer.
+BY_LAST_DENSE = ('fedrod', 'fedproto')
+
+# Those that compare what the layers below that one give, which must be trained.
+BY_REPRESENTATION = ('moon', 'fedproto')
 
 # Those whose clients make their passes over the batches of one epoch themselves.
 BY_OWN_PASSES = ('jointft',)

@@ -54,10 +54,15 @@ def check(config) -> None:
     below = model.model == 'cnn' or model.hidden_units
     if model.model == 'backbone' and model.finetune not in ('head', 'head_then_all'):
         below = True
-    if name == 'moon' and not below:
+    if name in registry.BY_REPRESENTATION and not below:
         raise UserError(
-            '--algorithm=moon compares what the layers below the last one give, but'
+            f'--algorithm={name} compares what the layers below the last one give, but'
             ' none of them is trained; give --hidden_units, or another --finetune'
+        )
+    if name in registry.BY_LAST_DENSE and model.head == 'cosine':
+        raise UserError(
+            f'--algorithm={name} is for a last layer that is a dense one, but --head is'
+            ' cosine; use --head=linear'
         )
     if name in registry.OF_ONE_ROUND:
         _check_one_round(name, model, training)

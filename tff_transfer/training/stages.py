@@ -289,6 +289,7 @@ def context_of(
         weighting=config.weighting,
         parts=parts,
         epochs=config.client_epochs,
+        seed=config.seed,
         **rates,
     )
 
