@@ -21,6 +21,7 @@ _LINEAR = {
 # Methods whose clients do not train a head together, and why.
 _WITHOUT_HEAD = {
     'local': 'each is alone',
+    'fedproto': 'each is alone',
     'fedbabu': 'it stays as it began',
     'fedrecon': 'parts of the model are forgotten',
 }
