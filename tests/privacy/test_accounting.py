@@ -1,0 +1,74 @@
+"""Epsilon, beside dp_accounting's own accountants and what can be worked out."""
+
+import dataclasses
+import math
+
+import dp_accounting
+import pytest
+from dp_accounting import pld, rdp
+from scipy import optimize, stats
+
+from tff_transfer.errors import UserError
+from tff_transfer.privacy import accounting
+
+MECHANISM = accounting.SampledGaussian(1.0, 360, 50, True, 1e-3)
+FIXED = dataclasses.replace(MECHANISM, poisson=False)
+
+
+@pytest.mark.parametrize('rounds', [1, 30])
+def test_poisson_sampling_is_that_of_dp_accounting(rounds):
+    noise = dp_accounting.GaussianDpEvent(1.0)
+    event = dp_accounting.PoissonSampledDpEvent(50 / 360, noise)
+    found = []
+    for accountant in (pld.PLDAccountant(), rdp.RdpAccountant()):
+        accountant.compose(event, rounds)
+        found.append(accountant.get_epsilon(1e-3))
+    assert found[0] < found[1]
+    assert MECHANISM.epsilon(rounds) == pytest.approx(found[0], rel=1e-6)
+    assert accounting._by_rdp(MECHANISM, rounds) == pytest.approx(found[1], rel=1e-6)
+
+
+@pytest.mark.parametrize('rounds', [1, 30])
+def test_cohorts_of_a_fixed_size_replace_a_client(rounds):
+    accountant = rdp.RdpAccountant(
+        neighboring_relation=dp_accounting.NeighboringRelation.REPLACE_ONE
+    )
+    # The sum moves by twice the clipping norm: the noise is half as much to that.
+    noise = dp_accounting.GaussianDpEvent(0.5)
+    event = dp_accounting.SampledWithoutReplacementDpEvent(360, 50, noise)
+    accountant.compose(event, rounds)
+    assert FIXED.epsilon(rounds) == pytest.approx(accountant.get_epsilon(1e-3), 1e-6)
+
+
+def test_all_clients_in_each_round_are_the_gaussian_mechanism():
+    # Balle & Wang 2018, theorem 8: exact. T rounds of noise z are one of z / sqrt(T).
+    rounds, noise, delta = 16, 8.0, 1e-3
+    mu = math.sqrt(rounds) / noise
+
+    def excess(epsilon):
+        upper = stats.norm.cdf(mu / 2 - epsilon / mu)
+        lower = math.exp(epsilon) * stats.norm.cdf(-mu / 2 - epsilon / mu)
+        return upper - lower - delta
+
+    exact = optimize.brentq(excess, 0, 20)
+    of_all = accounting.SampledGaussian(noise, 20, 20, True, delta)
+    assert exact <= of_all.epsilon(rounds) <= 1.01 * exact
+
+
+def test_nothing_is_spent_before_the_first_round_and_all_without_noise():
+    assert MECHANISM.epsilon(0) == 0
+    assert dataclasses.replace(MECHANISM, noise_multiplier=0.0).epsilon(1) == math.inf
+
+
+@pytest.mark.parametrize('mechanism', [MECHANISM, FIXED])
+def test_the_noise_for_an_epsilon_is_the_least(mechanism):
+    noise = accounting.noise_multiplier_for(3.0, 20, mechanism)
+    found = dataclasses.replace(mechanism, noise_multiplier=noise)
+    less = dataclasses.replace(mechanism, noise_multiplier=0.99 * noise)
+    assert found.epsilon(20) <= 3.0 < less.epsilon(20)
+
+
+def test_what_no_noise_can_keep_is_one_line():
+    strict = dataclasses.replace(FIXED, delta=1e-12)
+    with pytest.raises(UserError, match='no noise keeps epsilon below 1e-06'):
+        accounting.noise_multiplier_for(1e-6, 10, strict)

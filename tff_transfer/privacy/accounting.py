@@ -1,0 +1,147 @@
+"""Epsilon of the rounds of a run, by dp_accounting.
+
+The mechanism of a round is the sum of clipped updates of a drawn cohort with Gaussian
+noise; its guarantee is at the level of clients: whether one client with all of its
+examples takes part in the run at all (Poisson sampling: add or remove one), or which
+client does (cohorts of fixed size: replace one).
+"""
+
+import dataclasses
+import functools
+import math
+
+import dp_accounting
+import numpy as np
+from dp_accounting import pld, rdp
+from scipy import optimize
+
+from tff_transfer.errors import UserError
+
+# More rounds need less noise than this for no epsilon that anybody asks for.
+_MOST_NOISE = 1e4
+# To what share noise is found.
+_PRECISION = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class SampledGaussian:
+    """The mechanism of a run's rounds.
+
+    Attributes:
+      noise_multiplier: The noise's standard deviation to the clipping norm.
+      population: How many clients may take part.
+      cohort: How many take part in a round, with Poisson sampling on average.
+      poisson: Whether each client takes part by a draw of its own; else cohorts are of
+        a fixed size, drawn without replacement.
+      delta: The delta of the guarantee.
+    """
+
+    noise_multiplier: float
+    population: int
+    cohort: int
+    poisson: bool
+    delta: float
+
+    def event(self) -> dp_accounting.DpEvent:
+        """Returns one round as dp_accounting has it."""
+        if self.poisson:
+            share = self.cohort / self.population
+            noise = dp_accounting.GaussianDpEvent(self.noise_multiplier)
+            return dp_accounting.PoissonSampledDpEvent(share, noise)
+        # Replacing a client moves the sum by up to twice the clipping norm.
+        noise = dp_accounting.GaussianDpEvent(self.noise_multiplier / 2)
+        return dp_accounting.SampledWithoutReplacementDpEvent(
+            self.population, self.cohort, noise
+        )
+
+    def epsilon(self, rounds: int) -> float:
+        """Returns epsilon after some rounds.
+
+        Rényi DP, and with Poisson sampling also privacy loss distributions, which
+        know no fixed cohorts: the smaller one, since both hold.
+
+        Args:
+          rounds: How many rounds there were.
+        """
+        if not rounds:
+            return 0.0
+        if not self.noise_multiplier:
+            return math.inf
+        return min(each(self, rounds) for each in self._accounts())
+
+    def _accounts(self):
+        return (_by_rdp, _by_pld) if self.poisson else (_by_rdp,)
+
+
+@functools.lru_cache(maxsize=8)
+def _rdp_of_round(mechanism: SampledGaussian) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the orders and the Rényi divergence of a round at each."""
+    relation = dp_accounting.NeighboringRelation
+    accountant = rdp.RdpAccountant(
+        neighboring_relation=(
+            relation.ADD_OR_REMOVE_ONE if mechanism.poisson else relation.REPLACE_ONE
+        )
+    )
+    accountant.compose(mechanism.event())
+    # Of many rounds it is the multiple, which the accountant would compute anew.
+    return np.array(accountant._orders), np.array(accountant._rdp)
+
+
+def _by_rdp(mechanism: SampledGaussian, rounds: int) -> float:
+    orders, divergence = _rdp_of_round(mechanism)
+    epsilon, _ = rdp.compute_epsilon(orders, rounds * divergence, mechanism.delta)
+    return float(epsilon)
+
+
+@functools.lru_cache(maxsize=8)
+def _loss_of_round(mechanism: SampledGaussian):
+    return pld.privacy_loss_distribution.from_gaussian_mechanism(
+        mechanism.noise_multiplier,
+        sampling_prob=mechanism.cohort / mechanism.population,
+        use_connect_dots=True,
+    )
+
+
+def _by_pld(mechanism: SampledGaussian, rounds: int) -> float:
+    loss = _loss_of_round(mechanism)
+    composed = loss.self_compose(rounds)
+    return float(composed.get_epsilon_for_delta(mechanism.delta))
+
+
+def noise_multiplier_for(
+    target_epsilon: float, rounds: int, mechanism: SampledGaussian
+) -> float:
+    """Returns the least noise multiplier by which epsilon stays below a target.
+
+    Args:
+      target_epsilon: The most that epsilon may be, above 0.
+      rounds: After so many rounds.
+      mechanism: The mechanism, whose own multiplier does not matter.
+
+    Raises:
+      UserError: No noise is enough, as of one client among few.
+    """
+
+    @functools.cache
+    def above(noise: float) -> float:
+        """Returns by how much epsilon is above the target."""
+        of_noise = dataclasses.replace(mechanism, noise_multiplier=noise)
+        return of_noise.epsilon(rounds) - target_epsilon
+
+    least = most = 1.0
+    while above(most) > 0:
+        most *= 2
+        if most > _MOST_NOISE:
+            raise UserError(
+                f'no noise keeps epsilon below {target_epsilon:g} in {rounds} rounds'
+                f' of {mechanism.cohort} of {mechanism.population} clients; ask for'
+                ' more, or for fewer rounds'
+            )
+    while above(least) < 0:
+        least /= 2
+    if least == most:
+        return most
+    root = optimize.brentq(above, least, most, rtol=_PRECISION)
+    while above(root) > 0:
+        root *= 1 + _PRECISION
+    return root
