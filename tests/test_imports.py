@@ -18,10 +18,11 @@ KNOWS = {
     'models': ('features', 'backbones', 'networks', 'data'),
     'algorithms': ('models', 'networks', 'data'),
     'runtime': ('graphs', 'data'),
+    'privacy': (),
     'records': ('models', 'features', 'backbones', 'networks', 'data'),
     'training': (
         *('algorithms', 'models', 'features', 'backbones', 'networks', 'data'),
-        *('records', 'runtime'),
+        *('records', 'runtime', 'privacy'),
     ),
 }
 # Of the modules at top level only what the doctor asks knows any folder.

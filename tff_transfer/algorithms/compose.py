@@ -53,6 +53,8 @@ class Composed:
       bytes_down: What a client gets in a round, by its type.
       bytes_up: What it sends.
       measured: The names of what `measurements` gives of a round's metrics.
+      only_mean: Whether the server gets nothing of clients but what the aggregator
+        makes of their deltas.
     """
 
     process: tff.templates.IterativeProcess
@@ -61,6 +63,7 @@ class Composed:
     bytes_down: int
     bytes_up: int
     measured: tuple[str, ...]
+    only_mean: bool
 
 
 def measurements(metrics: Mapping) -> dict[str, Any]:
@@ -87,7 +90,11 @@ def _is_number(leaf) -> bool:
 
 
 def compose(
-    method: Method, context: Context, aggregator: _Aggregator | None = None
+    method: Method,
+    context: Context,
+    aggregator: _Aggregator | None = None,
+    *,
+    cohort: int | None = None,
 ) -> Composed:
     """Makes a TFF process of a method.
 
@@ -98,12 +105,14 @@ def compose(
       method: The method.
       context: What it was made for.
       aggregator: How the clients' deltas become one; their weighted mean if not given.
+      cohort: How many clients the server believes that there are in a round, where it
+        may not know; it then takes a step in each round, whoever took part.
 
     Returns:
       The process, and what one must know of it.
     """
     wiring = _Wiring(
-        Computations(method, context),
+        Computations(method, context, cohort),
         aggregator or tff.aggregators.MeanFactory(no_nan_division=True),
     )
     return Composed(
@@ -113,6 +122,7 @@ def compose(
         wiring.bytes_down,
         wiring.bytes_up,
         wiring.measured,
+        wiring.only_mean,
     )
 
 
@@ -251,6 +261,12 @@ class _Wiring:
         _, metrics, *_ = self.process.next.type_signature.result
         specs = type_conversions.type_to_tf_tensor_specs(metrics.member)
         return tuple(measurements(specs))
+
+    @property
+    def only_mean(self) -> bool:
+        sent = self.of.work.type_signature.result
+        beside = _bytes(sent.sums) or self.of.method.gather is not None
+        return bool(_bytes(sent.delta)) and not beside and not self.weighted
 
     @property
     def bytes_down(self) -> int:

@@ -58,10 +58,13 @@ class Computations:
     Attributes:
       method: The method.
       context: What it was made for.
+      cohort: How many clients the server believes that there are in a round, where it
+        may not know.
     """
 
     method: Method
     context: Context
+    cohort: int | None = None
 
     @functools.cached_property
     def kept(self) -> Kept | None:
@@ -226,6 +229,8 @@ class Computations:
         @tf.function(autograph=False)
         def server(before, statistics, mean, sums, clients, rounds, gathered):
             delta, moments = mean
+            if self.cohort is not None:
+                clients = tf.constant(float(self.cohort))
             aggregate = Aggregate(delta, sums, clients, rounds + 1)
             more = () if self.method.gather is None else (gathered,)
             after = self.method.server_update(before, aggregate, *more)

@@ -91,6 +91,11 @@ OF_ALL = ('central', 'prototype', 'ridge', 'personalridge', 'personalprototype')
 # Of these, those that have the examples of all clients as those of one.
 IN_ONE_PLACE = ('central',)
 
+# Those that send more than the server gets the mean of, or nothing.
+BESIDE_THE_MEAN = (
+    'mime', 'fednova', 'fedexp', 'qfedavg', 'local', 'central', 'prototype', 'ridge',
+)  # fmt: skip
+
 # Those that one round computes, without training.
 OF_ONE_ROUND = ('prototype', 'ridge', 'personalridge', 'personalprototype')
 

@@ -63,12 +63,36 @@ def choose_clients(clients: int, size: int, *, seed: int, round_number: int):
     Raises:
       UserError: More are wanted than there are.
     """
+    _check_size(clients, size)
+    draw = randomness.generator(seed, 'cohort', round_number)
+    return draw.choice(clients, size, replace=False)
+
+
+def _check_size(clients: int, size: int) -> None:
     if not 1 <= size <= clients:
         raise UserError(
             f'{size} clients a round are wanted of {clients}; ask for 1 to {clients}'
         )
-    draw = randomness.generator(seed, 'cohort', round_number)
-    return draw.choice(clients, size, replace=False)
+
+
+def sample_clients(clients: int, mean: int, *, seed: int, round_number: int):
+    """Chooses the clients of a round, each by a draw of its own (Poisson sampling).
+
+    Args:
+      clients: How many there are.
+      mean: How many are wanted on average, at most `clients`.
+      seed: The run's seed.
+      round_number: The round, from 1.
+
+    Returns:
+      Their numbers, int64 [some or none], ascending.
+
+    Raises:
+      UserError: More are wanted than there are.
+    """
+    _check_size(clients, mean)
+    draw = randomness.generator(seed, 'poisson cohort', round_number)
+    return np.flatnonzero(draw.random(clients) < mean / clients)
 
 
 def draw_epochs(

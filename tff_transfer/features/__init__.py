@@ -4,6 +4,7 @@ import importlib
 
 # Loaded when they are used: the cache is listed without TensorFlow.
 _PLACES = {
+    'ByExample': 'scaling',
     'Standardisation': 'scaling',
     'extract': 'extraction',
     'of_sample': 'extraction',

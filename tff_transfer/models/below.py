@@ -4,7 +4,7 @@ import dataclasses
 
 from tff_transfer import reprs
 from tff_transfer.backbones import Backbone
-from tff_transfer.features.scaling import Standardisation
+from tff_transfer.features.scaling import ByExample, Standardisation
 from tff_transfer.models import finetuning
 from tff_transfer.networks import functional
 from tff_transfer.networks.batch_norm import BatchNorm
@@ -23,7 +23,7 @@ class Below:
     """
 
     backbone: Backbone
-    standardise: Standardisation
+    standardise: Standardisation | ByExample
     network: functional.FunctionalNetwork | None = None
     parameters: finetuning.Parameters | None = None
     statistics: BatchNorm | None = None

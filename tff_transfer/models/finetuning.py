@@ -9,7 +9,7 @@ import tensorflow as tf
 from tff_transfer import models, randomness, reprs
 from tff_transfer.backbones import Backbone
 from tff_transfer.errors import UserError
-from tff_transfer.features.scaling import Standardisation
+from tff_transfer.features.scaling import ByExample, Standardisation
 from tff_transfer.models.model import body_and_head
 from tff_transfer.networks import functional
 from tff_transfer.networks.batch_norm import BatchNorm
@@ -173,7 +173,7 @@ def finetuned(
     network: functional.FunctionalNetwork,
     parameters: Parameters,
     head: models.Model,
-    standardise: Standardisation,
+    standardise: Standardisation | ByExample,
     inputs: tf.TensorSpec,
     prepare: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
     statistics: BatchNorm | None = None,

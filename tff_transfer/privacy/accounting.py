@@ -54,6 +54,16 @@ class SampledGaussian:
             self.population, self.cohort, noise
         )
 
+    def described(self, rounds: int) -> str:
+        """Returns what is promised after some rounds, in a line."""
+        drawn = 'each client by itself' if self.poisson else 'always so many'
+        relation = 'a client added or left out' if self.poisson else 'another client'
+        return (
+            f'epsilon {self.epsilon(rounds):.3f} at delta {self.delta:.2g} for'
+            f' {relation}: noise multiplier {self.noise_multiplier:.4g},'
+            f' {self.cohort} of {self.population} clients a round, {drawn}'
+        )
+
     def epsilon(self, rounds: int) -> float:
         """Returns epsilon after some rounds.
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tff_transfer.backbones import Backbone, pretraining
 from tff_transfer.backbones.keras_models import CLASSIFIER
 from tff_transfer.errors import UserError, one_line
-from tff_transfer.features.scaling import Standardisation
+from tff_transfer.features.scaling import EPSILON, ByExample, Standardisation
 from tff_transfer.models.below import Below
 from tff_transfer.networks import keras_layers
 
@@ -120,10 +120,18 @@ def build(
     # BatchNorm keeps the statistics that the head was trained on.
     images = below.backbone.preprocess(inputs)
     features = _backbone(below, trained)(images, training=False)
-    standardise = tf.keras.layers.Normalization(
-        mean=below.standardise.mean, variance=below.standardise.deviation**2
-    )
+    standardise = _layer(below.standardise)
     return tf.keras.Model(inputs, head(standardise(features)), name=CLASSIFIER)
+
+
+def _layer(standardise: Standardisation | ByExample) -> tf.keras.layers.Layer:
+    if isinstance(standardise, ByExample):
+        return tf.keras.layers.LayerNormalization(
+            epsilon=EPSILON, center=False, scale=False
+        )
+    return tf.keras.layers.Normalization(
+        mean=standardise.mean, variance=standardise.deviation**2
+    )
 
 
 def _without_keys(network: tf.keras.Model) -> tf.keras.Model:

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import pathlib
+import secrets
 import time
 from collections.abc import Iterator, Mapping
 
@@ -186,6 +187,33 @@ def opened(path: str | os.PathLike[str], config) -> Iterator[pathlib.Path]:
         with writing(path):
             _prepare(path, config)
         yield path
+
+
+def secret_seed(path: pathlib.Path | None) -> int:
+    """Returns a seed that the operating system drew, the same in a directory again.
+
+    Args:
+      path: The run directory, in which the file `secret_seed` keeps it, for its owner
+        alone to read; None keeps it nowhere.
+
+    Raises:
+      UserError: The file is not what it should be.
+    """
+    drawn = secrets.randbits(62)
+    if path is None:
+        return drawn
+    place = path / 'secret_seed'
+    if not place.exists():
+        with writing(path), files.replacing(place) as made:
+            made.touch(0o600)
+            made.write_text(f'{drawn}\n')
+    found = place.read_text('ascii', 'replace').strip()
+    if not found.isdigit():
+        raise UserError(
+            f'{place} does not hold the seed that was drawn for this run, without which'
+            ' its noise cannot be drawn again; begin again with another --run_dir'
+        )
+    return int(found)
 
 
 def _prepare(path: pathlib.Path, config) -> None:

@@ -12,12 +12,19 @@ from tff_transfer.models.task import Task
 PARTS = ('seen', 'unseen')
 
 
-def names(task: Task, measured: Iterable[str] = ()) -> tuple[str, ...]:
+# The privacy that is spent up to a round.
+EPSILON = 'privacy/epsilon'
+
+
+def names(
+    task: Task, measured: Iterable[str] = (), *, private: bool = False
+) -> tuple[str, ...]:
     """Returns the names of the columns of a run, in order.
 
     Args:
       task: What is trained for.
       measured: The names of what method and aggregation measure, a name once or more.
+      private: Whether something is promised of clients' data.
     """
     evaluated = (*task.measures, task.per_client)
     return (
@@ -26,6 +33,7 @@ def names(task: Task, measured: Iterable[str] = ()) -> tuple[str, ...]:
         'train/clients',
         'train/dropped_clients',
         *dict.fromkeys(measured),
+        *((EPSILON,) if private else ()),
         *(f'{part}/{name}' for part in PARTS for name in evaluated),
         'bytes/up',
         'bytes/down',

@@ -4,6 +4,7 @@ import dataclasses
 
 from tff_transfer.algorithms import registry
 from tff_transfer.errors import UserError
+from tff_transfer.privacy import registry as privacy_registry
 
 # The policies of --batch_norm that train with the statistics of batches.
 BY_BATCHES = ('local', 'aggregate')
@@ -66,6 +67,8 @@ def check(config) -> None:
             f'--algorithm={name} is for a last layer that is a dense one, but --head is'
             ' cosine; use --head=linear'
         )
+    if config.private:
+        _check_private(config, name)
     if name in registry.OF_ONE_ROUND:
         _check_one_round(name, model, training)
     if name in registry.IN_ONE_PLACE and model.batch_norm == 'local':
@@ -128,6 +131,36 @@ def check(config) -> None:
                 f'{model.finetune} trains on features that are computed once; use'
                 ' --finetune=all, head_then_all, bias_norm or adapters, or'
                 ' --model=cnn'
+            )
+
+
+def _check_private(config, name: str) -> None:
+    model, training = config.model, config.training
+    said = f'--privacy={privacy_registry.name_of(config.privacy)}'
+    if name in registry.BESIDE_THE_MEAN:
+        raise UserError(
+            f'{said} adds noise to the mean of what clients send, but --algorithm='
+            f'{name} sends more or nothing; use another algorithm'
+        )
+    if training.weighting != 'uniform':
+        raise UserError(
+            f'{said} bounds what each client adds to the mean, but by examples some add'
+            ' more, and their numbers are told; give --weighting=uniform'
+        )
+    if model.batch_norm == 'aggregate':
+        raise UserError(
+            f'{said} would clip BatchNorm statistics as it does weights; use another'
+            ' --batch_norm'
+        )
+    on_seen = {
+        '--early_stop_patience': training.early_stop_patience is not None,
+        '--export=best': training.export == 'best',
+    }
+    for flag, given in on_seen.items():
+        if given:
+            raise UserError(
+                f'{flag} chooses by the test examples of seen clients, of whom'
+                f' {said} tells nothing; leave it out'
             )
 
 

@@ -15,6 +15,8 @@ from tff_transfer.options import (
     repr_of_changed,
     variant,
 )
+from tff_transfer.privacy import registry as privacy_registry
+from tff_transfer.privacy.nothing import NoPrivacy
 from tff_transfer.training import combinations
 
 OPTIMIZERS = ('sgd', 'adagrad', 'adam', 'adamw', 'adafactor', 'rmsprop', 'yogi')
@@ -369,7 +371,12 @@ class TrainingConfig:
     augment_flip: bool = option(
         False, 'Mirror half of the training images, at random.', only_for=_IMAGES
     )
-    seed: int = option(0, 'The seed of weights, cohorts and batches.', at_least=0)
+    seed: int = option(
+        0,
+        'The seed of weights, cohorts and batches, and of noise; 0 with --privacy draws'
+        ' one and keeps it in the run directory, in secret_seed.',
+        at_least=0,
+    )
     evaluate_every: int = option(10, 'Rounds between evaluations.', at_least=1)
     early_stop_patience: int | None = option(
         None,
@@ -428,7 +435,19 @@ class Config:
         registry,
     )
 
+    privacy: Any = variant(
+        NoPrivacy(),
+        "What is promised of clients' data; docs/privacy.md. Options as of algorithms,"
+        ' such as --central.target_epsilon.',
+        privacy_registry,
+    )
+
     __repr__ = repr_of_changed
+
+    @property
+    def private(self) -> bool:
+        """Whether something is promised of clients' data."""
+        return not isinstance(self.privacy, NoPrivacy)
 
     def check(self) -> None:
         """Checks every value, and those that must fit together.
@@ -436,22 +455,27 @@ class Config:
         Raises:
           UserError: In one line that names the flag.
         """
-        for field in dataclasses.fields(self)[:-1]:
+        chosen = {}
+        for field in dataclasses.fields(self):
             part = getattr(self, field.name)
-            if not isinstance(part, field.type):
+            known = field.metadata.get('registry')
+            if known is None:
+                if not isinstance(part, field.type):
+                    raise UserError(
+                        f'{field.name} of a Config is a {type(part).__name__}, but must'
+                        f' be a {field.type.__name__}'
+                    )
+                check(part)
+                continue
+            name = chosen[field.name] = known.name_of(part)
+            if name is None:
                 raise UserError(
                     f'{field.name} of a Config is a {type(part).__name__}, but must be'
-                    f' a {field.type.__name__}'
+                    f' one of {known.__name__.rpartition(".")[0]}, such as'
+                    f' {type(field.default).__name__}()'
                 )
-            check(part)
-        name = registry.name_of(self.algorithm)
-        if name is None:
-            raise UserError(
-                f'algorithm of a Config is a {type(self.algorithm).__name__}, but must'
-                f' be one of tff_transfer.algorithms, such as FedAvg()'
-            )
-        check(self.algorithm, f'{name}.')
-        check_effects(self.data, self.model, self.training, algorithm=name)
+            check(part, f'{name}.')
+        check_effects(self.data, self.model, self.training, **chosen)
         combinations.check(self)
 
     def resolved(self) -> 'Config':

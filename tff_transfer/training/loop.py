@@ -65,6 +65,15 @@ def train(
         stack.enter_context(_use_runtime(config.training))
         if run_dir is not None:
             run_dir = stack.enter_context(run_directory.opened(run_dir, config))
+        told = config
+        if config.private and not config.training.seed:
+            config = dataclasses.replace(
+                config,
+                training=dataclasses.replace(
+                    config.training, seed=run_directory.secret_seed(run_dir)
+                ),
+            )
+            stack.enter_context(_use_runtime(config.training))
         backbone = load_backbone(config)
         if data is None:
             data = load_data(config, backbone)
@@ -88,7 +97,7 @@ def train(
             result = dataclasses.replace(result, chosen=chosen)
         if run_dir is not None:
             with writing(run_dir):
-                report.write(config, result, data, given)
+                report.write(told, result, data, given)
                 if not diverged:
                     _export(config.training, result)
     if diverged:
@@ -108,9 +117,9 @@ def _export(config: TrainingConfig, result: Result) -> None:
 
 def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result:
     run = stages(config, setup, run_dir)
-    config, task = config.training, setup.model.task
+    private, config, task = config.private, config.training, setup.model.task
     rounds = run[-1].rounds.stop - 1
-    rows_of = evaluated_rows(setup, adapted=run[-1].adapts)
+    rows_of = evaluated_rows(setup, adapted=run[-1].adapts, private=private)
     best = None
     if config.export == 'best':
         best = functools.partial(resuming.best_round, task)
@@ -122,7 +131,7 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
     reached, exported = resuming.resume(run, run_dir, best=best)
     stage, done, state = reached.stage, reached.round, reached.state
     measured = (name for stage in run for name in stage.measured)
-    names = columns.names(task, measured)
+    names = columns.names(task, measured, private=private)
     records = Records(run_dir, names, up_to_round=done if done else -1)
     stage.need(resuming.checkpointed(stage, run_dir))
     start = time.perf_counter() - (_last(records.rows, 'time/total_s') or 0)
@@ -212,18 +221,21 @@ def _result(
     )
 
 
-def evaluated_rows(setup: Setup, *, adapted: bool = False) -> dict[str, np.ndarray]:
+def evaluated_rows(
+    setup: Setup, *, adapted: bool = False, private: bool = False
+) -> dict[str, np.ndarray]:
     """Returns the test rows of seen clients and all rows of unseen ones.
 
     Args:
       setup: What is trained.
       adapted: Whether unseen clients adapt on their training rows: then these are not
         among their rows.
+      private: Whether nothing is told of seen clients: then they have none.
     """
     data = setup.data
     unseen = np.isin(data.client_of_row, setup.unseen)
     return {
-        'seen': np.flatnonzero(~unseen & ~data.is_train),
+        'seen': np.flatnonzero(~unseen & ~data.is_train & (not private)),
         'unseen': np.flatnonzero(unseen & ~(adapted & data.is_train)),
     }
 

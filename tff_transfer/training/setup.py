@@ -194,7 +194,11 @@ def prepare(
             # Random weights give features of quite another scale by batches.
             sampled = dataclasses.replace(backbone, functional=in_training)
         of_features = features.of_sample(sampled, data, seen, config.training.seed)
-    standardise = features.standardisation(of_features, seen)
+    if config.private:
+        # Means over clients would tell of them, and no noise is added to these.
+        standardise = features.ByExample()
+    else:
+        standardise = features.standardisation(of_features, seen)
     if config.model.finetune != 'head':
         standardise = standardise.of_one_scale()
 

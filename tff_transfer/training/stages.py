@@ -16,6 +16,7 @@ from tff_transfer.data.cohorts import (
     Cohort,
     choose_clients,
     draw_epochs,
+    sample_clients,
     training_cohort,
 )
 from tff_transfer.data.federated import FederatedData
@@ -56,7 +57,14 @@ class Stage:
         self._held_out = getattr(config.algorithm, 'validation_fraction', 0.0)
         self._method, context = method_of(config, setup.model, len(setup.seen))
         self._context = context
-        self._composed = compose(self._method, context)
+        self._mechanism, aggregator, cohort = None, None, None
+        if config.private:
+            cohort = self._config.clients_per_round
+            self._mechanism = config.privacy.mechanism(
+                len(setup.seen), cohort, self._config.rounds
+            )
+            aggregator = config.privacy.aggregator(self._mechanism)
+        self._composed = compose(self._method, context, aggregator, cohort=cohort)
         self._evaluator = Evaluator(setup.model, setup.data, setup.transform)
         self._states, self._needed = None, {}
         if self._composed.kept is not None:
@@ -103,10 +111,16 @@ class Stage:
         if self._method.choices is not None:
             server = server._replace(server=self._with_best_choice(server.server))
         after = collections.OrderedDict(server=server, kept=kept)
-        row = columns.of_training(self.setup.model.task, metrics, cohort)
+        row = {}
+        if self._mechanism is None:
+            row = columns.of_training(self.setup.model.task, metrics, cohort)
+        else:  # Of what clients did nothing is told but by what had noise added.
+            row = {columns.EPSILON: self._mechanism.epsilon(round_number)}
         receivers, senders = len(cohort), np.count_nonzero(self._epochs(round_number))
         if self._name in registry.IN_ONE_PLACE:
             receivers = senders = 0
+        if self._mechanism is not None:
+            receivers = senders = self._mechanism.cohort
         row['bytes/up'] = self._composed.bytes_up * senders
         row['bytes/down'] = self._composed.bytes_down * receivers
         return after, row
@@ -114,7 +128,7 @@ class Stage:
     @property
     def measured(self) -> tuple[str, ...]:
         """The columns of what method and aggregation measure."""
-        return self._composed.measured
+        return self._composed.measured if self._mechanism is None else ()
 
     def _with_best_choice(self, server) -> Any:
         """Returns the method's state with the best of the weights it leaves."""
@@ -134,6 +148,9 @@ class Stage:
 
     def chosen(self, state) -> dict[str, str]:
         """Returns what was chosen of what a round left, for the report."""
+        if self._mechanism is not None:
+            said = {'privacy': self._mechanism.described(int(state['server'].round))}
+            return said
         if self._own_models is not None and len(self._config.adaptation_epochs) > 1:
             return {'epochs of adaptation': str(self._own_models.epochs(state))}
         if self._method.choices is None:
@@ -202,7 +219,9 @@ class Stage:
         """Returns which of the seen clients take part, [clients]."""
         if self._name in registry.OF_ALL:
             return np.arange(len(self.setup.seen))
-        return choose_clients(
+        poisson = self._mechanism is not None and self._mechanism.poisson
+        choose = sample_clients if poisson else choose_clients
+        return choose(
             len(self.setup.seen),
             self._config.clients_per_round,
             seed=self._config.seed,

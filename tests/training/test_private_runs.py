@@ -1,0 +1,240 @@
+"""Runs with central differential privacy: what they do, tell, and refuse."""
+
+import dataclasses
+import json
+import stat
+
+import numpy as np
+import pytest
+from test_algorithms import config as config_of
+from test_loop import CLASSES, CLIENTS, SIZE, make_config, make_data, numpy_round
+
+from tff_transfer.algorithms import registry
+from tff_transfer.data import cohorts
+from tff_transfer.data.cohorts import Cohort
+from tff_transfer.errors import UserError
+from tff_transfer.features.scaling import EPSILON, ByExample
+from tff_transfer.privacy.accounting import SampledGaussian
+from tff_transfer.privacy.central import Central
+from tff_transfer.training import loop, stages
+
+CENTRAL = Central(noise_multiplier=0.5, clip=0.2)
+
+
+def private(privacy=CENTRAL, **training):
+    made = make_config(weighting='uniform', **training)
+    return dataclasses.replace(made, privacy=privacy)
+
+
+@pytest.fixture
+def made_cohorts(monkeypatch):
+    """The cohorts of the rounds that are run."""
+    made, make = [], stages.training_cohort
+
+    def spy(*arguments, **named):
+        made.append(make(*arguments, **named))
+        return made[-1]
+
+    monkeypatch.setattr(stages, 'training_cohort', spy)
+    return made
+
+
+def one_client(cohort, client):
+    rows = slice(*cohort.row_splits[client : client + 2])
+    examples = {name: array[rows] for name, array in cohort.examples.items()}
+    return Cohort(examples, np.array([0, rows.stop - rows.start]), cohort.batch_size)
+
+
+@pytest.mark.parametrize('sampling', ['poisson', 'fixed'])
+def test_the_server_adds_clipped_updates_over_a_fixed_number(
+    sampling, made_cohorts, monkeypatch
+):
+    # The noise is nearly nothing, and what that costs not computed.
+    monkeypatch.setattr(SampledGaussian, 'epsilon', lambda mechanism, rounds: 0.0)
+    clip = 0.2
+    of = Central(noise_multiplier=1e-7, clip=clip, sampling=sampling)
+    result = loop.train(private(of, seed=3), data=make_data())
+    weights, clipped = [np.zeros((SIZE, CLASSES)), np.zeros(CLASSES)], 0
+    assert len(made_cohorts) == 4
+    for cohort in made_cohorts:
+        total = [np.zeros_like(w) for w in weights]
+        for client in range(len(cohort)):
+            after = numpy_round(weights, one_client(cohort, client), 0.1)
+            delta = [new - old for new, old in zip(after, weights, strict=True)]
+            norm = np.sqrt(sum(np.sum(d**2) for d in delta))
+            clipped += norm > clip
+            total = [
+                t + d * min(1, clip / norm) for t, d in zip(total, delta, strict=True)
+            ]
+        weights = [w + t / 3 for w, t in zip(weights, total, strict=True)]
+    assert 0 < clipped < sum(map(len, made_cohorts))
+    for found, expected in zip(result.weights, weights, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    sizes = [len(cohort) for cohort in made_cohorts]
+    assert (sizes == [3] * 4) == (sampling == 'fixed')
+
+
+def test_noise_has_the_deviation_that_was_promised(made_cohorts):
+    # Without a step on the clients the model moves by the noise alone.
+    of = Central(noise_multiplier=2.0, clip=0.3)
+    config = private(
+        of, client_learning_rate=1e-20, rounds=40, evaluate_every=40, seed=1
+    )
+    moved = loop.train(config, data=make_data()).weights
+    expected = np.sqrt(40) * 2.0 * 0.3 / 3
+    found = np.sqrt(np.mean(np.concatenate([w.ravel() for w in moved]) ** 2))
+    assert 0.6 * expected < found < 1.5 * expected
+
+
+def test_nothing_is_told_of_clients_that_train():
+    result = loop.train(private(), data=make_data())
+    data = make_data()
+    told = {
+        name
+        for row in result.rows
+        for name, value in row.items()
+        if value is not None and name.startswith(('train/', 'seen/', 'server/'))
+    }
+    assert told == set()
+    assert not len(result.predictions['seen'].rows)
+    unseen = np.isin(data.client_of_row, result.setup.unseen)
+    assert unseen[result.predictions['unseen'].rows].all()
+    # Bytes are those of the number that is asked for, not of who came.
+    assert len({row['bytes/up'] for row in result.rows[1:]}) == 1
+    spent = [row['privacy/epsilon'] for row in result.rows[1:]]
+    mechanism = SampledGaussian(0.5, 8, 3, True, 8**-1.1)
+    assert spent == [mechanism.epsilon(n) for n in range(1, 5)]
+    assert 'noise multiplier 0.5, 3 of 8 clients' in result.chosen['privacy']
+
+
+def test_the_noise_for_an_epsilon_is_found():
+    result = loop.train(private(Central(target_epsilon=6.0)), data=make_data())
+    assert 5.8 < result.rows[-1]['privacy/epsilon'] <= 6.0
+
+
+def test_a_killed_run_draws_the_same_noise_again(tmp_path, monkeypatch):
+    config = private(checkpoint_every=1, seed=5)
+    whole = loop.train(config, tmp_path / 'whole', data=make_data())
+    make, seen = stages.Stage.cohort, []
+
+    def dying(stage, round_number):
+        seen.append(round_number)
+        if len(seen) == 3:
+            raise KeyError('killed')
+        return make(stage, round_number)
+
+    monkeypatch.setattr(stages.Stage, 'cohort', dying)
+    with pytest.raises(KeyError):
+        loop.train(config, tmp_path / 'killed', data=make_data())
+    resumed = loop.train(config, tmp_path / 'killed', data=make_data())
+    assert seen == [1, 2, 3, 3, 4]
+    for ours, theirs in zip(resumed.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_seed_is_secret_unless_it_is_given(tmp_path):
+    config = private(rounds=2)
+    runs = [loop.train(config, tmp_path / name, data=make_data()) for name in 'ab']
+    assert not np.array_equal(runs[0].weights[0], runs[1].weights[0])
+    place = tmp_path / 'a' / 'secret_seed'
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+    seed = place.read_text().strip()
+    for path in (tmp_path / 'a').rglob('*'):
+        if path.is_file() and path != place:
+            assert seed.encode() not in path.read_bytes()
+    assert json.loads((tmp_path / 'a/config.json').read_text())['training']['seed'] == 0
+    # The same run goes on with it.
+    longer = private(rounds=3)
+    again = loop.train(longer, tmp_path / 'a', data=make_data())
+    given = loop.train(private(rounds=3, seed=int(seed)), data=make_data())
+    np.testing.assert_array_equal(again.weights[0], given.weights[0])
+    place.write_text('rubbish')
+    with pytest.raises(UserError, match='does not hold the seed'):
+        loop.train(private(rounds=4), tmp_path / 'a', data=make_data())
+
+
+def test_cohorts_are_drawn_client_by_client():
+    drawn = np.zeros((2000, 40))
+    for number in range(len(drawn)):
+        chosen = cohorts.sample_clients(40, 10, seed=0, round_number=number)
+        assert (np.diff(chosen) > 0).all()
+        drawn[number, chosen] = 1
+    # Binomial: 500 of 2,000 with a deviation of 19, and 7.5 among cohorts of 10.
+    assert np.abs(drawn.sum(0) - 500).max() < 4 * 19.4
+    assert abs(np.var(drawn.sum(1)) - 7.5) < 1
+    correlations = np.corrcoef(drawn.T) - np.eye(40)
+    assert np.abs(correlations).max() < 5 / np.sqrt(2000)
+    with pytest.raises(UserError, match='50 clients a round are wanted of 40'):
+        cohorts.sample_clients(40, 50, seed=0, round_number=1)
+
+
+def test_a_round_of_nobody_is_a_round_too(monkeypatch):
+    nobody = np.zeros(0, np.int64)
+    monkeypatch.setattr(stages, 'sample_clients', lambda *_, **__: nobody)
+    result = loop.train(private(rounds=2), data=make_data())
+    assert np.abs(result.weights[0]).min() > 0
+    ditto = dataclasses.replace(
+        private(rounds=2), algorithm=registry.options('ditto')()
+    )
+    assert np.abs(loop.train(ditto, data=make_data()).weights[0]).min() > 0
+
+
+@pytest.mark.parametrize(
+    ('changed', 'words'),
+    [
+        ({'weighting': 'examples'}, 'give --weighting=uniform'),
+        ({'early_stop_patience': 2}, 'early_stop_patience chooses by the test'),
+        ({'export': 'best'}, 'export=best chooses by the test examples'),
+    ],
+)
+def test_what_would_make_the_promise_false_is_refused(changed, words):
+    made = private()
+    training = dataclasses.replace(made.training, **changed)
+    with pytest.raises(UserError, match=words):
+        dataclasses.replace(made, training=training).check()
+
+
+@pytest.mark.parametrize(
+    'privacy', [Central(), Central(noise_multiplier=1.0, target_epsilon=1.0)]
+)
+def test_noise_is_given_once(privacy):
+    with pytest.raises(UserError, match='needs --central.noise_multiplier or'):
+        loop.train(private(privacy), data=make_data())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', registry.NAMES)
+def test_every_method_is_private_or_refused(name):
+    made = config_of(name, rounds=2, weighting='uniform')
+    if name in registry.OF_ONE_ROUND:
+        training = dataclasses.replace(made.training, weighting='examples')
+        made = dataclasses.replace(made, training=training)
+    made = dataclasses.replace(made, privacy=CENTRAL)
+    if name in registry.BESIDE_THE_MEAN:
+        with pytest.raises(UserError, match='sends more or nothing'):
+            loop.train(made, data=make_data())
+        return
+    stage = None
+    make = stages.Stage.__init__
+
+    def remembering(self, *arguments, **named):
+        nonlocal stage
+        stage = self
+        make(self, *arguments, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages.Stage, '__init__', remembering)
+        result = loop.train(made, data=make_data())
+    # All that leaves a client goes through the mechanism.
+    assert stage._composed.only_mean
+    assert result.rows[-1]['privacy/epsilon'] > 0
+    assert len(result.setup.seen) < CLIENTS
+
+
+def test_features_are_scaled_by_each_example_alone():
+    draw = np.random.default_rng(0)
+    x = draw.normal(3, 2, size=(4, 50)).astype(np.float32)
+    found = ByExample()(x)
+    mean, deviation = x.mean(1, keepdims=True), np.sqrt(x.var(1) + EPSILON)[:, None]
+    np.testing.assert_allclose(found, (x - mean) / deviation, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(ByExample()(x[1:2]), found[1:2], rtol=1e-6)

@@ -1,0 +1,108 @@
+"""Central differential privacy of clients: clipped updates, and noise by the server.
+
+McMahan et al. 2018, "Learning differentially private recurrent language models",
+algorithm 1 with a fixed denominator; adaptive clipping of Andrew et al. 2021,
+"Differentially private learning with adaptive clipping". TFF's are
+`tff.aggregators.DifferentiallyPrivateFactory.gaussian_fixed` and `gaussian_adaptive`,
+which are used here. The server is trusted: it sees each update before it adds noise.
+What is protected is that a client takes part at all, with all of its examples.
+"""
+
+import dataclasses
+import warnings
+
+import tensorflow_federated as tff
+
+from tff_transfer.errors import UserError
+from tff_transfer.options import option
+from tff_transfer.privacy.accounting import SampledGaussian, noise_multiplier_for
+
+
+@dataclasses.dataclass(frozen=True)
+class Central:
+    """Central differential privacy."""
+
+    noise_multiplier: float | None = option(
+        None,
+        "The noise's standard deviation to the clipping norm; or --central."
+        'target_epsilon.',
+        above=0,
+    )
+    target_epsilon: float | None = option(
+        None,
+        'The most that epsilon may be after the last round: the least noise that keeps'
+        ' it is found.',
+        above=0,
+    )
+    delta: float | None = option(
+        None,
+        'The delta of the guarantee; if not given, one over the number of clients to'
+        ' the power of 1.1.',
+        above=0,
+        below=1,
+    )
+    clip: float = option(
+        0.1,
+        "The norm to which a client's update is clipped; with --central.quantile that"
+        ' of the first round.',
+        above=0,
+    )
+    quantile: float | None = option(
+        None,
+        'Let the clipping norm follow this quantile of the norms of updates, found'
+        ' with noise too, out of the same epsilon.',
+        above=0,
+        below=1,
+    )
+    sampling: str = option(
+        'poisson',
+        'How cohorts are drawn: poisson, each client by a draw of its own, so that'
+        ' --clients_per_round is their mean; or fixed, always so many, for which more'
+        ' is spent.',
+        choices=('poisson', 'fixed'),
+    )
+
+    def mechanism(self, population: int, cohort: int, rounds: int) -> SampledGaussian:
+        """Returns the mechanism of a run's rounds.
+
+        Args:
+          population: How many clients may take part.
+          cohort: How many of them do in a round.
+          rounds: How many rounds there are, for `target_epsilon`.
+
+        Raises:
+          UserError: No noise or two are given, or none is enough.
+        """
+        if (self.noise_multiplier is None) == (self.target_epsilon is None):
+            raise UserError(
+                '--privacy=central needs --central.noise_multiplier or'
+                ' --central.target_epsilon, one of them'
+            )
+        given = SampledGaussian(
+            self.noise_multiplier or 1.0,
+            population,
+            cohort,
+            self.sampling == 'poisson',
+            self.delta or population**-1.1,
+        )
+        if self.target_epsilon is None:
+            return given
+        noise = noise_multiplier_for(self.target_epsilon, rounds, given)
+        return dataclasses.replace(given, noise_multiplier=noise)
+
+    def aggregator(
+        self, mechanism: SampledGaussian
+    ) -> tff.aggregators.UnweightedAggregationFactory:
+        """Returns TFF's factory that clips, sums, adds noise and divides."""
+        noise, cohort = mechanism.noise_multiplier, float(mechanism.cohort)
+        make = tff.aggregators.DifferentiallyPrivateFactory
+        with warnings.catch_warnings():  # Of little noise, as in tests of it.
+            warnings.simplefilter('ignore')
+            if self.quantile is None:
+                return make.gaussian_fixed(noise, cohort, self.clip)
+            return make.gaussian_adaptive(
+                noise,
+                cohort,
+                initial_l2_norm_clip=self.clip,
+                target_unclipped_quantile=self.quantile,
+            )
