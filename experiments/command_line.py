@@ -74,13 +74,14 @@ def _help_if_asked(arguments: list[str]) -> None:
     """Prints the flags and ends the program, if a command line asks for that."""
     asking = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     asking.add_argument('--help', '-help', '--helpshort', '-?', action='store_true')
-    asking.add_argument('--algorithm', '-algorithm')
+    asking.add_argument('--algorithm', '-algorithm', default=argparse.SUPPRESS)
+    asking.add_argument('--privacy', '-privacy', default=argparse.SUPPRESS)
     asked, _ = asking.parse_known_args(arguments)
     if asked.help:
         from experiments import help_page  # It loads TensorFlow.
 
         program, about = arguments[0], sys.modules['__main__'].__doc__ or ''
-        print(help_page.page(flags.FLAGS, program, about, asked.algorithm))
+        print(help_page.page(flags.FLAGS, program, about, vars(asked)))
         sys.exit()
 
 

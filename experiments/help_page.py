@@ -3,7 +3,7 @@
 import dataclasses
 import shutil
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from absl import flags
 
@@ -12,7 +12,7 @@ from tff_transfer.training.config import Config
 
 
 def page(
-    values: flags.FlagValues, module: str, about: str, algorithm: str | None
+    values: flags.FlagValues, module: str, about: str, chosen: Mapping[str, str]
 ) -> str:
     """Returns what a program is, and its flags in groups.
 
@@ -20,7 +20,8 @@ def page(
       values: The flags.
       module: The program's name in `values`, whose key flags are shown.
       about: What the program is.
-      algorithm: The method whose options are shown too, if there is one.
+      chosen: The method whose options are shown too, by `algorithm`, and what is
+        promised, by `privacy`, if they are given.
 
     Raises:
       UserError: There is no such method.
@@ -42,10 +43,11 @@ def page(
         found = [shown[name] for name in names if name in shown]
         if found:
             sections.append('\n'.join([title.replace('.', ':'), *_lines(found)]))
-    if algorithm is not None:
-        sections.append(methods.description(algorithm))
-    elif 'algorithm' in shown:
-        sections.append('--algorithm=NAME --help shows the options of a method too.')
+    for flag in ('algorithm', 'privacy'):
+        if flag in chosen:
+            sections.append(methods.description(chosen[flag], flag))
+        elif flag in shown:
+            sections.append(f'--{flag}=NAME --help shows the options of NAME too.')
     sections.append('--helpfull shows every flag with all that there is to say of it.')
     return '\n\n'.join(sections)
 

@@ -9,13 +9,22 @@ import textwrap
 
 from experiments import command_line
 from tff_transfer.algorithms import registry
+from tff_transfer.privacy import registry as privacy_registry
 
 
-def description(name: str) -> str:
-    """Returns a method's name, what its file says of it, and its options."""
-    chosen = registry.options(name)
+def description(name: str, flag: str = 'algorithm') -> str:
+    """Returns what a choice is, as its file says, and its options.
+
+    Args:
+      name: Of a method, or of what the flag chooses.
+      flag: `algorithm` or `privacy`.
+
+    Raises:
+      UserError: There is no such method.
+    """
+    chosen = (registry if flag == 'algorithm' else privacy_registry).options(name)
     said = sys.modules[chosen.__module__].__doc__.strip()
-    lines = [f'--algorithm={name}', textwrap.indent(said, '    ')]
+    lines = [f'--{flag}={name}', textwrap.indent(said, '    ')]
     for field in dataclasses.fields(chosen):
         told = f'--{name}.{field.name} ({field.default}): {field.metadata["help"]}'
         lines.append(textwrap.fill(told, 84, initial_indent='    ',

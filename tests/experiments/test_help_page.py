@@ -33,12 +33,12 @@ def flags_of(page):
 
 def test_each_main_flag_has_one_line_with_its_default(values, monkeypatch):
     monkeypatch.setenv('COLUMNS', '90')
-    page = help_page.page(values, 'program', 'It does it.\n', None)
+    page = help_page.page(values, 'program', 'It does it.\n', {})
     assert page.startswith('It does it.\n\nWhere the clients come from')
     found = flags_of(page)
     expected = [
         name for part in Config().__dict__.values() for name in part.__dict__
-    ] + ['algorithm', 'run_dir']
+    ] + ['algorithm', 'privacy', 'run_dir']
     assert found == expected
     assert max(map(len, page.splitlines())) <= 90
     for line in (
@@ -52,11 +52,13 @@ def test_each_main_flag_has_one_line_with_its_default(values, monkeypatch):
 
 
 def test_the_options_of_the_method_that_is_given_are_shown(values):
-    page = help_page.page(values, 'program', '', 'fedprox')
+    page = help_page.page(values, 'program', '', {'algorithm': 'fedprox'})
     assert [name for name in flags_of(page) if '.' in name] == ['fedprox.mu']
     assert 'Federated optimization in heterogeneous networks' in page
+    page = help_page.page(values, 'program', '', {'privacy': 'central'})
+    assert 'central.target_epsilon' in flags_of(page)
     with pytest.raises(UserError, match="'fedprux' is no method; there are fedavg"):
-        help_page.page(values, 'program', '', 'fedprux')
+        help_page.page(values, 'program', '', {'algorithm': 'fedprux'})
 
 
 @pytest.mark.parametrize(

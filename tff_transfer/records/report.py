@@ -238,7 +238,9 @@ def _repeat(config, given: Sequence[str]) -> str:
     arguments = ', '.join([repr(config), *(f'{name}={name}' for name in given)])
     used = [type(part).__name__ for part in (config, config.data, config.model)]
     used = ', '.join([*used, type(config.training).__name__, 'train'])
-    method = type(config.algorithm).__name__
+    method, privacy = type(config.algorithm), type(config.privacy)
     imports = f'from tff_transfer import {used}\n'
-    imports += f'from tff_transfer.algorithms import {method}\n'
+    imports += f'from tff_transfer.algorithms import {method.__name__}\n'
+    if config.private:
+        imports += f'from {privacy.__module__} import {privacy.__name__}\n'
     return f'{imports}\ntrain({arguments})'
