@@ -94,6 +94,7 @@ IN_ONE_PLACE = ('central',)
 # Those that send more than the server gets the mean of, or nothing.
 BESIDE_THE_MEAN = (
     'mime', 'fednova', 'fedexp', 'qfedavg', 'local', 'central', 'prototype', 'ridge',
+    'personalridge', 'personalprototype', 'jointft', 'ifca', 'fedproto',
 )  # fmt: skip
 
 # Those that one round computes, without training.
