@@ -8,6 +8,7 @@ __all__ = [
     'cohorts',
     'emnist',
     'federated',
+    'lung_phantoms',
     'npz',
     'partition',
     'program_source',
