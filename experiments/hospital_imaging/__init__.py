@@ -1,0 +1,1 @@
+"""Three hospitals, one question: is transfer with federation better than each alone?"""
