@@ -47,6 +47,7 @@ def main() -> None:
                 bar.set_postfix_str(f'{found.method}, {found.hospital}')
     facts = {
         'data': first.name,
+        'what they are': hospitals.SOURCES[FLAGS.dataset],
         'positive': (first.class_names or ('0', '1'))[1],
         'pretrained network': f'{backbone.name}, {backbone.image_size[0]} pixels',
         'seeds': str(FLAGS.seeds),
@@ -64,7 +65,7 @@ def main() -> None:
 if __name__ == '__main__':
     FLAGS = flags.FLAGS
     flags.DEFINE_enum(
-        'dataset', 'phantoms', hospitals.SOURCES, 'Where the images come from.'
+        'dataset', 'phantoms', list(hospitals.SOURCES), 'Where the images come from.'
     )
     flags.DEFINE_string(
         'data_path',

@@ -11,7 +11,17 @@ from tff_transfer.data import by_client, federated, lung_phantoms, npz, validati
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 
-SOURCES = ('phantoms', 'chest_xrays', 'by_client')
+# Where images come from, and what a reader of the report is to know of them.
+SOURCES = {
+    'phantoms': 'Drawn slices of a chest, with a nodule or without, of no patient.'
+    ' Each hospital has another share of nodules, and brightness and contrast of a'
+    ' scanner that is made up. Each seed draws them anew.',
+    'chest_xrays': 'Chest X-rays of a file without hospitals, dealt out by this study:'
+    ' each hospital has another share of positive images, and brightness and contrast'
+    ' of a scanner that is made up. Each seed deals them anew; test images are those'
+    ' of the file.',
+    'by_client': 'The hospitals are those of the file or folder, as they are.',
+}
 
 # Images of each hospital, the share of them that are positive, and how many of them
 # are test examples, of the same share.
@@ -32,7 +42,7 @@ def load(source: str, path: str | None, backbone: Backbone, seed: int) -> Federa
     """Returns the hospitals as clients, with images of two classes.
 
     Args:
-      source: One of `SOURCES`.
+      source: A key of `SOURCES`.
       path: The file or folder, where the source is one.
       backbone: What image files of mixed size are brought to the size of.
       seed: What is drawn, dealt or split is a function of it.

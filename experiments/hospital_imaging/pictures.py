@@ -12,9 +12,10 @@ from tff_transfer.data.federated import FederatedData
 from tff_transfer.records import diagnostics
 
 
-def intervals(found: Mapping[str, Mapping[str, Interval]]) -> Figure:
-    """Draws a figure with its interval for each method, a panel a hospital."""
-    methods = list(dict.fromkeys(name for of in found.values() for name in of))
+def intervals(
+    found: Mapping[str, Mapping[str, Interval]], methods: Sequence[str]
+) -> Figure:
+    """Draws areas with intervals by method, in an order, and a panel a hospital."""
     size = (4 + 3 * len(found), 1 + 0.34 * len(methods))
     figure = Figure(size, layout='constrained')
     panels = figure.subplots(1, len(found), sharey=True, sharex=True, squeeze=False)

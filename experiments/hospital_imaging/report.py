@@ -121,7 +121,7 @@ def write(
     Args:
       folder: Where to.
       data: The hospitals of the first seed, with images.
-      judged: What all models of all seeds say.
+      judged: What all models of all seeds say, the first seed first.
       facts: What the reader is to know first, by name.
       command: What was typed.
 
@@ -131,23 +131,7 @@ def write(
     rows = rows_of(judged)
     found = by_hospital(rows)
     tables = {'figures': summary(found), 'gains': gains(found)}
-    first = min(j.seed for j in judged)
-    curves = []
-    for client, hospital in enumerate(data.client_ids):
-        mine = [
-            j
-            for j in judged
-            if (j.seed, j.hospital) == (first, hospital) and j.method in DRAWN
-        ]
-        curves.append(
-            {
-                'hospital': hospital,
-                'examples': plots.svg(pictures.examples(data, client)),
-                'counts': _counts(data, client),
-                'roc': plots.svg(pictures.roc(mine)),
-                'reliability': plots.svg(pictures.reliability(mine)),
-            }
-        )
+    methods = list(dict.fromkeys(j.method for j in judged))
     areas = {
         hospital: {
             method: figures.typical([each.auc for each in seeds])
@@ -161,9 +145,9 @@ def write(
         facts=facts,
         verdicts=[row for row in tables['gains'][1:] if row[1] == FEDERATED],
         tables=tables,
-        areas=plots.svg(pictures.intervals(areas)),
-        curves=curves,
-        first=first,
+        areas=plots.svg(pictures.intervals(areas, methods)),
+        curves=[_curves(data, judged, c) for c in range(len(data))],
+        first=judged[0].seed,
         command=command,
     )
     path = folder / 'report.html'
@@ -171,6 +155,19 @@ def write(
     files.write_text(folder / 'table.md', '\n'.join(map(markdown, tables.values())))
     files.write_text(folder / 'figures.csv', to_csv(rows))
     return path
+
+
+def _curves(data: FederatedData, judged: Sequence[Judged], client: int) -> dict:
+    """Returns what the page shows of a hospital, of the first seed."""
+    of = judged[0].seed, data.client_ids[client]
+    mine = [j for j in judged if (j.seed, j.hospital) == of and j.method in DRAWN]
+    return {
+        'hospital': data.client_ids[client],
+        'examples': plots.svg(pictures.examples(data, client)),
+        'counts': _counts(data, client),
+        'roc': plots.svg(pictures.roc(mine)),
+        'reliability': plots.svg(pictures.reliability(mine)),
+    }
 
 
 def _counts(data: FederatedData, client: int) -> str:
