@@ -61,7 +61,7 @@ def figures(judged: Judged, alone: Judged) -> Figures:
     def statistics(labels, scores):
         return np.array(
             [
-                diagnostics.delong(labels, scores).areas[0],
+                diagnostics.auc(labels, scores),
                 *diagnostics.sensitivity_specificity(labels, scores, threshold),
                 diagnostics.calibration(labels, scores).error,
             ]
@@ -101,19 +101,26 @@ def over_seeds(found: Sequence[Interval]) -> Interval | None:
 
 
 def verdict(gains: Sequence[Interval]) -> str:
-    """Says in words what gains of several seeds show."""
+    """Says in words what gains of several seeds show.
+
+    The interval over seeds decides; of one seed, DeLong's.
+    """
     spread, one = over_seeds(gains), typical(gains)
-    above = sum(gain.low > 0 for gain in gains)
-    below = sum(gain.high < 0 for gain in gains)
-    counted = (
-        f"DeLong's interval above 0 in {above} and below in {below} of {len(gains)}"
-    )
-    if one.low > 0:
-        said = 'better, with one seed too'
-    elif spread is not None and spread.low > 0:
-        said = 'better over seeds; with one seed intervals overlap'
-    elif one.high < 0 or (spread is not None and spread.high < 0):
-        said = 'worse'
+    sign = _sign(one if spread is None else spread)
+    if not sign:
+        said = 'not shown: the interval holds 0'
     else:
-        said = 'not shown: intervals hold 0'
-    return f'{said} ({counted})'
+        said = 'better' if sign > 0 else 'worse'
+        if spread is not None:
+            alike = _sign(one) == sign
+            said += (
+                ', in one seed too' if alike else ' over seeds; in one seed not shown'
+            )
+    above = sum(_sign(gain) > 0 for gain in gains)
+    below = sum(_sign(gain) < 0 for gain in gains)
+    return f"{said} (DeLong's above 0 in {above}, below in {below} of {len(gains)})"
+
+
+def _sign(interval: Interval) -> int:
+    """Returns 1 if an interval is above 0, -1 if below, 0 if it holds it."""
+    return int(interval.low > 0) - int(interval.high < 0)

@@ -184,16 +184,22 @@ def test_verdicts():
     wide, above = Interval(0.02, -0.01, 0.05), Interval(0.02, 0.01, 0.03)
     assert figures.over_seeds([wide]) is None
     assert figures.verdict([wide]).startswith('not shown')
-    assert figures.verdict([above]).startswith('better, with one seed too')
+    assert figures.verdict([above]).startswith('better (')
+    # Ten seeds alike have no spread at all.
+    assert figures.verdict([above] * 10).startswith('better, in one seed too (')
+    below = Interval(-0.02, -0.03, -0.01)
+    assert figures.verdict([below]) == "worse (DeLong's above 0 in 0, below in 1 of 1)"
+    # Above in each seed, but their spread holds 0.
+    apart = [above, above._replace(value=0.04)]
+    assert figures.verdict(apart).startswith('not shown')
     spread = figures.over_seeds([wide, wide._replace(value=0.04)])
     # Student's t of one degree of freedom is 12.706 at 97.5 %; the error is 0.01.
     assert spread == pytest.approx((0.03, 0.03 - 0.12706, 0.03 + 0.12706), abs=1e-5)
     near = [wide, wide._replace(value=0.0201), wide._replace(value=0.0199)]
     assert figures.verdict(near) == (
-        'better over seeds; with one seed intervals overlap'
-        " (DeLong's interval above 0 in 0 and below in 0 of 3)"
+        'better over seeds; in one seed not shown'
+        " (DeLong's above 0 in 0, below in 0 of 3)"
     )
-    assert figures.verdict([Interval(-0.02, -0.03, -0.01)]).startswith('worse')
     assert figures.typical([wide, above]) == pytest.approx((0.02, 0, 0.04))
 
 

@@ -38,6 +38,7 @@ def test_areas_and_their_covariance_are_delong_s():
     for number, of_score in enumerate(scores):
         expected = metrics.roc_auc_score(labels, of_score)
         assert found.areas[number] == pytest.approx(expected)
+        assert diagnostics.auc(labels, of_score) == pytest.approx(expected)
     for r, s in itertools.product(range(2), repeat=2):
         total = 0
         for side in range(2):
