@@ -31,6 +31,8 @@ def main() -> None:
     config.check()
     result = loop.train(config, RUN_DIR.value or run_directory.fresh('runs'))
     print(report.text_table(report.table(result)))
+    if result.personalization is not None:
+        print(result.personalization)
     if config.training.export == 'best':
         print(f'exported: round {result.exported_round}')
     print(f'report: {result.run_dir / report.REPORT}')

@@ -6,7 +6,7 @@ import itertools
 import math
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from absl import flags
@@ -158,6 +158,38 @@ def check_effects(*parts: Any, **variants: str) -> None:
       UserError: An option is not its default, and one that it is `only_for` has
         another choice.
     """
+    for field, other, found in _without_effect(parts, variants):
+        allowed = field.metadata['only_for'][other]
+        if allowed == GIVEN:
+            raise UserError(
+                f'--{field.name} is for --{other}; give both or leave it out'
+            )
+        if len(allowed) > _MANY:
+            told = f'is not for --{other}={found}'
+        else:
+            told = f'is for --{other}={_either(allowed)}, but --{other} is {found}'
+        raise UserError(f'--{field.name} {told}; leave it out')
+
+
+def in_effect(*parts: Any, **variants: str) -> list[Any]:
+    """Returns options dataclasses in which what has no effect has its default.
+
+    Args:
+      parts: What `check_effects` takes, which then refuses nothing.
+      variants: The names of the variants that are chosen.
+    """
+    while idle := {f.name: f.default for f, *_ in _without_effect(parts, variants)}:
+        parts = [
+            dataclasses.replace(part, **{n: idle[n] for n in idle if n in vars(part)})
+            for part in parts
+        ]
+    return list(parts)
+
+
+def _without_effect(
+    parts: Sequence[Any], variants: typing.Mapping[str, str]
+) -> Iterator[tuple[dataclasses.Field, str, Any]]:
+    """Yields each option that is set without effect, and which other makes it so."""
     chosen = {k: v for part in parts for k, v in vars(part).items()} | variants
     fields = list(itertools.chain(*map(dataclasses.fields, parts)))
     given = {field.name for field in fields if chosen[field.name] != field.default}
@@ -165,18 +197,8 @@ def check_effects(*parts: Any, **variants: str) -> None:
         if field.name not in given:
             continue
         for other, allowed in field.metadata['only_for'].items():
-            if allowed == GIVEN:
-                if other not in given:
-                    raise UserError(
-                        f'--{field.name} is for --{other}; give both or leave it out'
-                    )
-            elif chosen[other] not in allowed:
-                if len(allowed) > _MANY:
-                    told = f'is not for --{other}={chosen[other]}'
-                else:
-                    told = f'is for --{other}={_either(allowed)}, but --{other} is'
-                    told += f' {chosen[other]}'
-                raise UserError(f'--{field.name} {told}; leave it out')
+            if other not in given if allowed == GIVEN else chosen[other] not in allowed:
+                yield field, other, chosen[other]
 
 
 def _either(words: Sequence[str]) -> str:

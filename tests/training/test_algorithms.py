@@ -29,6 +29,8 @@ def config(name, **training):
         training |= {'server_optimizer': 'adam', 'server_learning_rate': 0.02}
     if name in registry.IN_ONE_PLACE:
         training |= {'clients_per_round': 20}
+    if name in registry.BY_OWN_MODELS:
+        training = {'baselines': False, **training}
     made = make_config(checkpoint_every=1, **training)
     if name in registry.OF_ONE_ROUND:
         made = dataclasses.replace(made, training=TrainingConfig())

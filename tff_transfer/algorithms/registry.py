@@ -82,6 +82,9 @@ BY_REPRESENTATION = ('moon', 'fedproto')
 # Those whose clients make their passes over the batches of one epoch themselves.
 BY_OWN_PASSES = ('jointft',)
 
+# Of these, those whose shared model is that of federated averaging.
+SHARED_BY_FEDAVG = ('ditto', 'apfl', 'fedavgft')
+
 # Those that ask how many clients may take part.
 BY_POPULATION = ('scaffold', 'feddyn')
 

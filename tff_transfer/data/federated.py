@@ -1,6 +1,7 @@
 """Examples by client, as arrays."""
 
 import dataclasses
+import difflib
 import functools
 import hashlib
 import zlib
@@ -113,6 +114,20 @@ class FederatedData:
         for array in (self.y, self.num_train, self.num_test):
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+    def number_of(self, client_id: str) -> int:
+        """Returns the number of the client of a name.
+
+        Raises:
+          UserError: There is none.
+        """
+        if client_id not in self.client_ids:
+            close = difflib.get_close_matches(client_id, self.client_ids, 1)
+            (one,) = close or self.client_ids[:1]
+            raise UserError(
+                f'{self.name} has no client {client_id!r}; one of its clients is {one}'
+            )
+        return self.client_ids.index(client_id)
 
     def train_rows(self, client: int) -> slice:
         """Returns where the training examples of client number `client` stand."""

@@ -105,6 +105,38 @@ def per_client(
     return figure
 
 
+def gains(
+    gain: np.ndarray,
+    seen: np.ndarray,
+    against: np.ndarray,
+    label: str,
+    measure: str = 'accuracy',
+) -> Figure:
+    """Draws what personalisation brings each client against what it is like.
+
+    Args:
+      gain: `Personalization.gain`, [clients].
+      seen: Whether they train, bool [clients].
+      against: What each of them is like, [clients], such as its size.
+      label: What that is.
+      measure: What is gained, if not accuracy: `Task.decides`.
+
+    Returns:
+      The figure.
+    """
+    figure = Figure((6, 3.4), layout='constrained')
+    axes = figure.subplots()
+    axes.axhline(0, color='#222222', linewidth=1)
+    for part, those in (('seen', seen), ('unseen', ~seen)):
+        if those.any():
+            style = {'s': 14, 'alpha': 0.6, 'linewidths': 0, 'color': _COLOURS[part]}
+            axes.scatter(against[those], gain[those], label=_LABELS[part], **style)
+    axes.set(xlabel=label, ylabel=f'gain in {measure}')
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    return figure
+
+
 def confusion(counts: np.ndarray, class_names: Sequence[str] = ()) -> Figure:
     """Draws which classes are taken for which, dark where that is more often so.
 

@@ -53,6 +53,15 @@ class Predictions:
         return wrong[order[:count]]
 
 
+def of_examples(
+    data: FederatedData, rows: np.ndarray, found: Mapping[str, np.ndarray]
+) -> Predictions:
+    """Returns what `Task.examples` gave of some examples of a population."""
+    measured = dict(found)
+    predicted = measured.pop('predicted', None)
+    return Predictions(rows, data.y[rows], predicted, measured)
+
+
 def per_client(
     data: FederatedData, rows: np.ndarray, values: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

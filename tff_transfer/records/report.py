@@ -127,12 +127,47 @@ def _summary(result) -> dict:
             **result.chosen,
         },
         'table': table(result),
+        'adapted': _adapted(result),
+        'personalization': _personalization(result),
         'pictures': [
             *(
                 (_title(name), plots.svg(plots.by_round(result.rows, name)))
                 for name in drawn
             ),
             ('Clients', plots.svg(plots.per_client(result.per_client, task.decides))),
+        ],
+    }
+
+
+def _adapted(result) -> bool:
+    """Returns whether unseen clients are judged on their test examples alone."""
+    rows = result.predictions['unseen'].rows
+    return len(rows) > 0 and not result.setup.data.is_train[rows].any()
+
+
+def _personalization(result) -> dict | None:
+    """Returns what the template takes of what personalisation brings, if known."""
+    found = result.personalization
+    if found is None:
+        return None
+    pictures = (
+        ('Gain by size', 'training examples of a client', found.train_examples),
+        ('Gain by label skew', 'label skew of a client', found.label_skew),
+    )
+    return {
+        'table': found.table(),
+        'trained': found.trained,
+        'hurt': found.hurt(),
+        'pictures': [
+            (
+                title,
+                plots.svg(
+                    plots.gains(
+                        found.gain, found.seen, against, label, found.task.decides
+                    )
+                ),
+            )
+            for title, label, against in pictures
         ],
     }
 

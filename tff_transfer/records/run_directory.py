@@ -27,13 +27,14 @@ _FILES = (
     'backbone.json',
     'network.json',
     'metrics.csv',
+    'personalization.csv',
     'report.html',
     'model.tflite',
     'model.keras',
 )
 # Options that may be others when a run goes on.
-_MAY_CHANGE = ('rounds', 'on_divergence')
-_FOLDERS = ('checkpoints', 'tensorboard', 'model')
+_MAY_CHANGE = ('rounds', 'on_divergence', 'baselines', 'export_client')
+_FOLDERS = ('checkpoints', 'tensorboard', 'model', 'baselines', 'clients')
 
 
 def describe(config) -> dict:
@@ -158,8 +159,8 @@ def opened(path: str | os.PathLike[str], config) -> Iterator[pathlib.Path]:
     Args:
       path: The directory; it is made if absent.
       config: The run's `Config`, recorded in `config.json`. It may have other
-        rounds than were recorded, if no fewer than are done, and go on where a run
-        that diverged stopped.
+        rounds than were recorded, if no fewer than are done, go on where a run that
+        diverged stopped, and leave more or less beside what is trained.
 
     Yields:
       The directory.
@@ -229,7 +230,7 @@ def _prepare(path: pathlib.Path, config) -> None:
         )
     else:
         files.write_text(config_path, json.dumps(describe(config), indent=2) + '\n')
-    for folder in (path, path / 'checkpoints'):
+    for folder in (path, path / 'checkpoints', *(path / 'clients').glob('*')):
         files.remove_leftovers(folder)
 
 

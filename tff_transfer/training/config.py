@@ -348,6 +348,13 @@ class TrainingConfig:
         at_least=1,
         only_for=_except('algorithm', registry.BY_OWN_MODELS, registry.IN_ONE_PASS),
     )
+    baselines: bool = option(
+        True,
+        'Where clients have models of their own: also train, at the end, what they'
+        ' could have had instead: the model of federated averaging, that of each client'
+        ' alone, and that of all examples in one place.',
+        only_for={'algorithm': registry.BY_OWN_MODELS},
+    )
     augment_shift: float = option(
         0.0,
         'Move training images at random by up to this share of a side.',
@@ -404,6 +411,12 @@ class TrainingConfig:
     )
     export_keras: bool = option(
         False, 'Also write the trained model as model.keras, for Keras.'
+    )
+    export_client: tuple[str, ...] = option(
+        (),
+        'Where clients have models of their own: also write those of the clients of'
+        ' these names, as clients/NAME/model.',
+        only_for={'algorithm': registry.BY_OWN_MODELS},
     )
     runtime: str = option(
         'compiled',

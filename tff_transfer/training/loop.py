@@ -15,11 +15,25 @@ from tff_transfer import progress, runtime
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.models import Task, trained_network
-from tff_transfer.records import checkpoints, export, keras_file, report, run_directory
+from tff_transfer.records import (
+    checkpoints,
+    keras_file,
+    personalization,
+    predictions,
+    report,
+    run_directory,
+)
 from tff_transfer.records.metrics import Records
 from tff_transfer.records.predictions import Predictions
 from tff_transfer.records.run_directory import writing
-from tff_transfer.training import columns, divergence, resuming, sources
+from tff_transfer.training import (
+    baselines,
+    columns,
+    divergence,
+    exports,
+    resuming,
+    sources,
+)
 from tff_transfer.training.config import Config, TrainingConfig
 from tff_transfer.training.evaluation import summary
 from tff_transfer.training.result import Result
@@ -80,6 +94,7 @@ def train(
         if run_dir is not None:
             run_directory.check_same_data(run_dir, data)
             run_directory.check_same_backbone(run_dir, backbone)
+        exports.check_clients(config.training, data)
         model = head_or_network(config, data, backbone, head)
         if config.training.export_keras:
             keras_file.check(data.x, backbone, model.network)
@@ -88,6 +103,8 @@ def train(
                 config, model, len(data)
             )  # To say before features what cannot be.
         setup = prepare(config, data, backbone, model)
+        if baselines.wanted(config):
+            baselines.check(config, setup)
         if run_dir is not None:
             run_directory.check_same_network(run_dir, setup.model)
         result = _train(config, setup, run_dir)
@@ -95,27 +112,28 @@ def train(
         if said := divergence.described(config.training, result.rows):
             chosen = {**result.chosen, 'divergence': said}
             result = dataclasses.replace(result, chosen=chosen)
+        if baselines.wanted(config) and not diverged:
+            result = baselines.compare(config, result, _train)
         if run_dir is not None:
             with writing(run_dir):
                 report.write(told, result, data, given)
+                if result.personalization is not None:
+                    path = run_dir / personalization.FILE
+                    personalization.write(result.personalization, path)
                 if not diverged:
-                    _export(config.training, result)
+                    exports.write(config.training, result)
     if diverged:
         raise UserError(f'{said}, or go on all the same with --on_divergence=continue')
     return result
 
 
-def _export(config: TrainingConfig, result: Result) -> None:
-    """Writes the trained model in the forms that a configuration asks for."""
-    setup, weights, run_dir = result.setup, result.weights, result.run_dir
-    export.save(setup, weights, run_dir / 'model')
-    if config.tflite:
-        export.save_tflite(run_dir / 'model', run_dir / 'model.tflite')
-    if config.export_keras:
-        export.save_keras(setup, weights, run_dir / 'model.keras')
-
-
-def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result:
+def _train(
+    config: Config,
+    setup: Setup,
+    run_dir: pathlib.Path | None,
+    said: str = 'training',
+) -> Result:
+    """Trains, or goes on; `said` is what the progress bar calls it."""
     run = stages(config, setup, run_dir)
     private, config, task = config.private, config.training, setup.model.task
     rounds = run[-1].rounds.stop - 1
@@ -146,7 +164,7 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
             row = {'round': 0, **evaluate()}
             records.append({**row, 'time/total_s': time.perf_counter() - start})
             divergence.warn(config, records.rows)
-        bar = progress.bar(total=rounds, initial=done, desc='training', unit='round')
+        bar = progress.bar(total=rounds, initial=done, desc=said, unit='round')
         with bar:
             while done < rounds and not _stopped(config, task, records.rows):
                 round_start = time.perf_counter()
@@ -192,10 +210,11 @@ def _train(config: Config, setup: Setup, run_dir: pathlib.Path | None) -> Result
     chosen = exported.stage.chosen(exported.state)
     if best:
         chosen['exported round'] = f'{exported.round}, the best'
-    return _result(run[-1], exported, records.rows, rows_of, run_dir, chosen)
+    return _result(config, run[-1], exported, records.rows, rows_of, run_dir, chosen)
 
 
 def _result(
+    config: TrainingConfig,
     last: Stage,
     exported: resuming.Reached,
     rows: Sequence[Mapping],
@@ -209,6 +228,11 @@ def _result(
         state = last.after(exported.stage.weights(state))
     weights = last.weights(state)
     per_example = functools.partial(last.per_example, state)
+
+    def own_weights(client: int) -> list[np.ndarray]:
+        with _use_runtime(config):
+            return last.weights_of(state, client)
+
     return Result(
         rows,
         weights,
@@ -218,6 +242,7 @@ def _result(
         run_dir,
         exported.round,
         chosen,
+        own_weights=own_weights if last.own_models else None,
     )
 
 
@@ -298,9 +323,7 @@ def _timed_evaluation(setup, per_example, rows_of) -> dict[str, float]:
 
 def _predictions(data, per_example, rows_of) -> dict[str, Predictions]:
     """Returns what is predicted, for seen and unseen clients."""
-    found = {}
-    for part, rows in rows_of.items():
-        measured = per_example(rows)
-        predicted = measured.pop('predicted', None)
-        found[part] = Predictions(rows, data.y[rows], predicted, measured)
-    return found
+    return {
+        part: predictions.of_examples(data, rows, per_example(rows))
+        for part, rows in rows_of.items()
+    }

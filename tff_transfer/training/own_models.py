@@ -1,5 +1,6 @@
 """The models of their own by which clients are judged, and how they come by them."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +16,16 @@ from tff_transfer.data.cohorts import Cohort
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.training.client_states import ClientStates, took_part
 from tff_transfer.training.config import TrainingConfig
-from tff_transfer.training.personal import PersonalEvaluator, mean_kept
+from tff_transfer.training.personal import (
+    PersonalEvaluator,
+    mean_kept,
+    weights_of_client,
+)
 from tff_transfer.training.setup import Setup
 
+# Training examples that are gathered for clients at once, in bytes, about: memory that
+# the allocator gives again, where it would ask the system for more at a time.
+_GATHERED = 1 << 24
 # A client's statistics are measured on so many of its examples at most.
 _MEASURED_EXAMPLES = 256
 # Epochs are chosen by so many clients at most, on a share of their training examples.
@@ -94,6 +102,19 @@ class OwnModels:
         shared = self._method.evaluated(server.server)
         trained = self._context.join(shared, kept.personal)
         return [*trained, *(kept.statistics or server.statistics)]
+
+    def weights_of(self, state, client: int) -> list[np.ndarray]:
+        """Returns all weights of a client's own model, in the model's order.
+
+        Args:
+          state: The state.
+          client: The client's number in the population.
+        """
+        kept = self._kept_of(state, np.array([client]))
+        own = tf.nest.map_structure(lambda leaf: tf.constant(leaf[0]), kept)
+        server = tf.nest.map_structure(tf.convert_to_tensor, state['server'])
+        found = weights_of_client(self._method, self._context, server, own)
+        return [np.asarray(weight) for weight in found]
 
     def epochs(self, state) -> int:
         """Returns by how many passes over its training examples a client adapts.
@@ -196,6 +217,19 @@ class OwnModels:
         self, state, data: FederatedData, clients: np.ndarray, kept: Kept, epochs: int
     ) -> Kept:
         """Returns what clients come to on their training examples, stacked."""
+
+        def together(block: slice) -> Kept:
+            of_block = tf.nest.map_structure(lambda leaf: leaf[block], kept)
+            return self._adapted_together(state, data, clients[block], of_block, epochs)
+
+        parts = [*map(together, self._blocks(data.num_train[clients] * epochs))]
+        if len(parts) == 1:
+            return parts[0]
+        return tf.nest.map_structure(lambda *leaves: np.concatenate(leaves), *parts)
+
+    def _adapted_together(
+        self, state, data: FederatedData, clients: np.ndarray, kept: Kept, epochs: int
+    ) -> Kept:
         number = int(state['server'].round)
         cohort = self._gathered(data, clients, epochs, number)
         more = () if self._composed.kept is None else (runtime.StackedClients(kept),)
@@ -204,6 +238,17 @@ class OwnModels:
         if isinstance(found, runtime.StackedClients):
             return found.arrays
         return _stacked(found)
+
+    def _blocks(self, examples: np.ndarray) -> list[slice]:
+        """Returns slices of clients whose examples are gathered together.
+
+        Args:
+          examples: How many each of them adapts on, in all epochs.
+        """
+        row = self._setup.transform(self._setup.data.x[:1]).nbytes
+        block = np.cumsum(examples * row) // _GATHERED
+        cuts = [0, *(np.flatnonzero(np.diff(block)) + 1), len(examples)]
+        return [slice(a, b) for a, b in itertools.pairwise(cuts)]
 
     def _measured(self, state, others: Kept, client: int) -> Kept:
         """Returns the others' layers with BatchNorm's statistics of a new client."""

@@ -3,13 +3,15 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from tff_transfer.errors import UserError
 from tff_transfer.models import Task
 from tff_transfer.records import report
+from tff_transfer.records.personalization import Personalization
 from tff_transfer.records.predictions import Predictions, per_client
 from tff_transfer.training.setup import Setup
 
@@ -31,6 +33,10 @@ class Result:
       exported_round: The round whose weights these are, by `--export`.
       chosen: What the run chose itself, and how it diverged if it did, by name, for
         the report.
+      personalization: Where clients have models of their own and `--baselines` are
+        trained: what these bring.
+      own_weights: Where clients have models of their own: gives the weights of one by
+        the client's number in the population (see `weights_of`).
     """
 
     rows: Sequence[Mapping[str, float | None]]
@@ -41,6 +47,8 @@ class Result:
     run_dir: pathlib.Path | None
     exported_round: int
     chosen: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    personalization: Personalization | None = None
+    own_weights: Callable[[int], list[np.ndarray]] | None = None
 
     @property
     def task(self) -> Task:
@@ -61,9 +69,31 @@ class Result:
             found[part] = dict(zip(names, means.tolist(), strict=True))
         return found
 
+    def weights_of(self, client_id: str) -> list[np.ndarray]:
+        """Returns the weights of a client's own model in the exported round.
+
+        Args:
+          client_id: The client's name. One that never took part, seen or unseen,
+            adapts first.
+
+        Returns:
+          All weights, in the order of `setup.model`: what the client was judged by.
+
+        Raises:
+          UserError: There is no such client, or clients have no models of their own.
+        """
+        if self.own_weights is None:
+            raise UserError(
+                'the clients of this run have no models of their own; `weights` are'
+                ' those of all'
+            )
+        return self.own_weights(self.setup.data.number_of(client_id))
+
     def __repr__(self) -> str:
         where = 'in memory alone' if self.run_dir is None else f'in {self.run_dir}'
         table = report.text_table(report.table(self))
+        if self.personalization is not None:
+            table += f'\n{self.personalization!r}'
         return f'Result of a run on {self.setup.data.name}, {where}\n{table}'
 
     def _repr_html_(self) -> str:

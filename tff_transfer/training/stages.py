@@ -149,10 +149,9 @@ class Stage:
     def chosen(self, state) -> dict[str, str]:
         """Returns what was chosen of what a round left, for the report."""
         if self._mechanism is not None:
-            said = {'privacy': self._mechanism.described(int(state['server'].round))}
-            return said
-        if self._own_models is not None and len(self._config.adaptation_epochs) > 1:
-            return {'epochs of adaptation': str(self._own_models.epochs(state))}
+            return {'privacy': self._mechanism.described(int(state['server'].round))}
+        if self.own_models and len(self._config.adaptation_epochs) > 1:
+            return {'epochs of adaptation': str(self.adaptation_epochs(state))}
         if self._method.choices is None:
             return {}
         server = state['server'].server
@@ -188,11 +187,24 @@ class Stage:
 
         It does so on its training examples, so that only its others may judge it.
         """
-        return self._own_models is not None and self._own_models.adapts
+        return self.own_models and self._own_models.adapts
 
     def weights(self, state) -> list[np.ndarray]:
         """Returns the model's weights, in the order of `Model.initial_weights`."""
         return self._weights(state)
+
+    def weights_of(self, state, client: int) -> list[np.ndarray]:
+        """Returns the weights of a client's own model (see `OwnModels`)."""
+        return self._own_models.weights_of(state, client)
+
+    def adaptation_epochs(self, state) -> int:
+        """Returns how long a client adapts (see `OwnModels.epochs`)."""
+        return self._own_models.epochs(state)
+
+    @property
+    def own_models(self) -> bool:
+        """Whether each client is evaluated with a model of its own."""
+        return self._own_models is not None
 
     @property
     def _batch_size(self) -> int:
@@ -211,9 +223,9 @@ class Stage:
 
     def per_example(self, state, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Returns what is measured of each row (see `Evaluator`)."""
-        if self._own_models is None:
-            return self._evaluator.per_example(self.weights(state), rows)
-        return self._own_models.per_example(state, rows)
+        if self.own_models:
+            return self._own_models.per_example(state, rows)
+        return self._evaluator.per_example(self.weights(state), rows)
 
     def _chosen(self, round_number: int) -> np.ndarray:
         """Returns which of the seen clients take part, [clients]."""
