@@ -169,3 +169,13 @@ def test_an_option_without_effect_is_refused(paint, house, message):
     with pytest.raises(UserError) as caught:
         options.check_effects(paint, house, plan='g')
     assert str(caught.value) == message
+
+
+def test_what_has_no_effect_has_its_default():
+    given = _Paint('green', shade=0.1, layers=2), _House('in', lock=True, floors=2)
+    paint, house = options.in_effect(*given, plan='g')
+    assert (paint, house) == (_Paint('green', shade=0.1), _House('in'))
+    options.check_effects(paint, house, plan='g')
+    # The lock is for the door, which is for nothing.
+    kept = _Paint('red', layers=2), _House('in', door='oak', lock=True, floors=2)
+    assert options.in_effect(*kept, plan='a') == [*kept]

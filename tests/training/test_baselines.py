@@ -9,6 +9,7 @@ from test_algorithms import Killed, config
 from test_loop import CLASSES, SIZE, make_data, numpy_round
 
 from tff_transfer.algorithms import FedAvg, registry
+from tff_transfer.data import synthetic_writers
 from tff_transfer.data.cohorts import training_cohort
 from tff_transfer.errors import UserError
 from tff_transfer.records import personalization
@@ -184,6 +185,43 @@ def test_weights_of_each_client_give_what_was_evaluated(name):
             np.testing.assert_array_equal(
                 np.argmax(logits, axis=1), found.predicted[holders == client]
             )
+
+
+def test_the_best_round_in_memory_keeps_what_its_clients_had(tmp_path):
+    chosen = config(
+        'ditto', rounds=6, evaluate_every=1, export='best', adaptation_epochs=(1,)
+    )
+    on_disk = loop.train(chosen, tmp_path, data=make_data())
+    assert on_disk.exported_round == 3
+    in_memory = loop.train(chosen, data=make_data())
+    assert in_memory.exported_round == on_disk.exported_round
+    assert in_memory.per_client == on_disk.per_client
+    np.testing.assert_array_equal(
+        in_memory.weights_of('client 3')[0], on_disk.weights_of('client 3')[0]
+    )
+
+
+@pytest.mark.slow
+def test_one_model_for_all_has_the_statistics_of_all(tmp_path, monkeypatch):
+    monkeypatch.setenv('TFF_TRANSFER_CACHE_DIR', str(tmp_path / 'cache'))
+    data = synthetic_writers.generate(10, 20, seed=1, classes=10)
+    network = ModelConfig(
+        image_size=32, finetune='top', top_layers=2, batch_norm='local'
+    )
+    chosen = made('fedavgft', rounds=2, client_learning_rate=0.01)
+    chosen = dataclasses.replace(chosen, model=network)
+    found = loop.train(chosen, data=data).personalization.predictions['global']
+    alike = dataclasses.replace(network, batch_norm='aggregate')
+    training = dataclasses.replace(chosen.training, baselines=True)
+    fedavg = dataclasses.replace(
+        chosen, model=alike, training=training, algorithm=FedAvg()
+    )
+    expected = loop.train(fedavg, data=data).predictions
+    for part, those in found.items():
+        np.testing.assert_array_equal(
+            those.measured['loss'],
+            expected[part].of_rows(those.rows).measured['loss'],
+        )
 
 
 def test_who_has_no_model_is_told():

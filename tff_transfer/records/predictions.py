@@ -32,6 +32,13 @@ class Predictions:
         """Whether each prediction is right, bool [m]."""
         return self.predicted == self.labels
 
+    def of_rows(self, rows: np.ndarray) -> 'Predictions':
+        """Returns those for some of the examples, by their numbers, both ascending."""
+        places = np.searchsorted(self.rows, rows)
+        predicted = None if self.predicted is None else self.predicted[places]
+        measured = {name: of[places] for name, of in self.measured.items()}
+        return Predictions(rows, self.labels[places], predicted, measured)
+
     def confusion(self, num_classes: int) -> np.ndarray:
         """Returns how many examples of a class were taken for which.
 

@@ -16,6 +16,7 @@ so many epochs at most. But a run of many clients sees each of them a few times 
 in which neither converges: so it is `_LEAST_PASSES` and `_LEAST_EPOCHS` at least.
 """
 
+import contextlib
 import dataclasses
 import math
 import pathlib
@@ -88,14 +89,14 @@ def compare(config: Config, result: Result, train: _Train) -> Result:
     shared = with_statistics(setup, local=False)
 
     def trained(chosen: Config, said: str) -> Mapping[str, Predictions]:
-        if result.run_dir is None:
-            weights = train(chosen, shared, None, said).weights
-        else:
-            folder = registry.name_of(chosen.algorithm)
-            place = result.run_dir / 'baselines' / folder
-            with run_directory.opened(place, chosen) as opened:
-                weights = train(chosen, shared, opened, said).weights
-        return _of_weights(shared, weights, judged)
+        with contextlib.ExitStack() as stack:
+            place = result.run_dir
+            if place is not None:
+                place = place / 'baselines' / registry.name_of(chosen.algorithm)
+                stack.enter_context(run_directory.opened(place, chosen))
+            found = train(chosen, shared, place, said).predictions
+        # One model for all was evaluated on what others adapt on too.
+        return {part: found[part].of_rows(those.rows) for part, those in judged.items()}
 
     if name in registry.SHARED_BY_FEDAVG and shared is setup:
         of_global = _of_weights(setup, result.weights, judged)

@@ -28,7 +28,17 @@ class Evaluator:
         transform: Callable[[np.ndarray], np.ndarray],
     ):
         self._data, self._transform, self._model = data, transform, model
-        self._step = tf.function(self._examples, reduce_retracing=True)
+        specs = tf.nest.map_structure(
+            lambda array: tf.TensorSpec(array.shape, array.dtype), model.initial_weights
+        )
+        inputs = model.functional.input_spec['x']
+        if model.takes_keys:
+            inputs = inputs['inputs']
+        # Traced once: a signature found by calls is traced for two sizes of batches.
+        labels = tf.TensorSpec([None], tf.int32)
+        self._step = tf.function(
+            self._examples, input_signature=[specs, inputs, labels], autograph=False
+        )
 
     def _examples(self, weights, inputs, labels):
         outputs = self._model.logits(weights, inputs)

@@ -186,6 +186,9 @@ def _train(
                 kept = best(records.rows) if best else None
                 if kept in (None, done):
                     exported = resuming.Reached(stage, done, state)
+                    if kept and run_dir is None:  # No checkpoint will hold it.
+                        stage.forget([])
+                        stage.need({done: state})
                 if run_dir and (
                     last or done == kept or done % config.checkpoint_every == 0
                 ):
