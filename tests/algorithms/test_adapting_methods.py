@@ -111,8 +111,6 @@ CASES = {
         lambda w, batches: references.own_prototype(w, batches, 0.0),
     ),
 }
-# Whose clients predict by more than weights: test_near_examples.py.
-BY_OUTPUTS = {'knnper'}
 
 
 def rounding(case, of_gradients):
@@ -134,15 +132,16 @@ def test_own_models_are_those_of_the_paper(case):
 
 
 def test_each_has_its_case():
-    adapting = {
-        name
-        for name in registry.BY_OWN_MODELS
-        if of(name).build(context_for(name)).adapt is not None
+    methods = {
+        name: of(name).build(context_for(name)) for name in registry.BY_OWN_MODELS
     }
-    # IFCA's clients choose; they are in test_ifca.py.
-    assert {'ifca'} | {
-        case.partition(',')[0] for case in CASES
-    } | BY_OUTPUTS == adapting
+    adapting = {name for name, method in methods.items() if method.adapt is not None}
+    beyond = {name for name, method in methods.items() if method.outputs is not None}
+    assert beyond == set(registry.BEYOND_WEIGHTS)
+    # Clients that choose among models, and that go by near examples, have files of
+    # their own: test_ifca.py, test_near_examples.py.
+    elsewhere = {'ifca', 'knnper'}
+    assert {case.partition(',')[0] for case in CASES} | elsewhere == adapting
     assert set(registry.IN_ONE_PASS) <= adapting
 
 

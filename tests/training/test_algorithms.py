@@ -33,7 +33,8 @@ def config(name, **training):
         training = {'baselines': False, **training}
     made = make_config(checkpoint_every=1, **training)
     if name in registry.OF_ONE_ROUND:
-        made = dataclasses.replace(made, training=TrainingConfig())
+        given = TrainingConfig(baselines=made.training.baselines)
+        made = dataclasses.replace(made, training=given)
     chosen = registry.options(name)()
     if hasattr(chosen, 'parts') or name in WITH_BODY:  # There is a body under the head.
         made = dataclasses.replace(made, model=ModelConfig('mlp', hidden_units=(6,)))

@@ -169,9 +169,13 @@ def test_what_is_exported_of_a_client_predicts_what_was_evaluated(run):
 
 
 @pytest.mark.parametrize(
-    'name', [n if n == 'apfl' else pytest.param(n, marks=pytest.mark.slow)
-             for n in registry.BY_OWN_MODELS]
-)  # fmt: skip
+    'name',
+    [
+        name if name == 'apfl' else pytest.param(name, marks=pytest.mark.slow)
+        for name in registry.BY_OWN_MODELS
+        if name not in registry.BEYOND_WEIGHTS
+    ],
+)
 def test_weights_of_each_client_give_what_was_evaluated(name):
     data = make_data()
     result = loop.train(made(name, rounds=2, baselines=False), data=data)
@@ -199,6 +203,18 @@ def test_the_best_round_in_memory_keeps_what_its_clients_had(tmp_path):
     np.testing.assert_array_equal(
         in_memory.weights_of('client 3')[0], on_disk.weights_of('client 3')[0]
     )
+
+
+def test_what_one_round_computes_of_all_is_global_and_central(tmp_path):
+    chosen = config('personalprototype', baselines=True)
+    chosen.check()
+    found = loop.train(chosen, tmp_path, data=make_data())
+    assert not (tmp_path / 'baselines').exists()
+    by_model = found.personalization.predictions
+    assert by_model['global'] is by_model['central']
+    for those in by_model['global'].values():
+        expected = predicted(found.weights, make_data(), those.rows)
+        np.testing.assert_array_equal(those.predicted, expected)
 
 
 @pytest.mark.slow
@@ -231,10 +247,12 @@ def test_who_has_no_model_is_told():
     wrong = made(export_client=('client 33',))
     with pytest.raises(UserError, match="no client 'client 33'; one of its clients is"):
         loop.train(wrong, data=make_data())
-    with pytest.raises(
-        UserError, match='--export_client is not for --algorithm=fedavg'
-    ):
-        config('fedavg', export_client=('client 1',)).check()
+    for name in ('fedavg', 'knnper'):
+        with pytest.raises(UserError, match=f'--export_client is not .*={name};'):
+            config(name, export_client=('client 1',)).check()
+    result = loop.train(config('knnper', rounds=1), data=make_data())
+    with pytest.raises(UserError, match='or none that are weights alone'):
+        result.weights_of('client 1')
 
 
 def test_names_of_clients_stay_within_their_folder(tmp_path):
@@ -247,10 +265,12 @@ def test_names_of_clients_stay_within_their_folder(tmp_path):
         assert exports.client_model(tmp_path, name) == expected
 
 
-@pytest.mark.parametrize('name', registry.BY_OWN_MODELS)
+@pytest.mark.parametrize(
+    'name', sorted({*registry.BY_OWN_MODELS} - {*registry.OF_ONE_ROUND})
+)
 def test_baselines_take_the_flags_that_are_theirs(name):
     unequal = {'client_epochs': 3, 'min_client_epochs': 1, 'straggler_fraction': 0.5}
-    chosen = made(name, weighting='uniform', adaptation_epochs=(3,), **unequal)
+    chosen = made(name, weighting='uniform', **unequal)
     central = baselines.of_central(chosen, 8)
     for baseline in (
         baselines.of_fedavg(chosen),

@@ -73,6 +73,15 @@ BY_OWN_MODELS = (
 # Of these, those whose clients make their models in one pass over their examples.
 IN_ONE_PASS = ('knnper', 'personalridge', 'personalprototype', 'ifca')
 
+# Of these, those whose shared model is that of federated averaging, or of the method of
+# one round by which they begin.
+WITH_GLOBAL_MODEL = (
+    'ditto', 'apfl', 'fedavgft', 'knnper', 'personalridge', 'personalprototype',
+)  # fmt: skip
+
+# Of these, those whose clients predict by more than weights.
+BEYOND_WEIGHTS = ('knnper',)
+
 # Those that are defined for models that end with a dense layer.
 BY_LAST_DENSE = ('fedrod', 'fedproto')
 
@@ -81,9 +90,6 @@ BY_REPRESENTATION = ('moon', 'fedproto')
 
 # Those whose clients make their passes over the batches of one epoch themselves.
 BY_OWN_PASSES = ('jointft',)
-
-# Of these, those whose shared model is that of federated averaging.
-SHARED_BY_FEDAVG = ('ditto', 'apfl', 'fedavgft')
 
 # Those that ask how many clients may take part.
 BY_POPULATION = ('scaffold', 'feddyn')

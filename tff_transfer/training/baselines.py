@@ -4,7 +4,8 @@ On the examples by which a run judges clients' own models: that of federated ave
 with the same flags (`global`), that of each client's examples `alone`, and that of all
 seen clients' examples in one place (`central`). No test example decides anything:
 
-- `global` is a run of its own, unless the run's shared model is that already.
+- `global` is a run of its own, unless the run's shared model is that already. Where one
+  round computes that of all examples, it is the central one too.
 - `alone` is the start, fine-tuned by each client, unseen ones too, on its training
   examples: the clients' optimizer at its constant rate, for as many epochs as are best
   on held-out training examples.
@@ -61,6 +62,8 @@ def check(config: Config, setup: Setup) -> None:
     Raises:
       UserError: They do not.
     """
+    if registry.name_of(config.algorithm) in registry.OF_ONE_ROUND:
+        return  # Nothing is trained in one place.
     examples = setup.data.num_train[setup.seen]
     row = setup.transform(setup.data.x[:1]).nbytes
     of_all = of_central(config, len(examples)).training
@@ -98,23 +101,26 @@ def compare(config: Config, result: Result, train: _Train) -> Result:
         # One model for all was evaluated on what others adapt on too.
         return {part: found[part].of_rows(those.rows) for part, those in judged.items()}
 
-    if name in registry.SHARED_BY_FEDAVG and shared is setup:
+    if name in registry.WITH_GLOBAL_MODEL and shared is setup:
         of_global = _of_weights(setup, result.weights, judged)
     else:
         of_global = trained(of_fedavg(config), 'global model')
-    central = of_central(config, len(setup.seen))
-    of_all = trained(central, 'central model')
+    if name in registry.OF_ONE_ROUND:
+        of_all = of_global
+        said = dict.fromkeys((GLOBAL, CENTRAL), 'one round of all seen clients')
+    else:
+        central = of_central(config, len(setup.seen))
+        of_all = trained(central, 'central model')
+        passes = f'{central.training.rounds} passes'
+        said = {
+            GLOBAL: 'federated averaging with the same flags',
+            CENTRAL: f'all examples of seen clients in one place, {passes}',
+        }
     alone, epochs = _alone(
         of_alone(config, len(setup.seen)), with_statistics(setup, local=True), judged
     )
-    said = {
-        GLOBAL: 'federated averaging with the same flags',
-        ALONE: f'each client alone, {epochs} epochs, chosen on held-out training'
-        ' examples',
-        CENTRAL: f'all examples of seen clients in one place, {central.training.rounds}'
-        ' passes',
-        PERSONAL: f'{name}, the run itself',
-    }
+    said[ALONE] = f'each client alone, {epochs} epochs, chosen on held-out examples'
+    said[PERSONAL] = f'{name}, the run itself'
     found = {GLOBAL: of_global, ALONE: alone, CENTRAL: of_all, PERSONAL: judged}
     compared = personalization.compare(setup.data, setup.model.task, found, said)
     return dataclasses.replace(result, personalization=compared)
@@ -152,7 +158,9 @@ def of_central(config: Config, clients: int) -> Config:
 def of_alone(config: Config, clients: int) -> Config:
     """Returns fine-tuning by each client, for a run of so many seen ones."""
     training = config.training
-    most = max(_passes(training, training.rounds, clients), _LEAST_EPOCHS)
+    most = _LEAST_EPOCHS
+    if registry.name_of(config.algorithm) not in registry.OF_ONE_ROUND:
+        most = max(most, _passes(training, training.rounds, clients))
     training = dataclasses.replace(
         training,
         adaptation_epochs=tuple(epochs for epochs in EPOCHS_ALONE if epochs <= most),

@@ -11,7 +11,10 @@ BY_BATCHES = ('local', 'aggregate')
 
 # What a head that one round computes must stand on, and the options of training that
 # have an effect with it.
-_WITHOUT_ROUNDS = ('seed', 'runtime', 'tflite', 'export_keras', 'on_divergence')
+_WITHOUT_ROUNDS = (
+    *('seed', 'runtime', 'tflite', 'export_keras', 'on_divergence'),
+    *('baselines', 'export_client'),
+)
 _LINEAR = {
     'finetune': ('head',),
     'head': ('linear',),

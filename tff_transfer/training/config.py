@@ -416,7 +416,7 @@ class TrainingConfig:
         (),
         'Where clients have models of their own: also write those of the clients of'
         ' these names, as clients/NAME/model.',
-        only_for={'algorithm': registry.BY_OWN_MODELS},
+        only_for=_except('algorithm', registry.BY_OWN_MODELS, registry.BEYOND_WEIGHTS),
     )
     runtime: str = option(
         'compiled',

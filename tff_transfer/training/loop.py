@@ -245,7 +245,7 @@ def _result(
         run_dir,
         exported.round,
         chosen,
-        own_weights=own_weights if last.own_models else None,
+        own_weights=own_weights if last.own_weights else None,
     )
 
 

@@ -80,12 +80,13 @@ class Result:
           All weights, in the order of `setup.model`: what the client was judged by.
 
         Raises:
-          UserError: There is no such client, or clients have no models of their own.
+          UserError: There is no such client, or clients have no models of their own,
+            or none that are weights alone.
         """
         if self.own_weights is None:
             raise UserError(
-                'the clients of this run have no models of their own; `weights` are'
-                ' those of all'
+                'the clients of this run have no models of their own, or none that are'
+                ' weights alone; `weights` are those of all'
             )
         return self.own_weights(self.setup.data.number_of(client_id))
 

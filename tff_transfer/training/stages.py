@@ -207,6 +207,11 @@ class Stage:
         return self._own_models is not None
 
     @property
+    def own_weights(self) -> bool:
+        """Whether those models are weights, which `weights_of` gives."""
+        return self.own_models and self._method.outputs is None
+
+    @property
     def _batch_size(self) -> int:
         if self._name in registry.OF_ONE_ROUND:
             return one_round.BATCH_SIZE
