@@ -51,9 +51,14 @@ _Train = Callable[[Config, Setup, pathlib.Path | None, str], Result]
 
 
 def wanted(config: Config) -> bool:
-    """Returns whether a run gives baselines at its end."""
+    """Returns whether a run gives baselines at its end.
+
+    Not where something is promised of clients' data: baselines are trained without
+    noise, and judged by seen clients too.
+    """
     name = registry.name_of(config.algorithm)
-    return config.training.baselines and name in registry.BY_OWN_MODELS
+    asked = config.training.baselines and not config.private
+    return asked and name in registry.BY_OWN_MODELS
 
 
 def check(config: Config, setup: Setup) -> None:
