@@ -37,7 +37,6 @@ from tff_transfer.training.result import Result
 # Rates are tried with so many epochs of adaptation; among which a run chooses then.
 RATES, TRIED = (0.05, 0.2), 5
 EPOCHS = (1, 5, 20)
-HELD_OUT = 0.2
 # Those of a linear head alone; and clients alone, who are there as a baseline.
 _LEFT_OUT = ('local', 'personalridge', 'personalprototype')
 # Whose run gives the other models too: its own training is federated averaging.
@@ -240,7 +239,9 @@ def main() -> None:
     folder = pathlib.Path(given.runs)
     data = load(config, given.partition, given.partition_classes)
     seed = config.training.seed
-    held = validation.held_out(data, range(len(data)), fraction=HELD_OUT, seed=seed)
+    held = validation.held_out(
+        data, range(len(data)), fraction=validation.HELD_OUT, seed=seed
+    )
     found, megabytes = {}, {}
     names = [FIRST, *(name for name in given.methods if name != FIRST)]
     for name in progress.bar(names, desc='methods'):

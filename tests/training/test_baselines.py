@@ -9,7 +9,7 @@ from test_algorithms import Killed, config
 from test_loop import CLASSES, SIZE, make_data, numpy_round
 
 from tff_transfer.algorithms import FedAvg, registry
-from tff_transfer.data import synthetic_writers
+from tff_transfer.data import synthetic_writers, validation
 from tff_transfer.data.cohorts import training_cohort
 from tff_transfer.errors import UserError
 from tff_transfer.records import personalization
@@ -65,6 +65,30 @@ def test_the_central_model_has_passes_over_all_examples(run):
         np.testing.assert_array_equal(found.predicted, expected)
 
 
+def test_the_central_rate_is_the_best_on_held_out_examples():
+    chosen = made(client_learning_rate=6.0)
+    run = loop.train(chosen, data=make_data())
+    held = validation.held_out(make_data(), run.setup.seen, fraction=0.2, seed=0)
+    rows, right = np.flatnonzero(~held.is_train), []
+    for rate in (6.0, 1.5, 0.375):
+        weights = ZERO
+        for number in range(1, 11):
+            cohort = training_cohort(
+                held,
+                range(len(held)),
+                batch_size=5,
+                epochs=1,
+                seed=0,
+                round_number=number,
+                pooled=True,
+            )
+            weights = numpy_round(weights, cohort, rate)
+        right.append(np.mean(predicted(weights, held, rows) == held.y[rows]))
+    assert max(right) > right[0]
+    best = (6, 1.5, 0.375)[int(np.argmax(right))]
+    assert f'at rate {best:g}' in run.personalization.trained['central']
+
+
 def test_each_client_alone_starts_from_the_start(run):
     data = make_data()
     _, epochs, *_ = run.personalization.trained['alone'].split(', ')
@@ -111,11 +135,18 @@ def test_no_test_label_reaches_anything(run):
             assert not (found.correct & before[part].correct).any()
 
 
-@pytest.mark.parametrize('killed', [pytest.param(6, marks=pytest.mark.slow), 13])
+# Rounds of central training by each rate that is tried.
+TRIES = [*range(1, 11)] * len(baselines.RATE_DIVISORS)
+
+
+@pytest.mark.parametrize(
+    'killed', [pytest.param(6, marks=pytest.mark.slow), 8 + len(TRIES) + 5]
+)
 def test_killed_in_a_baseline_it_goes_on_to_the_same_bits(
     run, killed, tmp_path, monkeypatch
 ):
-    # Four rounds of the run, four of federated averaging, ten of central training.
+    # Four rounds of the run, four of federated averaging, ten of central training, of
+    # which the tries are done again.
     make, seen = stages.Stage.cohort, []
 
     def dying(stage, round_number):
@@ -130,8 +161,9 @@ def test_killed_in_a_baseline_it_goes_on_to_the_same_bits(
         loop.train(chosen, tmp_path, data=make_data())
     assert not (tmp_path / personalization.FILE).exists()
     resumed = loop.train(chosen, tmp_path, data=make_data())
-    rounds = [*range(1, 5), *range(1, 5), *range(1, 11)]
-    assert seen == [*rounds[:killed], *rounds[killed - 1 :]]
+    rounds = [*range(1, 5), *range(1, 5), *TRIES, *range(1, 11)]
+    again = rounds[killed - 1 :] if killed < 8 else [*TRIES, *rounds[killed - 1 :]]
+    assert seen == [*rounds[:killed], *again]
     files = [folder / personalization.FILE for folder in (tmp_path, run.run_dir)]
     assert files[0].read_bytes() == files[1].read_bytes()
     for model, before in run.personalization.predictions.items():

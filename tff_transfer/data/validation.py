@@ -7,6 +7,9 @@ import numpy as np
 from tff_transfer import randomness
 from tff_transfer.data.federated import FederatedData
 
+# The share of training examples that choices are made by.
+HELD_OUT = 0.2
+
 
 def held_out(
     data: FederatedData, clients: Sequence[int], *, fraction: float, seed: int

@@ -9,7 +9,9 @@ seen clients' examples in one place (`central`). No test example decides anythin
 - `alone` is the start, fine-tuned by each client, unseen ones too, on its training
   examples: the clients' optimizer at its constant rate, for as many epochs as are best
   on held-out training examples.
-- `central` takes passes of the clients' optimizer over all examples.
+- `central` takes passes of the clients' optimizer over all examples. What suits few
+  steps of a client may be too high a rate for many: of the clients' rate and two lower
+  ones the best on held-out training examples is taken, in runs of its own.
 
 Neither computes more than the run does, where that converges: central training makes as
 many passes as the run's clients make on average over their examples, and clients alone
@@ -30,6 +32,7 @@ from tff_transfer.algorithms import registry
 from tff_transfer.algorithms.central import Central
 from tff_transfer.algorithms.fed_avg import FedAvg
 from tff_transfer.algorithms.fed_avg_ft import FedAvgFT
+from tff_transfer.data import validation
 from tff_transfer.errors import UserError
 from tff_transfer.records import personalization, predictions, run_directory
 from tff_transfer.records.personalization import ALONE, CENTRAL, GLOBAL, PERSONAL
@@ -44,6 +47,8 @@ from tff_transfer.training.stages import Stage
 # Among which numbers of epochs of clients alone are chosen.
 EPOCHS_ALONE = (1, 3, 10, 30, 100, 300)
 _LEAST_PASSES, _LEAST_EPOCHS = 10, 30
+# What the clients' learning rate is divided by for central training, one of these.
+RATE_DIVISORS = (1, 4, 16)
 # Clients alone that are judged at once.
 _CLIENTS = 16
 
@@ -114,9 +119,10 @@ def compare(config: Config, result: Result, train: _Train) -> Result:
         of_all = of_global
         said = dict.fromkeys((GLOBAL, CENTRAL), 'one round of all seen clients')
     else:
-        central = of_central(config, len(setup.seen))
+        central = _at_best_rate(of_central(config, len(setup.seen)), shared, train)
         of_all = trained(central, 'central model')
-        passes = f'{central.training.rounds} passes'
+        rate = central.training.client_learning_rate
+        passes = f'{central.training.rounds} passes at rate {rate:g}'
         said = {
             GLOBAL: 'federated averaging with the same flags',
             CENTRAL: f'all examples of seen clients in one place, {passes}',
@@ -158,6 +164,35 @@ def of_central(config: Config, clients: int) -> Config:
     )
     model = dataclasses.replace(config.model, head_rounds=head and before)
     return _with(dataclasses.replace(config, model=model, training=training), Central())
+
+
+def _at_best_rate(config: Config, setup: Setup, train: _Train) -> Config:
+    """Returns central training at the rate that is best on held-out examples."""
+    inside, training = _held_out(setup, config.training.seed), config.training
+    if not inside.data.num_test.any():
+        return config
+    tried, found = [], []
+    for divisor in RATE_DIVISORS:
+        rate = training.client_learning_rate / divisor
+        of_rate = dataclasses.replace(training, client_learning_rate=rate)
+        tried.append(dataclasses.replace(config, training=of_rate))
+        result = train(tried[-1], inside, None, f'central model, rate {rate:g}')
+        found.append(result.rows[-1][f'seen/{setup.model.task.decides}'])
+    return tried[setup.model.task.best(found)]
+
+
+def _held_out(setup: Setup, seed: int) -> Setup:
+    """Returns the seen clients alone, judged by a part of their training examples."""
+    data = validation.held_out(
+        setup.data, setup.seen, fraction=validation.HELD_OUT, seed=seed
+    )
+    return dataclasses.replace(
+        setup,
+        data=data,
+        seen=np.arange(len(data)),
+        unseen=np.zeros(0, np.int64),
+        first=setup.first and _held_out(setup.first, seed),
+    )
 
 
 def of_alone(config: Config, clients: int) -> Config:

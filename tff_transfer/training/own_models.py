@@ -28,8 +28,8 @@ from tff_transfer.training.setup import Setup
 _GATHERED = 1 << 24
 # A client's statistics are measured on so many of its examples at most.
 _MEASURED_EXAMPLES = 256
-# Epochs are chosen by so many clients at most, on a share of their training examples.
-_CHOOSING, _HELD_OUT = 100, 0.2
+# Epochs are chosen by so many clients at most, on held-out training examples.
+_CHOOSING = 100
 
 
 class OwnModels:
@@ -137,7 +137,10 @@ class OwnModels:
         seed = self._config.seed
         order = randomness.generator(seed, 'validation clients').permutation(clients)
         data = validation.held_out(
-            setup.data, np.sort(order[:_CHOOSING]), fraction=_HELD_OUT, seed=seed
+            setup.data,
+            np.sort(order[:_CHOOSING]),
+            fraction=validation.HELD_OUT,
+            seed=seed,
         )
         rows = np.flatnonzero(~data.is_train)
         if not len(rows):
