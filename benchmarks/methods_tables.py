@@ -30,6 +30,13 @@ MORE = {
     'pfedme': 'five inner steps a batch; another model kept',
     'fedrep': 'each batch twice',
     'fedavgft': 'nothing: clients adapt when they are judged',
+    'knnper': 'the same',
+    'perfedavg': 'a gradient of each half of a batch, at other weights',
+    'jointft': "a pass over the validation part, and the client's rows gathered",
+    'ifca': 'a forward pass of each batch by both models; both down and up',
+    'fedrod': "a gradient of each batch; the own head's step",
+    'fedala': 'a pass over some batches that learns the mixture; the model kept',
+    'fedproto': 'a forward pass over the examples for prototypes; the model kept',
     FED_AVG: '',
     TFF: '',
 }
