@@ -76,6 +76,7 @@ def test_starts_are_the_models_own_and_noise_of_the_seed():
     assert spread == pytest.approx(0.5 * np.sqrt(2 / 500), rel=0.02)
 
 
+@pytest.mark.slow
 def test_one_model_is_federated_averaging():
     for made in (context(), context(weighting='uniform'), context(0.9)):
         found, _, _ = run(of('ifca', clusters=1), made)

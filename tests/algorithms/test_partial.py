@@ -42,6 +42,7 @@ def test_the_first_round_of_fed_recon_is_that_of_fed_rep():
     np.testing.assert_allclose(found[~BIAS], expected, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('split', [False, True])
 def test_fed_recon_is_that_of_tff(split):
     made = divided(of('fedrecon'))

@@ -140,6 +140,7 @@ def test_without_a_tie_own_models_are_those_of_clients_alone():
             )
 
 
+@pytest.mark.slow
 def test_their_server_is_that_of_federated_averaging():
     expected, _, _ = run(of('fedavg'))
     for name in {*registry.WITH_GLOBAL_MODEL} - {*registry.OF_ONE_ROUND}:

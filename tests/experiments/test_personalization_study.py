@@ -40,6 +40,7 @@ def held_out(data):
     return validation.held_out(data, range(CLIENTS), fraction=0.2, seed=0)
 
 
+@pytest.mark.slow
 def test_no_label_of_a_test_example_chooses_a_rate(tmp_path):
     data = make_data()
     others = (data.y + 1) % CLASSES
@@ -56,6 +57,7 @@ def test_no_label_of_a_test_example_chooses_a_rate(tmp_path):
     assert seen[0] == seen[1]
 
 
+@pytest.mark.slow
 def test_the_table_has_the_other_models_and_each_method():
     data = make_data()
     first = loop.train(

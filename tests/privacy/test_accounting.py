@@ -60,6 +60,7 @@ def test_nothing_is_spent_before_the_first_round_and_all_without_noise():
     assert dataclasses.replace(MECHANISM, noise_multiplier=0.0).epsilon(1) == math.inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mechanism', [MECHANISM, FIXED])
 def test_the_noise_for_an_epsilon_is_the_least(mechanism):
     noise = accounting.noise_multiplier_for(3.0, 20, mechanism)

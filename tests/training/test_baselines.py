@@ -65,6 +65,7 @@ def test_the_central_model_has_passes_over_all_examples(run):
         np.testing.assert_array_equal(found.predicted, expected)
 
 
+@pytest.mark.slow
 def test_the_central_rate_is_the_best_on_held_out_examples():
     chosen = made(client_learning_rate=6.0)
     run = loop.train(chosen, data=make_data())
@@ -139,9 +140,8 @@ def test_no_test_label_reaches_anything(run):
 TRIES = [*range(1, 11)] * len(baselines.RATE_DIVISORS)
 
 
-@pytest.mark.parametrize(
-    'killed', [pytest.param(6, marks=pytest.mark.slow), 8 + len(TRIES) + 5]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('killed', [6, 8 + len(TRIES) + 5])
 def test_killed_in_a_baseline_it_goes_on_to_the_same_bits(
     run, killed, tmp_path, monkeypatch
 ):
@@ -172,6 +172,7 @@ def test_killed_in_a_baseline_it_goes_on_to_the_same_bits(
             np.testing.assert_array_equal(losses, before[part].measured['loss'])
 
 
+@pytest.mark.slow
 def test_a_finished_run_may_get_them_later(tmp_path):
     without = loop.train(
         made('ditto', rounds=1, baselines=False), tmp_path, data=make_data()

@@ -74,6 +74,7 @@ def test_the_server_adds_clipped_updates_over_a_fixed_number(
     assert (sizes == [3] * 4) == (sampling == 'fixed')
 
 
+@pytest.mark.slow
 def test_noise_has_the_deviation_that_was_promised(made_cohorts):
     # Without a step on the clients the model moves by the noise alone.
     of = Central(noise_multiplier=2.0, clip=0.3)
@@ -107,6 +108,7 @@ def test_nothing_is_told_of_clients_that_train():
     assert 'noise multiplier 0.5, 3 of 8 clients' in result.chosen['privacy']
 
 
+@pytest.mark.slow
 def test_the_noise_for_an_epsilon_is_found():
     result = loop.train(private(Central(target_epsilon=6.0)), data=make_data())
     assert 5.8 < result.rows[-1]['privacy/epsilon'] <= 6.0
@@ -132,6 +134,7 @@ def test_a_killed_run_draws_the_same_noise_again(tmp_path, monkeypatch):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_the_seed_is_secret_unless_it_is_given(tmp_path):
     config = private(rounds=2)
     runs = [loop.train(config, tmp_path / name, data=make_data()) for name in 'ab']
