@@ -27,10 +27,7 @@ class Local:
         def client_update(message, client):
             del message
             trained = local.train(context, client.kept, client)
-            own = tuple(
-                before - delta
-                for before, delta in zip(client.kept, trained.delta, strict=True)
-            )
+            own = local.difference(client.kept, trained.delta)
             return local.update(context, client, trained, delta=(), kept=own)
 
         return Method(

@@ -41,12 +41,7 @@ class APFL:
             return found._replace(shared=(*found.shared, *of_own))
 
         def client_update(weights, client):
-            trained = local.train(
-                context, (*weights, *client.kept), client, direction=both
-            )
-            delta, moved = trained.delta[:count], trained.delta[count:]
-            own = tuple(v - m for v, m in zip(client.kept, moved, strict=True))
-            return local.update(context, client, trained, delta=delta, kept=own)
+            return local.update_beside(context, weights, client, both)
 
         return dataclasses.replace(
             fed_avg.averaging(context),

@@ -31,10 +31,7 @@ class Central:
             trained = local.train(
                 context, server.weights, client, optimizer_state=server.optimizer
             )
-            after = tuple(
-                before - delta
-                for before, delta in zip(server.weights, trained.delta, strict=True)
-            )
+            after = local.difference(server.weights, trained.delta)
             sums = {'weights': after, 'optimizer': trained.optimizer}
             return local.update(context, client, trained, delta=(), sums=sums)
 

@@ -41,7 +41,7 @@ def fine_tuned(method: Method, context: Context, parts: tuple[str, ...]) -> Meth
 
     def adapt(weights, client) -> Client:
         trained = local.train(context, weights, client, direction=direction)
-        own = tuple(w - d for w, d in zip(weights, trained.delta, strict=True))
+        own = local.difference(weights, trained.delta)
         return client._replace(kept=own, personal=trained.personal)
 
     return dataclasses.replace(

@@ -73,7 +73,7 @@ class FedProto:
                 return self.lam * tf.reduce_mean(tf.where(known, squares, 0.0))
 
             trained = local.train(context, client.kept, client, regulariser=held)
-            own = tuple(w - d for w, d in zip(client.kept, trained.delta, strict=True))
+            own = local.difference(client.kept, trained.delta)
             after = client._replace(personal=trained.personal)
             found = _class_sums(context, own, after)
             if context.weighting == 'uniform':

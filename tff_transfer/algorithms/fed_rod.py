@@ -43,12 +43,7 @@ class FedRoD:
                 gradient = (*generic.shared, *found.shared[-2:])
                 return found._replace(shared=gradient, personal=generic.personal)
 
-            trained = local.train(
-                context, (*weights, *client.kept), client, direction=both
-            )
-            delta, moved = trained.delta[:count], trained.delta[count:]
-            own = tuple(v - m for v, m in zip(client.kept, moved, strict=True))
-            return local.update(context, client, trained, delta=delta, kept=own)
+            return local.update_beside(context, weights, client, both)
 
         return dataclasses.replace(
             fed_avg.averaging(context),

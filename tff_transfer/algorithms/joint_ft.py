@@ -184,7 +184,7 @@ def _trained(
         client._replace(batches=examples, personal=personal),
         optimizer_state=passes.optimizer,
     )
-    moved = tuple(w - d for w, d in zip(shared, trained.delta, strict=True))
+    moved = local.difference(shared, trained.delta)
     return passes._replace(
         done=passes.done + 1,
         now=(moved, trained.personal),
@@ -211,7 +211,7 @@ def _update(
     """Returns the update of the best weights; it counts by training examples."""
     shared, personal = passes.best
     return Update(
-        tuple(before - after for before, after in zip(weights, shared, strict=True)),
+        local.difference(weights, shared),
         local.weight_of(context, examples),
         {},
         client.kept,

@@ -61,6 +61,11 @@ GradientOf = Callable[..., Gradient]
 Direction = Callable[[GradientOf, tuple, Any], Gradient]
 
 
+def difference(first: tuple, second: tuple) -> tuple:
+    """Returns weights less others of the same shapes, or less a delta of theirs."""
+    return tuple(a - b for a, b in zip(first, second, strict=True))
+
+
 def plain(gradient_of: GradientOf, weights: tuple, batch) -> Gradient:
     """The gradient as it is, as federated averaging follows it."""
     return gradient_of(weights, batch)
@@ -235,7 +240,7 @@ def train(
     after, state, steps, examples, sums, metrics, watched = client.batches.reduce(
         start, step
     )
-    delta = tuple(old - new for old, new in zip(weights, after[:shared], strict=True))
+    delta = difference(weights, after[:shared])
     moments = tuple(tf.math.divide_no_nan(total, examples) for total in sums)
     own = after[shared:]
     return Trained(delta, own, steps, examples, moments, metrics, state, watched)
@@ -358,3 +363,20 @@ def update(context: Context, client: Client, trained: Trained, **changed) -> Upd
         trained.examples,
     )
     return of_training._replace(**changed)
+
+
+def update_beside(
+    context: Context, weights: tuple, client: Client, direction: Direction
+) -> Update:
+    """Returns the update of a client that trains weights of its own beside the shared.
+
+    Args:
+      context: What is trained, and how clients are weighted.
+      weights: The shared weights.
+      client: The client; what it keeps are weights of the same number or fewer.
+      direction: What both follow, of all of them together: the shared ones first.
+    """
+    trained = train(context, (*weights, *client.kept), client, direction=direction)
+    delta, moved = trained.delta[: len(weights)], trained.delta[len(weights) :]
+    own = difference(client.kept, moved)
+    return update(context, client, trained, delta=delta, kept=own)

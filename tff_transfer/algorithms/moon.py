@@ -60,7 +60,7 @@ class MOON:
                 return self.mu * tf.reduce_mean(tf.math.softplus(exponent))
 
             trained = local.train(context, weights, client, regulariser=contrast)
-            own = tuple(w - d for w, d in zip(weights, trained.delta, strict=True))
+            own = local.difference(weights, trained.delta)
             kept = Kept(own, tf.constant(True))
             return local.update(context, client, trained, kept=kept)
 

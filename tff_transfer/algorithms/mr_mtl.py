@@ -29,10 +29,8 @@ class MRMTL:
             trained = local.train(
                 context, client.kept, client, direction=proximal(weights, self.lam)
             )
-            own = tuple(
-                v - delta for v, delta in zip(client.kept, trained.delta, strict=True)
-            )
-            delta = tuple(w - v for w, v in zip(weights, own, strict=True))
+            own = local.difference(client.kept, trained.delta)
+            delta = local.difference(weights, own)
             return local.update(context, client, trained, delta=delta, kept=own)
 
         return dataclasses.replace(

@@ -64,29 +64,21 @@ def of_sums(
 
 def summed(context: Context, sums_of: Callable, client: Client) -> Mapping[str, Any]:
     """Returns the sums of a client's batches; `sums_of` is that of `of_sums`."""
-    size, classes = _sizes(context)
+    size, _ = _sizes(context)
 
-    def of_batch(x, y):
-        labels = tf.one_hot(y, classes, dtype=tf.float64)
-        return sums_of(tf.cast(x, tf.float64), labels)
+    def of_batch(**batch):
+        return sums_of(*precise(context, **batch))
 
     return client.batches.reduce(
-        of_batch(tf.zeros([0, size]), tf.zeros([0], tf.int32)),
+        of_batch(x=tf.zeros([0, size]), y=tf.zeros([0], tf.int32)),
         lambda sums, batch: tf.nest.map_structure(tf.add, sums, of_batch(**batch)),
     )
 
 
-def gathered(context: Context, client: Client) -> tuple[Any, Any]:
-    """Returns all of a client's vectors and labels, as `sums_of` has a batch's."""
-    size, classes = _sizes(context)
-
-    def add(found, batch):
-        labels = tf.one_hot(batch['y'], classes, dtype=tf.float64)
-        more = tf.cast(batch['x'], tf.float64), labels
-        return tuple(tf.concat(both, 0) for both in zip(found, more, strict=True))
-
-    empty = (tf.zeros([0, of], tf.float64) for of in (size, classes))
-    return client.batches.reduce(tuple(empty), add)
+def precise(context: Context, x, y) -> tuple[Any, Any]:
+    """Returns vectors and labels as `sums_of` has them, one-hot, both in float64."""
+    _, classes = _sizes(context)
+    return tf.cast(x, tf.float64), tf.one_hot(y, classes, dtype=tf.float64)
 
 
 def _sizes(context: Context) -> tuple[int, int]:

@@ -48,12 +48,7 @@ class PFedMe:
                 moved = tuple((b - v) / rate for b, v in zip(before, own, strict=True))
                 return found._replace(shared=(*towards, *moved))
 
-            trained = local.train(
-                context, (*weights, *client.kept), client, direction=direction
-            )
-            delta, moved = trained.delta[:count], trained.delta[count:]
-            own = tuple(v - m for v, m in zip(client.kept, moved, strict=True))
-            return local.update(context, client, trained, delta=delta, kept=own)
+            return local.update_beside(context, weights, client, direction)
 
         return dataclasses.replace(
             fed_avg.averaging(context),

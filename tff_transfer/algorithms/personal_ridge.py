@@ -14,7 +14,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer.algorithms import one_round
+from tff_transfer.algorithms import one_round, rows
 from tff_transfer.algorithms.method import Client, Context, Method
 from tff_transfer.algorithms.ridge import PENALTIES, Ridge
 from tff_transfer.options import option
@@ -37,7 +37,8 @@ class PersonalRidge:
         choices = PENALTIES if self.lam is None else (self.lam,)
 
         def adapt(weights, client) -> Client:
-            x, labels = one_round.gathered(context, client)
+            examples = rows.gathered(client.batches).examples
+            x, labels = one_round.precise(context, **examples)
             return client._replace(kept=_own_head(weights, x, labels, choices))
 
         return dataclasses.replace(
