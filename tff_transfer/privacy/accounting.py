@@ -77,10 +77,8 @@ class SampledGaussian:
             return 0.0
         if not self.noise_multiplier:
             return math.inf
-        return min(each(self, rounds) for each in self._accounts())
-
-    def _accounts(self):
-        return (_by_rdp, _by_pld) if self.poisson else (_by_rdp,)
+        by_rdp = _by_rdp(self, rounds)
+        return min(by_rdp, _by_pld(self, rounds)) if self.poisson else by_rdp
 
 
 @functools.lru_cache(maxsize=8)
@@ -118,6 +116,7 @@ def _by_pld(mechanism: SampledGaussian, rounds: int) -> float:
     return float(composed.get_epsilon_for_delta(mechanism.delta))
 
 
+@functools.lru_cache(maxsize=8)  # Both stages of a run ask, and it takes seconds.
 def noise_multiplier_for(
     target_epsilon: float, rounds: int, mechanism: SampledGaussian
 ) -> float:

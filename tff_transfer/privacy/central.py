@@ -62,6 +62,18 @@ class Central:
         choices=('poisson', 'fixed'),
     )
 
+    def check(self) -> None:
+        """Checks that noise is given in one way.
+
+        Raises:
+          UserError: It is given in none or in two.
+        """
+        if (self.noise_multiplier is None) == (self.target_epsilon is None):
+            raise UserError(
+                '--privacy=central needs --central.noise_multiplier or'
+                ' --central.target_epsilon, one of them'
+            )
+
     def mechanism(self, population: int, cohort: int, rounds: int) -> SampledGaussian:
         """Returns the mechanism of a run's rounds.
 
@@ -71,13 +83,8 @@ class Central:
           rounds: How many rounds there are, for `target_epsilon`.
 
         Raises:
-          UserError: No noise or two are given, or none is enough.
+          UserError: No noise is enough.
         """
-        if (self.noise_multiplier is None) == (self.target_epsilon is None):
-            raise UserError(
-                '--privacy=central needs --central.noise_multiplier or'
-                ' --central.target_epsilon, one of them'
-            )
         given = SampledGaussian(
             self.noise_multiplier or 1.0,
             population,

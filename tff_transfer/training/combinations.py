@@ -138,6 +138,7 @@ def check(config) -> None:
 
 def _check_private(config, name: str) -> None:
     model, training = config.model, config.training
+    config.privacy.check()
     said = f'--privacy={privacy_registry.name_of(config.privacy)}'
     if name in registry.BESIDE_THE_MEAN:
         raise UserError(

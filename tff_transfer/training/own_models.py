@@ -62,7 +62,7 @@ class OwnModels:
         self._place = {client: number for number, client in enumerate(setup.seen)}
         self._evaluator = PersonalEvaluator(method, context, setup.transform)
         self._measure = tf.function(setup.model.measured, reduce_retracing=True)
-        self._chosen = (None, None)
+        self._chosen = self._others = (None, None)
 
     @property
     def adapts(self) -> bool:
@@ -83,6 +83,11 @@ class OwnModels:
 
     def of_others(self, state) -> Kept:
         """Returns what a client that never took part has of those that did."""
+        if self._others[0] is not state:  # Each block of clients asks for it.
+            self._others = (state, self._mean_of_others(state))
+        return self._others[1]
+
+    def _mean_of_others(self, state) -> Kept:
         first = self._composed.kept
         if not self._context.personal:
             return first or Kept((), (), ())
@@ -190,12 +195,10 @@ class OwnModels:
             parts.append(self._states.take(state['kept'], places).arrays)
         if not known.all():
             parts.append(self._of_new(state, clients[~known], adapt_new))
-        order = np.argsort(np.argsort(~known, kind='stable'))
         if len(parts) == 1:
             return parts[0]
-        return tf.nest.map_structure(
-            lambda *leaves: np.concatenate(leaves)[order], *parts
-        )
+        order = np.argsort(np.argsort(~known, kind='stable'))
+        return tf.nest.map_structure(lambda leaf: leaf[order], _joined(parts))
 
     def _of_new(self, state, clients: np.ndarray, adapt: bool) -> Kept:
         """Returns what clients have that never took part, stacked."""
@@ -225,10 +228,8 @@ class OwnModels:
             of_block = tf.nest.map_structure(lambda leaf: leaf[block], kept)
             return self._adapted_together(state, data, clients[block], of_block, epochs)
 
-        parts = [*map(together, self._blocks(data.num_train[clients] * epochs))]
-        if len(parts) == 1:
-            return parts[0]
-        return tf.nest.map_structure(lambda *leaves: np.concatenate(leaves), *parts)
+        blocks = self._blocks(data.num_train[clients] * epochs)
+        return _joined([together(block) for block in blocks])
 
     def _adapted_together(
         self, state, data: FederatedData, clients: np.ndarray, kept: Kept, epochs: int
@@ -263,6 +264,13 @@ class OwnModels:
         weights = list(map(tf.constant, self.weights(state, others)))
         measured = self._measure(weights, tf.constant(self._setup.transform(inputs)))
         return others._replace(statistics=tuple(map(np.asarray, measured)))
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Returns what some clients and others have, stacked, as one."""
+    if len(parts) == 1:
+        return parts[0]
+    return tf.nest.map_structure(lambda *leaves: np.concatenate(leaves), *parts)
 
 
 def _stacked(kept: list[Any]) -> Any:

@@ -70,7 +70,7 @@ class Stage:
         if self._composed.kept is not None:
             path = None if run_dir is None else run_dir / f'clients_{rounds.start}'
             self._states = ClientStates(self._composed.kept, path)
-        own = OwnModels(
+        self._models = OwnModels(
             self._method,
             context,
             self._composed,
@@ -79,10 +79,6 @@ class Stage:
             self._gathered,
             self._states,
         )
-        self._weights = lambda state: own.weights(state, own.of_others(state))
-        self._own_models = None
-        if self._method.personal is not None or context.personal:
-            self._own_models = own
 
     def initialize(self) -> Any:
         """Returns the state at the start."""
@@ -187,24 +183,24 @@ class Stage:
 
         It does so on its training examples, so that only its others may judge it.
         """
-        return self.own_models and self._own_models.adapts
+        return self.own_models and self._models.adapts
 
     def weights(self, state) -> list[np.ndarray]:
         """Returns the model's weights, in the order of `Model.initial_weights`."""
-        return self._weights(state)
+        return self._models.weights(state, self._models.of_others(state))
 
     def weights_of(self, state, client: int) -> list[np.ndarray]:
         """Returns the weights of a client's own model (see `OwnModels`)."""
-        return self._own_models.weights_of(state, client)
+        return self._models.weights_of(state, client)
 
     def adaptation_epochs(self, state) -> int:
         """Returns how long a client adapts (see `OwnModels.epochs`)."""
-        return self._own_models.epochs(state)
+        return self._models.epochs(state)
 
     @property
     def own_models(self) -> bool:
         """Whether each client is evaluated with a model of its own."""
-        return self._own_models is not None
+        return self._method.personal is not None or bool(self._context.personal)
 
     @property
     def own_weights(self) -> bool:
@@ -229,7 +225,7 @@ class Stage:
     def per_example(self, state, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Returns what is measured of each row (see `Evaluator`)."""
         if self.own_models:
-            return self._own_models.per_example(state, rows)
+            return self._models.per_example(state, rows)
         return self._evaluator.per_example(self.weights(state), rows)
 
     def _chosen(self, round_number: int) -> np.ndarray:
