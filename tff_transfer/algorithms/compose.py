@@ -14,6 +14,7 @@ from tensorflow_federated.python.core.impl.types import type_conversions
 
 from tff_transfer.algorithms.computations import Computations, Kept
 from tff_transfer.algorithms.method import Context, Method
+from tff_transfer.errors import UserError
 
 _Aggregator = (
     tff.aggregators.WeightedAggregationFactory
@@ -110,11 +111,20 @@ def compose(
 
     Returns:
       The process, and what one must know of it.
+
+    Raises:
+      UserError: The server may not know who took part, but would get more of the
+        clients than what the aggregator makes of their deltas.
     """
     wiring = _Wiring(
         Computations(method, context, cohort),
         aggregator or tff.aggregators.MeanFactory(no_nan_division=True),
     )
+    if cohort is not None and not wiring.only_mean:
+        raise UserError(
+            'the method sends more than the mean of what clients come to, or nothing,'
+            ' of which an aggregator would tell nothing; use another method'
+        )
     return Composed(
         wiring.process,
         wiring.of.kept,

@@ -24,7 +24,6 @@ from tff_transfer.records import (
     run_directory,
 )
 from tff_transfer.records.metrics import Records
-from tff_transfer.records.predictions import Predictions
 from tff_transfer.records.run_directory import writing
 from tff_transfer.training import (
     baselines,
@@ -154,10 +153,18 @@ def _train(
     stage.need(resuming.checkpointed(stage, run_dir))
     start = time.perf_counter() - (_last(records.rows, 'time/total_s') or 0)
 
+    judged = (None, {})  # The state that was evaluated last, and what came out.
+
     def evaluate():
-        return _timed_evaluation(
-            setup, functools.partial(stage.per_example, state), rows_of
-        )
+        nonlocal judged
+        before = time.perf_counter()
+        judged = (state, _judged(stage, state, rows_of))
+        row = {
+            f'{part}/{name}': value
+            for part, found in judged[1].items()
+            for name, value in summary(task, setup.data, rows_of[part], found).items()
+        }
+        return {**row, 'time/evaluation_s': time.perf_counter() - before}
 
     with contextlib.closing(records):
         if not records.rows:
@@ -213,7 +220,10 @@ def _train(
     chosen = exported.stage.chosen(exported.state)
     if best:
         chosen['exported round'] = f'{exported.round}, the best'
-    return _result(config, run[-1], exported, records.rows, rows_of, run_dir, chosen)
+    found = judged[1] if judged[0] is exported.state else None
+    return _result(
+        config, run[-1], exported, records.rows, rows_of, run_dir, chosen, found
+    )
 
 
 def _result(
@@ -224,13 +234,18 @@ def _result(
     rows_of: Mapping[str, np.ndarray],
     run_dir: pathlib.Path | None,
     chosen: Mapping[str, str],
+    found: Mapping[str, Mapping[str, np.ndarray]] | None,
 ) -> Result:
-    """Returns the result of a run whose last stage is `last`."""
+    """Returns the result of a run whose last stage is `last`.
+
+    `found` is what the evaluation of the exported state gave, if there was one.
+    """
     state, setup = exported.state, last.setup
     if exported.stage is not last:  # Of the head, with the backbone as it came.
-        state = last.after(exported.stage.weights(state))
+        state, found = last.after(exported.stage.weights(state)), None
     weights = last.weights(state)
-    per_example = functools.partial(last.per_example, state)
+    if found is None:
+        found = _judged(last, state, rows_of)
 
     def own_weights(client: int) -> list[np.ndarray]:
         with _use_runtime(config):
@@ -241,7 +256,10 @@ def _result(
         weights,
         trained_network(setup.model, weights),
         setup,
-        _predictions(setup.data, per_example, rows_of),
+        {
+            part: predictions.of_examples(setup.data, rows_of[part], measured)
+            for part, measured in found.items()
+        },
         run_dir,
         exported.round,
         chosen,
@@ -313,20 +331,8 @@ def _shown(value: float | None, form: str) -> str:
     return '-' if value is None else format(value, form)
 
 
-def _timed_evaluation(setup, per_example, rows_of) -> dict[str, float]:
-    """Returns the columns that an evaluation fills, with the seconds it took."""
-    start, task, data = time.perf_counter(), setup.model.task, setup.data
-    found = {
-        f'{part}/{name}': value
-        for part, rows in rows_of.items()
-        for name, value in summary(task, data, rows, per_example(rows)).items()
-    }
-    return {**found, 'time/evaluation_s': time.perf_counter() - start}
-
-
-def _predictions(data, per_example, rows_of) -> dict[str, Predictions]:
-    """Returns what is predicted, for seen and unseen clients."""
-    return {
-        part: predictions.of_examples(data, rows, per_example(rows))
-        for part, rows in rows_of.items()
-    }
+def _judged(
+    stage: Stage, state, rows_of: Mapping[str, np.ndarray]
+) -> dict[str, Mapping[str, np.ndarray]]:
+    """Returns what is measured of each example of seen and unseen clients."""
+    return {part: stage.per_example(state, rows) for part, rows in rows_of.items()}
