@@ -11,7 +11,6 @@ a temporary folder, and writes `benchmarks/results/kept.md`.
 
 import pathlib
 import statistics
-import tempfile
 import time
 
 import numpy as np
@@ -20,7 +19,7 @@ import tensorflow as tf
 from benchmarks import machine, speed
 from benchmarks.peers import runner, tff_models
 from benchmarks.peers import tff as peer
-from tff_transfer import algorithms, files, models, progress, randomness, runtime
+from tff_transfer import algorithms, models, progress, randomness, runtime
 from tff_transfer.records import checkpoints
 from tff_transfer.training.client_states import ClientStates, took_part
 
@@ -152,11 +151,7 @@ def page(found: dict, described: dict) -> str:
 
 def main() -> None:
     """Measures and writes."""
-    described = machine.describe()
-    with tempfile.TemporaryDirectory() as folder:
-        report = page(measure(pathlib.Path(folder)), described)
-    files.write_text(speed.RESULTS / 'kept.md', report)
-    print(report)
+    machine.report(speed.RESULTS / 'kept.md', measure, page)
 
 
 if __name__ == '__main__':

@@ -5,8 +5,12 @@ import os
 import pathlib
 import platform
 import re
+import tempfile
+from collections.abc import Callable
 
 import psutil
+
+from tff_transfer import files
 
 
 def describe() -> dict[str, str | float]:
@@ -31,3 +35,20 @@ def sentence(machine: dict[str, str | float]) -> str:
         f' GiB; Python {machine["python"]}; {machine["date"]}; the load (processes that'
         f" wanted to run, others' too, in the minute before) was {machine['load']:g}."
     )
+
+
+def report(
+    path: pathlib.Path, measure: Callable[[pathlib.Path], dict], page: Callable
+) -> None:
+    """Measures, and writes and prints the page of it.
+
+    Args:
+      path: Where the page goes.
+      measure: A function of an empty folder.
+      page: Makes the page of what it gives and of `describe`, from before.
+    """
+    described = describe()
+    with tempfile.TemporaryDirectory() as folder:
+        text = page(measure(pathlib.Path(folder)), described)
+    files.write_text(path, text)
+    print(text)

@@ -10,14 +10,13 @@ plain NumPy loop over the same heads in memory. Writes
 
 import pathlib
 import statistics
-import tempfile
 import time
 
 import numpy as np
 
 import tff_transfer as tt
 from benchmarks import machine, speed
-from tff_transfer import files, randomness, runtime
+from tff_transfer import randomness, runtime
 from tff_transfer.algorithms import compose
 from tff_transfer.algorithms.computations import Kept
 from tff_transfer.data.federated import FederatedData
@@ -131,11 +130,7 @@ def page(seconds: dict[str, list[float]], described: dict) -> str:
 
 def main() -> None:
     """Measures and writes."""
-    described = machine.describe()
-    with tempfile.TemporaryDirectory() as folder:
-        report = page(measure(pathlib.Path(folder)), described)
-    files.write_text(speed.RESULTS / 'own_models.md', report)
-    print(report)
+    machine.report(speed.RESULTS / 'own_models.md', measure, page)
 
 
 if __name__ == '__main__':

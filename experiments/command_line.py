@@ -3,7 +3,7 @@
 import argparse
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
@@ -19,6 +19,23 @@ def fail(message: str) -> None:
     """Ends the program with exit code 2 and one line on standard error."""
     print(f'error: {" ".join(str(message).split())}', file=sys.stderr)
     sys.exit(2)
+
+
+def refuse(given: Sequence[str], instead: str) -> None:
+    """Refuses flags that a study would override.
+
+    Args:
+      given: The names of those that were given.
+      instead: What one gives instead.
+
+    Raises:
+      UserError: There are any.
+    """
+    if given:
+        raise UserError(
+            f'this study chooses {", ".join(given)} itself; leave it out, and give'
+            f' {instead}'
+        )
 
 
 def with_presets(arguments: list[str]) -> list[str]:

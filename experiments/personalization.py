@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
-from experiments import command_line
+from experiments import command_line, tables
 from tff_transfer import files, options, progress
 from tff_transfer.algorithms import registry
 from tff_transfer.data import partition, validation
@@ -220,11 +220,7 @@ def check(config: Config) -> None:
     given = [n for n in _CHOSEN if getattr(config.training, n) != getattr(defaults, n)]
     if config.algorithm != Config().algorithm:
         given.append('algorithm')
-    if given:
-        raise UserError(
-            f'this study chooses {", ".join(given)} itself; leave it out, and give'
-            ' --methods'
-        )
+    command_line.refuse(given, '--methods')
     unknown = set(flags.FLAGS.methods) - set(METHODS)
     if unknown:
         raise UserError(
@@ -267,9 +263,7 @@ def main() -> None:
         said = (line for each in found[name] for line in each.hurt())
         print(f'{name}: rate {rate:g}', *said, sep='\n  ', flush=True)
     table = rows(found, megabytes)
-    text = [f'| {" | ".join(line)} |' for line in table]
-    text.insert(1, f'|---|{"--:|" * (len(table[0]) - 1)}')
-    files.write_text(folder / 'table.md', '\n'.join(text) + '\n')
+    files.write_text(folder / 'table.md', tables.markdown(table, texts=1))
     with files.replacing(folder / 'gain.png') as path:
         drawn(found).savefig(path, format='png')
     print(report.text_table(table))

@@ -16,10 +16,9 @@ import pathlib
 from absl import flags
 from matplotlib.figure import Figure
 
-from experiments import command_line
+from experiments import command_line, tables
 from tff_transfer import files, options
 from tff_transfer.algorithms import registry
-from tff_transfer.errors import UserError
 from tff_transfer.records import metrics, report
 from tff_transfer.training import loop
 from tff_transfer.training.config import Config, ModelConfig
@@ -82,11 +81,7 @@ def check(config: Config) -> None:
         for name, (found, default) in chosen.items()
         if getattr(found, name) != getattr(default, name)
     ]
-    if given:
-        raise UserError(
-            f'this study chooses {", ".join(given)} itself; leave it out, and give'
-            ' --starts, --methods and --rates'
-        )
+    command_line.refuse(given, '--starts, --methods and --rates')
 
 
 def rounds_to(rows: list[dict], column: str, target: float) -> int | None:
@@ -164,9 +159,8 @@ def main() -> None:
             clients = config.training.clients_per_round
             table.append(row(start, name, runs, given.target, clients))
             print('  '.join(table[-1]), flush=True)
-    text = [f'| {" | ".join(line)} |' for line in [COLUMNS, *table]]
-    text.insert(1, '|---|---|--:|--:|--:|--:|')
-    files.write_text(folder / 'table.md', '\n'.join(text) + '\n')
+    text = tables.markdown([COLUMNS, *table], texts=2)
+    files.write_text(folder / 'table.md', text)
     with files.replacing(folder / 'rounds.png') as path:
         drawn(table, given.target, config.training.rounds).savefig(path, format='png')
     print(report.text_table([list(COLUMNS), *table]))

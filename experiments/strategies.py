@@ -14,7 +14,7 @@ import statistics
 
 from absl import flags
 
-from experiments import command_line, learning_rates
+from experiments import command_line, learning_rates, tables
 from tff_transfer import files, options
 from tff_transfer.records import metrics, report
 from tff_transfer.training import loop
@@ -100,9 +100,7 @@ def main() -> None:
         loop.train(configured(config, flags.FLAGS.pretrained, *cell), run_dir)
         table.append([*cell, *row(run_dir)])
         print('  '.join(table[-1]), flush=True)
-    markdown = [f'| {" | ".join(line)} |' for line in table]
-    markdown.insert(1, '|---|---|---|--:|--:|--:|')
-    files.write_text(folder / 'table.md', '\n'.join(markdown) + '\n')
+    files.write_text(folder / 'table.md', tables.markdown(table, texts=3))
     print(report.text_table(table))
 
 

@@ -17,6 +17,7 @@ from experiments.hospital_imaging.study import (
     THEN_TUNED,
     Judged,
 )
+from experiments.tables import markdown
 from tff_transfer import files
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.records import plots
@@ -86,13 +87,6 @@ def _signed(interval: Interval) -> str:
     return f'{value:+.3f} [{low:+.3f}, {high:+.3f}]'
 
 
-def markdown(table: Sequence[Sequence[str]]) -> str:
-    """Returns a table in Markdown."""
-    head, *rest = (f'| {" | ".join(cells)} |' for cells in table)
-    rule = '|---' * len(table[0]) + '|'
-    return '\n'.join([head, rule, *rest]) + '\n'
-
-
 def to_csv(rows: Sequence[Row]) -> str:
     """Returns every figure of every seed as CSV."""
     text = io.StringIO()
@@ -152,7 +146,10 @@ def write(
     )
     path = folder / 'report.html'
     files.write_text(path, text)
-    files.write_text(folder / 'table.md', '\n'.join(map(markdown, tables.values())))
+    files.write_text(
+        folder / 'table.md',
+        '\n'.join(markdown(table, texts=len(table[0])) for table in tables.values()),
+    )
     files.write_text(folder / 'figures.csv', to_csv(rows))
     return path
 

@@ -11,6 +11,7 @@ from tff_transfer.algorithms.computations import Kept
 from tff_transfer.algorithms.method import Client, Context, Method
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.networks import batch_norm
+from tff_transfer.runtime.tensors import to_tensor
 from tff_transfer.training.evaluation import joined
 
 # Examples that are evaluated in one call, about, and the most clients.
@@ -124,7 +125,8 @@ class PersonalEvaluator:
             found = self._run(
                 tf.nest.map_structure(tf.convert_to_tensor, state),
                 tf.nest.map_structure(
-                    tf.convert_to_tensor, kept_of(holders[splits[:-1]])
+                    lambda leaf: to_tensor(np.asarray(leaf)),
+                    kept_of(holders[splits[:-1]]),
                 ),
                 tf.constant(self._transform(data.x[some])),
                 tf.constant(data.y[some]),
