@@ -10,13 +10,14 @@ from scipy import optimize, stats
 
 from tff_transfer.errors import UserError
 from tff_transfer.privacy import accounting
+from tff_transfer.privacy.tree import Tree
 
 MECHANISM = accounting.SampledGaussian(1.0, 360, 50, True, 1e-3)
 FIXED = dataclasses.replace(MECHANISM, poisson=False)
 
 
-@pytest.mark.parametrize('rounds', [1, 30])
-def test_poisson_sampling_is_that_of_dp_accounting(rounds):
+def test_poisson_sampling_is_that_of_dp_accounting():
+    rounds = 30
     noise = dp_accounting.GaussianDpEvent(1.0)
     event = dp_accounting.PoissonSampledDpEvent(50 / 360, noise)
     found = []
@@ -70,6 +71,5 @@ def test_the_noise_for_an_epsilon_is_the_least(mechanism):
 
 
 def test_what_no_noise_can_keep_is_one_line():
-    strict = dataclasses.replace(FIXED, delta=1e-12)
     with pytest.raises(UserError, match='no noise keeps epsilon below 1e-06'):
-        accounting.noise_multiplier_for(1e-6, 10, strict)
+        Tree(target_epsilon=1e-6, delta=1e-12).mechanism(360, 50, 10)

@@ -277,5 +277,5 @@ def test_a_run_whose_rates_hang_on_its_rounds_takes_no_more(tmp_path):
         config('fedprox', client_schedule='linear', rounds=n) for n in (1, 2)
     )
     loop.train(first, tmp_path / 'run', data=make_data())
-    with pytest.raises(UserError, match='--rounds=1, on which the learning rates of'):
+    with pytest.raises(UserError, match='--rounds=1, on which --client_schedule'):
         loop.train(more, tmp_path / 'run', data=make_data())

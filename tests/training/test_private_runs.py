@@ -15,7 +15,10 @@ from tff_transfer.data.cohorts import Cohort
 from tff_transfer.errors import UserError
 from tff_transfer.features.scaling import EPSILON, ByExample
 from tff_transfer.privacy.accounting import SampledGaussian
+from tff_transfer.privacy.banded import Banded
 from tff_transfer.privacy.central import Central
+from tff_transfer.privacy.in_turn import InTurnGaussian
+from tff_transfer.privacy.tree import Tree
 from tff_transfer.training import loop, stages
 
 CENTRAL = Central(noise_multiplier=0.5, clip=0.2)
@@ -45,14 +48,25 @@ def one_client(cohort, client):
     return Cohort(examples, np.array([0, rows.stop - rows.start]), cohort.batch_size)
 
 
-@pytest.mark.parametrize('sampling', ['poisson', 'fixed'])
+# The noise is nearly nothing.
+LITTLE = {'noise_multiplier': 1e-7, 'clip': 0.2}
+
+
+@pytest.mark.parametrize(
+    'of',
+    [
+        Central(**LITTLE),
+        pytest.param(Central(**LITTLE, sampling='fixed'), marks=pytest.mark.slow),
+        pytest.param(Tree(**LITTLE), marks=pytest.mark.slow),
+        Banded(**LITTLE),
+    ],
+)
 def test_the_server_adds_clipped_updates_over_a_fixed_number(
-    sampling, made_cohorts, monkeypatch
+    of, made_cohorts, monkeypatch
 ):
-    # The noise is nearly nothing, and what that costs not computed.
-    monkeypatch.setattr(SampledGaussian, 'epsilon', lambda mechanism, rounds: 0.0)
-    clip = 0.2
-    of = Central(noise_multiplier=1e-7, clip=clip, sampling=sampling)
+    for kind in (SampledGaussian, InTurnGaussian):  # What that costs is not computed.
+        monkeypatch.setattr(kind, 'epsilon', lambda mechanism, rounds: 0.0)
+    clip = of.clip
     result = loop.train(private(of, seed=3), data=make_data())
     weights, clipped = [np.zeros((SIZE, CLASSES)), np.zeros(CLASSES)], 0
     assert len(made_cohorts) == 4
@@ -71,7 +85,8 @@ def test_the_server_adds_clipped_updates_over_a_fixed_number(
     for found, expected in zip(result.weights, weights, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
     sizes = [len(cohort) for cohort in made_cohorts]
-    assert (sizes == [3] * 4) == (sampling == 'fixed')
+    poisson = getattr(of, 'sampling', None) == 'poisson'
+    assert (sizes == [3] * 4) == (not poisson)
 
 
 @pytest.mark.slow
@@ -109,13 +124,38 @@ def test_nothing_is_told_of_clients_that_train():
 
 
 @pytest.mark.slow
-def test_the_noise_for_an_epsilon_is_found():
-    result = loop.train(private(Central(target_epsilon=6.0)), data=make_data())
+@pytest.mark.parametrize('kind', [Central, Tree, Banded])
+def test_the_noise_for_an_epsilon_is_found(kind, tmp_path):
+    config = private(kind(target_epsilon=6.0))
+    result = loop.train(config, tmp_path / 'run', data=make_data())
     assert 5.8 < result.rows[-1]['privacy/epsilon'] <= 6.0
+    # It was found for so many rounds.
+    training = dataclasses.replace(config.training, rounds=5)
+    with pytest.raises(UserError, match='on which .*target_epsilon hangs'):
+        loop.train(
+            dataclasses.replace(config, training=training),
+            tmp_path / 'run',
+            data=make_data(),
+        )
 
 
-def test_a_killed_run_draws_the_same_noise_again(tmp_path, monkeypatch):
-    config = private(checkpoint_every=1, seed=5)
+def test_correlated_noise_is_of_the_same_weights_in_all_rounds():
+    made = private(Banded(noise_multiplier=1.0))
+    model = dataclasses.replace(made.model, finetune='head_then_all', model='backbone')
+    with pytest.raises(UserError, match='--privacy=banded correlates the noise'):
+        dataclasses.replace(made, model=model).check()
+
+
+@pytest.mark.parametrize(
+    'of',
+    [
+        pytest.param(CENTRAL, marks=pytest.mark.slow),
+        pytest.param(Tree(noise_multiplier=0.5), marks=pytest.mark.slow),
+        Banded(noise_multiplier=0.5),
+    ],
+)
+def test_a_killed_run_draws_the_same_noise_again(of, tmp_path, monkeypatch):
+    config = private(of, checkpoint_every=1, seed=5)
     whole = loop.train(config, tmp_path / 'whole', data=make_data())
     make, seen = stages.Stage.cohort, []
 

@@ -95,6 +95,33 @@ def sample_clients(clients: int, mean: int, *, seed: int, round_number: int):
     return np.flatnonzero(draw.random(clients) < mean / clients)
 
 
+def choose_in_turn(clients: int, size: int, *, seed: int, round_number: int):
+    """Chooses the clients of a round so that each one's rounds are far apart.
+
+    The clients are divided, once, into as many groups as there are disjoint cohorts;
+    the groups have their turn one after another, so that from one round of a client
+    to its next it is `clients // size` rounds, or a multiple of that.
+
+    Args:
+      clients: How many there are.
+      size: How many are wanted, at most `clients`.
+      seed: The run's seed.
+      round_number: The round, from 1.
+
+    Returns:
+      Their numbers, int64 [size], in the order drawn from the round's group.
+
+    Raises:
+      UserError: More are wanted than there are.
+    """
+    _check_size(clients, size)
+    order = randomness.generator(seed, 'groups').permutation(clients)
+    groups = clients // size
+    group = order[(round_number - 1) % groups :: groups]
+    draw = randomness.generator(seed, 'cohort in turn', round_number)
+    return draw.choice(group, size, replace=False)
+
+
 def draw_epochs(
     clients: Sequence[int],
     least: int,

@@ -1,14 +1,16 @@
 """Epsilon of the rounds of a run, by dp_accounting.
 
-The mechanism of a round is the sum of clipped updates of a drawn cohort with Gaussian
-noise; its guarantee is at the level of clients: whether one client with all of its
-examples takes part in the run at all (Poisson sampling: add or remove one), or which
-client does (cohorts of fixed size: replace one).
+Where each round has noise of its own (`SampledGaussian`), the mechanism of a round is
+the sum of clipped updates of a drawn cohort with Gaussian noise; its guarantee is at
+the level of clients: whether one client with all of its examples takes part in the run
+at all (Poisson sampling: add or remove one), or which client does (cohorts of fixed
+size: replace one). Noise that is correlated over rounds is in `in_turn.py`.
 """
 
 import dataclasses
 import functools
 import math
+from typing import Protocol
 
 import dp_accounting
 import numpy as np
@@ -23,9 +25,31 @@ _MOST_NOISE = 1e4
 _PRECISION = 1e-3
 
 
+class Mechanism(Protocol):
+    """What makes a run private; a dataclass.
+
+    Attributes:
+      noise_multiplier: The noise's standard deviation to the clipping norm.
+      population: How many clients may take part.
+      cohort: How many the server counts on in a round.
+      sampling: How they are drawn.
+    """
+
+    noise_multiplier: float
+    population: int
+    cohort: int
+    sampling: str
+
+    def epsilon(self, rounds: int) -> float:
+        """Returns epsilon after some rounds."""
+
+    def described(self, rounds: int) -> str:
+        """Returns what is promised after some rounds, in a line."""
+
+
 @dataclasses.dataclass(frozen=True)
-class SampledGaussian:
-    """The mechanism of a run's rounds.
+class SampledGaussian(Mechanism):
+    """The mechanism of rounds that each have noise of their own.
 
     Attributes:
       noise_multiplier: The noise's standard deviation to the clipping norm.
@@ -41,6 +65,11 @@ class SampledGaussian:
     cohort: int
     poisson: bool
     delta: float
+
+    @property
+    def sampling(self) -> str:
+        """How cohorts are drawn."""
+        return 'poisson' if self.poisson else 'fixed'
 
     def event(self) -> dp_accounting.DpEvent:
         """Returns one round as dp_accounting has it."""
@@ -81,6 +110,26 @@ class SampledGaussian:
         return min(by_rdp, _by_pld(self, rounds)) if self.poisson else by_rdp
 
 
+def gaussian_epsilon(noise_multiplier: float, delta: float) -> float:
+    """Returns epsilon of one Gaussian mechanism, exactly (Balle & Wang 2018).
+
+    Args:
+      noise_multiplier: The noise's standard deviation to the sensitivity, above 0.
+      delta: The delta of the guarantee.
+    """
+    loss = pld.privacy_loss_mechanism.GaussianPrivacyLoss(noise_multiplier)
+
+    def above(epsilon: float) -> float:
+        return loss.get_delta_for_epsilon(epsilon) - delta
+
+    if above(0.0) <= 0:
+        return 0.0
+    # By the tail of a normal loss of mean m and variance 2 m, generously.
+    mean = 0.5 / noise_multiplier**2
+    most = mean + math.sqrt(-4 * mean * math.log(delta))
+    return float(optimize.brentq(above, 0.0, most, xtol=1e-12, rtol=1e-10))
+
+
 @functools.lru_cache(maxsize=8)
 def _rdp_of_round(mechanism: SampledGaussian) -> tuple[np.ndarray, np.ndarray]:
     """Returns the orders and the Rényi divergence of a round at each."""
@@ -118,7 +167,7 @@ def _by_pld(mechanism: SampledGaussian, rounds: int) -> float:
 
 @functools.lru_cache(maxsize=8)  # Both stages of a run ask, and it takes seconds.
 def noise_multiplier_for(
-    target_epsilon: float, rounds: int, mechanism: SampledGaussian
+    target_epsilon: float, rounds: int, mechanism: Mechanism
 ) -> float:
     """Returns the least noise multiplier by which epsilon stays below a target.
 

@@ -13,44 +13,20 @@ import warnings
 
 import tensorflow_federated as tff
 
-from tff_transfer.errors import UserError
 from tff_transfer.options import option
-from tff_transfer.privacy.accounting import SampledGaussian, noise_multiplier_for
+from tff_transfer.privacy.accounting import SampledGaussian
+from tff_transfer.privacy.budget import Budget
 
 
 @dataclasses.dataclass(frozen=True)
-class Central:
-    """Central differential privacy."""
+class Central(Budget):
+    """Central differential privacy, with noise of its own in each round."""
 
-    noise_multiplier: float | None = option(
-        None,
-        "The noise's standard deviation to the clipping norm; or --central."
-        'target_epsilon.',
-        above=0,
-    )
-    target_epsilon: float | None = option(
-        None,
-        'The most that epsilon may be after the last round: the least noise that keeps'
-        ' it is found.',
-        above=0,
-    )
-    delta: float | None = option(
-        None,
-        'The delta of the guarantee; if not given, one over the number of clients to'
-        ' the power of 1.1.',
-        above=0,
-        below=1,
-    )
-    clip: float = option(
-        0.1,
-        "The norm to which a client's update is clipped; with --central.quantile that"
-        ' of the first round.',
-        above=0,
-    )
     quantile: float | None = option(
         None,
         'Let the clipping norm follow this quantile of the norms of updates, found'
-        ' with noise too, out of the same epsilon.',
+        ' with noise too, out of the same epsilon; --central.clip is then that of the'
+        ' first round.',
         above=0,
         below=1,
     )
@@ -61,18 +37,6 @@ class Central:
         ' is spent.',
         choices=('poisson', 'fixed'),
     )
-
-    def check(self) -> None:
-        """Checks that noise is given in one way.
-
-        Raises:
-          UserError: It is given in none or in two.
-        """
-        if (self.noise_multiplier is None) == (self.target_epsilon is None):
-            raise UserError(
-                '--privacy=central needs --central.noise_multiplier or'
-                ' --central.target_epsilon, one of them'
-            )
 
     def mechanism(self, population: int, cohort: int, rounds: int) -> SampledGaussian:
         """Returns the mechanism of a run's rounds.
@@ -85,17 +49,9 @@ class Central:
         Raises:
           UserError: No noise is enough.
         """
-        given = SampledGaussian(
-            self.noise_multiplier or 1.0,
-            population,
-            cohort,
-            self.sampling == 'poisson',
-            self.delta or population**-1.1,
-        )
-        if self.target_epsilon is None:
-            return given
-        noise = noise_multiplier_for(self.target_epsilon, rounds, given)
-        return dataclasses.replace(given, noise_multiplier=noise)
+        delta, poisson = self.delta_of(population), self.sampling == 'poisson'
+        given = SampledGaussian(1.0, population, cohort, poisson, delta)
+        return self.with_noise(given, rounds)
 
     def aggregator(
         self, mechanism: SampledGaussian

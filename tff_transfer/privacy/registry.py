@@ -1,11 +1,15 @@
 """What is promised of clients' data, by name."""
 
+from tff_transfer.privacy.banded import Banded
 from tff_transfer.privacy.central import Central
 from tff_transfer.privacy.nothing import NoPrivacy
+from tff_transfer.privacy.tree import Tree
 
-_OPTIONS = {'none': NoPrivacy, 'central': Central}
+_OPTIONS = {'none': NoPrivacy, 'central': Central, 'tree': Tree, 'banded': Banded}
 
 NAMES = tuple(_OPTIONS)
+# Those whose noise is correlated over rounds.
+IN_TURN = ('tree', 'banded')
 
 
 def options(name: str) -> type:

@@ -267,13 +267,11 @@ def _go_on(path: pathlib.Path, config) -> None:
             f'{path.parent} holds a run of another configuration ({shown}); choose'
             ' another --run_dir, or give the same flags to go on with it'
         )
-    decaying = [f'{side}_schedule' for side in ('client', 'server')]
-    decaying = [f'--{n}={new[n]}' for n in decaying if new[n] != 'constant']
-    if 'rounds' in changed and decaying:
+    if 'rounds' in changed and config.by_rounds:
         raise UserError(
-            f'{path.parent} holds a run of --rounds={old["rounds"]}, on which the'
-            f' learning rates of {" and ".join(decaying)} hang; give the same rounds,'
-            ' or choose another --run_dir'
+            f'{path.parent} holds a run of --rounds={old["rounds"]}, on which'
+            f' {" and ".join(config.by_rounds)} hangs; give the same rounds, or choose'
+            ' another --run_dir'
         )
     done = max(checkpoints.rounds(path.parent / 'checkpoints'), default=0)
     if new['rounds'] < done:

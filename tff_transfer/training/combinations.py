@@ -138,8 +138,14 @@ def check(config) -> None:
 
 def _check_private(config, name: str) -> None:
     model, training = config.model, config.training
-    config.privacy.check()
-    said = f'--privacy={privacy_registry.name_of(config.privacy)}'
+    kind = privacy_registry.name_of(config.privacy)
+    config.privacy.check(kind)
+    said = f'--privacy={kind}'
+    if kind in privacy_registry.IN_TURN and model.finetune == 'head_then_all':
+        raise UserError(
+            f'{said} correlates the noise of all rounds, but --finetune=head_then_all'
+            ' trains other weights in some; use another --finetune'
+        )
     if name in registry.BESIDE_THE_MEAN:
         raise UserError(
             f'{said} adds noise to the mean of what clients send, but --algorithm='

@@ -462,6 +462,16 @@ class Config:
         """Whether something is promised of clients' data."""
         return not isinstance(self.privacy, NoPrivacy)
 
+    @property
+    def by_rounds(self) -> list[str]:
+        """The flags given whose effect hangs on how many rounds there are."""
+        sides = ('client_schedule', 'server_schedule')
+        found = [name for name in sides if getattr(self.training, name) != 'constant']
+        if self.private:
+            kind = privacy_registry.name_of(self.privacy)
+            found += [f'{kind}.{name}' for name in self.privacy.by_rounds]
+        return [f'--{name}' for name in found]
+
     def check(self) -> None:
         """Checks every value, and those that must fit together.
 

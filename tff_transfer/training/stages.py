@@ -15,6 +15,7 @@ from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.data.cohorts import (
     Cohort,
     choose_clients,
+    choose_in_turn,
     draw_epochs,
     sample_clients,
     training_cohort,
@@ -29,6 +30,12 @@ from tff_transfer.training.own_models import OwnModels
 from tff_transfer.training.setup import Setup
 
 SIDES = ('client', 'server')
+# How the clients of a round are drawn, by the name that a private run's mechanism has.
+_CHOOSE = {
+    'fixed': choose_clients,
+    'poisson': sample_clients,
+    'in turn': choose_in_turn,
+}
 
 
 class Stage:
@@ -232,9 +239,8 @@ class Stage:
         """Returns which of the seen clients take part, [clients]."""
         if self._name in registry.OF_ALL:
             return np.arange(len(self.setup.seen))
-        poisson = self._mechanism is not None and self._mechanism.poisson
-        choose = sample_clients if poisson else choose_clients
-        return choose(
+        sampling = 'fixed' if self._mechanism is None else self._mechanism.sampling
+        return _CHOOSE[sampling](
             len(self.setup.seen),
             self._config.clients_per_round,
             seed=self._config.seed,
