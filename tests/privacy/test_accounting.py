@@ -71,5 +71,6 @@ def test_the_noise_for_an_epsilon_is_the_least(mechanism):
 
 
 def test_what_no_noise_can_keep_is_one_line():
+    strict = Tree(target_epsilon=1e-6, delta=1e-12)
     with pytest.raises(UserError, match='no noise keeps epsilon below 1e-06'):
-        Tree(target_epsilon=1e-6, delta=1e-12).mechanism(360, 50, 10)
+        strict.mechanism(accounting.Plan(360, 50, 10, 1))

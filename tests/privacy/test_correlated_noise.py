@@ -14,6 +14,7 @@ from tff_transfer import runtime
 from tff_transfer.data import cohorts
 from tff_transfer.errors import UserError
 from tff_transfer.privacy import accounting
+from tff_transfer.privacy.accounting import Plan
 from tff_transfer.privacy.banded import Banded, expected_loss, toeplitz
 from tff_transfer.privacy.tree import Tree
 
@@ -52,7 +53,7 @@ def test_the_best_factorisation_is_as_good_as_that_of_jax_privacy():
 
 @pytest.mark.parametrize('rounds', [1, 5, 6, 13, 14])
 def test_no_client_reaches_farther_than_is_counted(rounds):
-    mechanism = Banded(noise_multiplier=1.0).mechanism(31, 5, 14)
+    mechanism = Banded(noise_multiplier=1.0).mechanism(Plan(31, 5, 14, 1))
     assert mechanism.separation == len(mechanism.coefficients) == 6
     c = lower(mechanism.coefficients, 14)[:rounds, :rounds]
     reach = [np.sum(c[:, first::6].sum(1) ** 2) for first in range(6)]
@@ -64,7 +65,7 @@ def test_no_client_reaches_farther_than_is_counted(rounds):
 
 
 def test_a_client_is_in_the_nodes_above_its_leaf():
-    mechanism = Tree(noise_multiplier=1.0).mechanism(35, 5, 20)
+    mechanism = Tree(noise_multiplier=1.0).mechanism(Plan(35, 5, 20, 1))
     assert mechanism.separation == 7
     # Nodes of 1, 2 and 4 leaves that 1 to 7 rounds make whole.
     found = [mechanism.squared_sensitivity(n) for n in range(9)]
@@ -73,7 +74,7 @@ def test_a_client_is_in_the_nodes_above_its_leaf():
 
 @pytest.mark.parametrize('rounds', [3, 7, 20])
 def test_the_tree_is_accounted_as_dp_accounting_does(rounds):
-    mechanism = Tree(noise_multiplier=3.0).mechanism(35, 5, 20)
+    mechanism = Tree(noise_multiplier=3.0).mechanism(Plan(35, 5, 20, 1))
     # A client whose updates are nothing instead.
     special = dp_accounting.NeighboringRelation.REPLACE_SPECIAL
     accountant = rdp.RdpAccountant(neighboring_relation=special)
@@ -101,7 +102,7 @@ def test_one_gaussian_mechanism_is_exact(noise):
 
 @pytest.mark.parametrize('kind', [Tree, Banded])
 def test_noise_for_an_epsilon(kind):
-    found = kind(target_epsilon=2.0).mechanism(60, 5, 30)
+    found = kind(target_epsilon=2.0).mechanism(Plan(60, 5, 30, 1))
     assert 1.99 < found.epsilon(30) <= 2.0
     assert found.epsilon(10) < found.epsilon(30)
     assert found.epsilon(0) == 0
@@ -112,12 +113,12 @@ def test_noise_for_an_epsilon(kind):
 
 def test_more_bands_than_disjoint_cohorts_are_one_line():
     with pytest.raises(UserError, match='--banded.bands=4 needs as many disjoint'):
-        Banded(noise_multiplier=1.0, bands=4).mechanism(31, 10, 14)
+        Banded(noise_multiplier=1.0, bands=4).mechanism(Plan(31, 10, 14, 1))
 
 
 def noise_of(options, population, cohort, rounds):
     """Returns what is added to the sums of all rounds, [rounds, SIZE]."""
-    mechanism = options.mechanism(population, cohort, rounds)
+    mechanism = options.mechanism(Plan(population, cohort, rounds, 1))
     of = tff.types.to_type(((np.float32, [SIZE]), ()))
     process = options.aggregator(mechanism).create(of)
     nothing = (np.zeros(SIZE, np.float32), ())
@@ -135,7 +136,7 @@ def noise_of(options, population, cohort, rounds):
 
 def test_banded_noise_is_what_the_factorisation_makes_of_plain_noise():
     options = Banded(noise_multiplier=2.0, clip=0.5, bands=3)
-    column = options.mechanism(8, 2, 6).coefficients
+    column = options.mechanism(Plan(8, 2, 6, 1)).coefficients
     z = lower(column, 6) @ noise_of(options, 8, 2, 6)
     # Independent, of deviation 2 * 0.5: four standard errors of each.
     moments = z @ z.T / SIZE

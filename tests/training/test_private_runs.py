@@ -14,10 +14,13 @@ from tff_transfer.data import cohorts
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.errors import UserError
 from tff_transfer.features.scaling import EPSILON, ByExample
+from tff_transfer.privacy import registry as kinds
 from tff_transfer.privacy.accounting import SampledGaussian
 from tff_transfer.privacy.banded import Banded
 from tff_transfer.privacy.central import Central
-from tff_transfer.privacy.in_turn import InTurnGaussian
+from tff_transfer.privacy.correlated import CorrelatedGaussian
+from tff_transfer.privacy.distributed import Distributed
+from tff_transfer.privacy.local import Local
 from tff_transfer.privacy.tree import Tree
 from tff_transfer.training import loop, stages
 
@@ -64,7 +67,10 @@ LITTLE = {'noise_multiplier': 1e-7, 'clip': 0.2}
 def test_the_server_adds_clipped_updates_over_a_fixed_number(
     of, made_cohorts, monkeypatch
 ):
-    for kind in (SampledGaussian, InTurnGaussian):  # What that costs is not computed.
+    for kind in (
+        SampledGaussian,
+        CorrelatedGaussian,
+    ):  # What that costs is not computed.
         monkeypatch.setattr(kind, 'epsilon', lambda mechanism, rounds: 0.0)
     clip = of.clip
     result = loop.train(private(of, seed=3), data=make_data())
@@ -152,6 +158,8 @@ def test_correlated_noise_is_of_the_same_weights_in_all_rounds():
         pytest.param(CENTRAL, marks=pytest.mark.slow),
         pytest.param(Tree(noise_multiplier=0.5), marks=pytest.mark.slow),
         Banded(noise_multiplier=0.5),
+        pytest.param(Distributed(noise_multiplier=0.5), marks=pytest.mark.slow),
+        pytest.param(Local(noise_multiplier=0.5), marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_draws_the_same_noise_again(of, tmp_path, monkeypatch):
@@ -172,6 +180,9 @@ def test_a_killed_run_draws_the_same_noise_again(of, tmp_path, monkeypatch):
     assert seen == [1, 2, 3, 3, 4]
     for ours, theirs in zip(resumed.weights, whole.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+    bits = {Distributed: 16}.get(type(of), 32)
+    numbers = 32 if bits == 16 else SIZE * CLASSES + CLASSES  # A power of two, or all.
+    assert resumed.rows[-1]['bytes/up'] == 3 * numbers * bits / 8
 
 
 @pytest.mark.slow
@@ -243,6 +254,20 @@ def test_what_would_make_the_promise_false_is_refused(changed, words):
 def test_noise_is_given_once(privacy):
     with pytest.raises(UserError, match='needs --central.noise_multiplier or'):
         loop.train(private(privacy), data=make_data())
+
+
+@pytest.mark.parametrize('kind', [n for n in kinds.NAMES if n != 'none'])
+def test_every_method_is_refused_with_all_kinds_of_privacy_or_none(kind):
+    for name in registry.NAMES:
+        weighting = 'examples' if name in registry.OF_ALL else 'uniform'
+        made = config_of(name, weighting=weighting)
+        of = kinds.options(kind)(noise_multiplier=1.0)
+        made = dataclasses.replace(made, privacy=of)
+        if name in registry.BESIDE_THE_MEAN:
+            with pytest.raises(UserError, match=f'--privacy={kind} .*sends more or'):
+                made.check()
+        else:
+            made.check()
 
 
 @pytest.mark.slow

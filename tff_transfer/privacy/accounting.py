@@ -25,6 +25,23 @@ _MOST_NOISE = 1e4
 _PRECISION = 1e-3
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a mechanism is made for.
+
+    Attributes:
+      population: How many clients may take part.
+      cohort: How many of them do in a round.
+      rounds: How many rounds there are.
+      size: How many numbers a client's update has.
+    """
+
+    population: int
+    cohort: int
+    rounds: int
+    size: int
+
+
 class Mechanism(Protocol):
     """What makes a run private; a dataclass.
 
@@ -33,12 +50,14 @@ class Mechanism(Protocol):
       population: How many clients may take part.
       cohort: How many the server counts on in a round.
       sampling: How they are drawn.
+      bytes_up: What a client sends, if it is not the update as it is.
     """
 
     noise_multiplier: float
     population: int
     cohort: int
     sampling: str
+    bytes_up: int | None = None
 
     def epsilon(self, rounds: int) -> float:
         """Returns epsilon after some rounds."""

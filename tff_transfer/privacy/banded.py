@@ -19,8 +19,9 @@ from scipy import optimize, signal
 
 from tff_transfer.errors import UserError
 from tff_transfer.options import option
+from tff_transfer.privacy.accounting import Plan
 from tff_transfer.privacy.budget import Budget
-from tff_transfer.privacy.in_turn import InTurnGaussian, OfQuery
+from tff_transfer.privacy.correlated import CorrelatedGaussian, OfQuery
 
 
 def expected_loss(coefficients: np.ndarray, rounds: int) -> tuple[float, np.ndarray]:
@@ -70,7 +71,7 @@ def toeplitz(bands: int, rounds: int) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class BandedGaussian(InTurnGaussian):
+class BandedGaussian(CorrelatedGaussian):
     """The mechanism of rounds whose noise is correlated by a banded matrix.
 
     Attributes:
@@ -81,7 +82,7 @@ class BandedGaussian(InTurnGaussian):
 
     def squared_sensitivity(self, rounds: int) -> int:
         """Returns how many rounds are a client's, whose columns are orthogonal."""
-        return -(-rounds // self.separation)
+        return self.participations(rounds)
 
 
 class CorrelatedSumQuery(tfp.GaussianSumQuery):
@@ -149,25 +150,26 @@ class Banded(Budget):
         """The options whose effect hangs on how many rounds there are."""
         return ('bands', *super().by_rounds)
 
-    def mechanism(self, population: int, cohort: int, rounds: int) -> BandedGaussian:
+    def mechanism(self, plan: Plan) -> BandedGaussian:
         """Returns the mechanism of a run's rounds (see `Central.mechanism`).
 
         Raises:
           UserError: No noise is enough, or more bands are wanted than there are rounds
             between two of a client's.
         """
-        delta = self.delta_of(population)
-        given = BandedGaussian(1.0, population, cohort, delta, ())
-        bands = self.bands or given.separation
-        if bands > given.separation:
+        clients = (plan.population, plan.cohort)
+        given = BandedGaussian(1.0, *clients, self.delta_of(plan), ())
+        most = given.separation
+        bands = self.bands or most
+        if bands > most:
             raise UserError(
-                f'--banded.bands={bands} needs as many disjoint cohorts, but {cohort}'
-                f' of {population} clients a round make {given.separation}; ask for'
-                ' fewer of either'
+                f'--banded.bands={bands} needs as many disjoint cohorts, but'
+                f' {plan.cohort} of {plan.population} clients a round make {most}; ask'
+                ' for fewer of either'
             )
-        best = toeplitz(min(bands, rounds), rounds)
+        best = toeplitz(min(bands, plan.rounds), plan.rounds)
         given = dataclasses.replace(given, coefficients=tuple(best.tolist()))
-        return self.with_noise(given, rounds)
+        return self.with_noise(given, plan)
 
     def aggregator(
         self, mechanism: BandedGaussian

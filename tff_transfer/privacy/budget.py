@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from tff_transfer.errors import UserError
 from tff_transfer.options import option
-from tff_transfer.privacy.accounting import Mechanism, noise_multiplier_for
+from tff_transfer.privacy.accounting import Mechanism, Plan, noise_multiplier_for
 
 _Mechanism = TypeVar('_Mechanism', bound=Mechanism)
 
@@ -56,21 +56,21 @@ class Budget:
         """The options given whose effect hangs on how many rounds there are."""
         return () if self.target_epsilon is None else ('target_epsilon',)
 
-    def delta_of(self, population: int) -> float:
+    def delta_of(self, plan: Plan) -> float:
         """Returns delta for so many clients."""
-        return self.delta or population**-1.1
+        return self.delta or plan.population**-1.1
 
-    def with_noise(self, mechanism: _Mechanism, rounds: int) -> _Mechanism:
+    def with_noise(self, mechanism: _Mechanism, plan: Plan) -> _Mechanism:
         """Returns a mechanism with the noise that these options ask for.
 
         Args:
           mechanism: The mechanism, whose own noise multiplier does not matter.
-          rounds: How many rounds there are.
+          plan: What it is for.
 
         Raises:
           UserError: No noise is enough.
         """
         noise = self.noise_multiplier
         if noise is None:
-            noise = noise_multiplier_for(self.target_epsilon, rounds, mechanism)
+            noise = noise_multiplier_for(self.target_epsilon, plan.rounds, mechanism)
         return dataclasses.replace(mechanism, noise_multiplier=noise)

@@ -14,7 +14,7 @@ import warnings
 import tensorflow_federated as tff
 
 from tff_transfer.options import option
-from tff_transfer.privacy.accounting import SampledGaussian
+from tff_transfer.privacy.accounting import Plan, SampledGaussian
 from tff_transfer.privacy.budget import Budget
 
 
@@ -38,20 +38,18 @@ class Central(Budget):
         choices=('poisson', 'fixed'),
     )
 
-    def mechanism(self, population: int, cohort: int, rounds: int) -> SampledGaussian:
+    def mechanism(self, plan: Plan) -> SampledGaussian:
         """Returns the mechanism of a run's rounds.
 
         Args:
-          population: How many clients may take part.
-          cohort: How many of them do in a round.
-          rounds: How many rounds there are, for `target_epsilon`.
+          plan: What it is for.
 
         Raises:
           UserError: No noise is enough.
         """
-        delta, poisson = self.delta_of(population), self.sampling == 'poisson'
-        given = SampledGaussian(1.0, population, cohort, poisson, delta)
-        return self.with_noise(given, rounds)
+        delta, poisson = self.delta_of(plan), self.sampling == 'poisson'
+        given = SampledGaussian(1.0, plan.population, plan.cohort, poisson, delta)
+        return self.with_noise(given, plan)
 
     def aggregator(
         self, mechanism: SampledGaussian

@@ -2,14 +2,23 @@
 
 from tff_transfer.privacy.banded import Banded
 from tff_transfer.privacy.central import Central
+from tff_transfer.privacy.distributed import Distributed
+from tff_transfer.privacy.local import Local
 from tff_transfer.privacy.nothing import NoPrivacy
 from tff_transfer.privacy.tree import Tree
 
-_OPTIONS = {'none': NoPrivacy, 'central': Central, 'tree': Tree, 'banded': Banded}
+_OPTIONS = {
+    'none': NoPrivacy,
+    'central': Central,
+    'tree': Tree,
+    'banded': Banded,
+    'distributed': Distributed,
+    'local': Local,
+}
 
 NAMES = tuple(_OPTIONS)
 # Those whose noise is correlated over rounds.
-IN_TURN = ('tree', 'banded')
+CORRELATED = ('tree', 'banded')
 
 
 def options(name: str) -> type:

@@ -12,12 +12,13 @@ import dataclasses
 import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 
+from tff_transfer.privacy.accounting import Plan
 from tff_transfer.privacy.budget import Budget
-from tff_transfer.privacy.in_turn import InTurnGaussian, OfQuery
+from tff_transfer.privacy.correlated import CorrelatedGaussian, OfQuery
 
 
 @dataclasses.dataclass(frozen=True)
-class TreeGaussian(InTurnGaussian):
+class TreeGaussian(CorrelatedGaussian):
     """The mechanism of rounds whose noise is that of trees, one after another."""
 
     def squared_sensitivity(self, rounds: int) -> int:
@@ -35,10 +36,10 @@ def _depth(leaves: int) -> int:
 class Tree(Budget):
     """DP-FTRL with a tree of noise."""
 
-    def mechanism(self, population: int, cohort: int, rounds: int) -> TreeGaussian:
+    def mechanism(self, plan: Plan) -> TreeGaussian:
         """Returns the mechanism of a run's rounds (see `Central.mechanism`)."""
-        given = TreeGaussian(1.0, population, cohort, self.delta_of(population))
-        return self.with_noise(given, rounds)
+        given = TreeGaussian(1.0, plan.population, plan.cohort, self.delta_of(plan))
+        return self.with_noise(given, plan)
 
     def aggregator(
         self, mechanism: TreeGaussian

@@ -141,7 +141,7 @@ def _check_private(config, name: str) -> None:
     kind = privacy_registry.name_of(config.privacy)
     config.privacy.check(kind)
     said = f'--privacy={kind}'
-    if kind in privacy_registry.IN_TURN and model.finetune == 'head_then_all':
+    if kind in privacy_registry.CORRELATED and model.finetune == 'head_then_all':
         raise UserError(
             f'{said} correlates the noise of all rounds, but --finetune=head_then_all'
             ' trains other weights in some; use another --finetune'

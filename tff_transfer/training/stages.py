@@ -22,6 +22,7 @@ from tff_transfer.data.cohorts import (
 )
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.models import Model
+from tff_transfer.privacy.accounting import Plan
 from tff_transfer.training import columns, optimizers
 from tff_transfer.training.client_states import ClientStates
 from tff_transfer.training.config import Config, TrainingConfig
@@ -67,9 +68,9 @@ class Stage:
         self._mechanism, aggregator, cohort = None, None, None
         if config.private:
             cohort = self._config.clients_per_round
-            self._mechanism = config.privacy.mechanism(
-                len(setup.seen), cohort, self._config.rounds
-            )
+            size = sum(np.size(weight) for weight in context.initial)
+            plan = Plan(len(setup.seen), cohort, self._config.rounds, size)
+            self._mechanism = config.privacy.mechanism(plan)
             aggregator = config.privacy.aggregator(self._mechanism)
         self._composed = compose(self._method, context, aggregator, cohort=cohort)
         self._evaluator = Evaluator(setup.model, setup.data, setup.transform)
@@ -124,7 +125,7 @@ class Stage:
             receivers = senders = 0
         if self._mechanism is not None:
             receivers = senders = self._mechanism.cohort
-        row['bytes/up'] = self._composed.bytes_up * senders
+        row['bytes/up'] = self._bytes_up * senders
         row['bytes/down'] = self._composed.bytes_down * receivers
         return after, row
 
@@ -213,6 +214,12 @@ class Stage:
     def own_weights(self) -> bool:
         """Whether those models are weights, which `weights_of` gives."""
         return self.own_models and self._method.outputs is None
+
+    @property
+    def _bytes_up(self) -> int:
+        """What a client sends in a round."""
+        packed = None if self._mechanism is None else self._mechanism.bytes_up
+        return self._composed.bytes_up if packed is None else packed
 
     @property
     def _batch_size(self) -> int:
