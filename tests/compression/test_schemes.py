@@ -143,6 +143,21 @@ def test_what_is_lost_is_sent_later():
     assert [leaf.shape for leaf in sent.decoded] == [(4, 3), (3,)]
 
 
+def test_parts_of_different_scales_are_compressed_apart():
+    # As SCAFFOLD sends weights and control variates.
+    specs = tuple(map(tf.TensorSpec, SHAPES))
+    channel = Channel(TopK(fraction=0.05), (specs, specs))
+    part = (tf.reshape(VECTOR[:12], (4, 3)), tf.constant(VECTOR[12:]))
+    sent = channel.send(
+        (part, tf.nest.map_structure(lambda t: t / 100, part)), channel.memory
+    )
+    for found, scale in zip(sent.decoded, (1, 100), strict=True):
+        flat = np.concatenate([np.ravel(leaf) for leaf in found])
+        np.testing.assert_allclose(flat, np.eye(15)[3] * 2 / scale, rtol=1e-6)
+    assert channel.packed_bytes == 2 * (1 + 4)
+    assert channel.plain_bytes == 2 * 15 * 4
+
+
 def test_random_numbers_are_right_on_average_without_feedback():
     found = draws(RandomK(fraction=0.2, feedback=False))
     assert np.all((found != 0).sum(axis=1) <= 3)

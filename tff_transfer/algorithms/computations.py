@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer.algorithms.method import Aggregate, Client, Context, Method, Update
+from tff_transfer.compression.scheme import Channel, RoundTrip
+from tff_transfer.errors import UserError
 from tff_transfer.networks import batch_norm
 
 # How much of the server's BatchNorm statistics stays in a round. Where the weights
@@ -24,11 +27,13 @@ class Kept(NamedTuple):
       method: What the method has it keep.
       personal: Its own trained weights.
       statistics: BatchNorm's statistics, where they stay with the clients.
+      memory: What it keeps of what it sent, where that is compressed (`Channel`).
     """
 
     method: Any
     personal: tuple
     statistics: tuple
+    memory: tuple = ()
 
 
 class Message(NamedTuple):
@@ -49,6 +54,7 @@ class Sent(NamedTuple):
     dropped: Any
     metrics: Any
     kept: Any
+    coded_bytes: Any = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,15 +66,19 @@ class Computations:
       context: What it was made for.
       cohort: How many clients the server believes that there are in a round, where it
         may not know.
+      compression: A scheme's options, by which clients send their deltas.
+      compression_down: Those by which the server sends what the method broadcasts.
     """
 
     method: Method
     context: Context
     cohort: int | None = None
+    compression: Any = None
+    compression_down: Any = None
 
     @functools.cached_property
-    def kept(self) -> Kept | None:
-        """What a client keeps before its first round, arrays, if it keeps anything."""
+    def _own(self) -> Kept:
+        """What a client keeps before its first round but for what it sent, arrays."""
         trained, statistics = self.context.model.functional.initial_weights
         _, personal = self.context.split(trained)
         kept = Kept(
@@ -76,8 +86,46 @@ class Computations:
             personal,
             tuple(statistics) if self.context.local_statistics else (),
         )
-        kept = tf.nest.map_structure(np.asarray, kept)
+        return tf.nest.map_structure(np.asarray, kept)
+
+    @functools.cached_property
+    def kept(self) -> Kept | None:
+        """What a client keeps before its first round, arrays, if it keeps anything."""
+        memory = () if self.up is None else self.up.memory
+        kept = self._own._replace(memory=memory)
         return kept if tf.nest.flatten(kept) else None
+
+    @functools.cached_property
+    def up(self) -> Channel | None:
+        """How deltas travel, if they are compressed."""
+        if self.compression is None:
+            return None
+
+        own = self._own
+
+        # Traced for its shapes alone: what clients keep, which `work` takes, hangs on
+        # them.
+        @functools.partial(tf.function, autograph=False)
+        def delta(batches):
+            server, statistics = self._started()
+            message = Message(self.method.broadcast(server), statistics, tf.constant(1))
+            kept = tf.nest.map_structure(tf.constant, own)
+            client = self._client(message, batches, kept)
+            more = ()
+            if self.method.gather is not None:
+                more = self.method.gather(message.of_method, client)[:1]
+            update = self.method.client_update(message.of_method, client, *more)
+            return update.delta
+
+        spec = tf.data.DatasetSpec(self.context.model.functional.input_spec)
+        found = delta.get_concrete_function(spec).structured_outputs
+        like = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape), found)
+        if not tf.nest.flatten(like):
+            raise UserError(
+                'there is nothing to compress: the method sends no update of weights;'
+                ' use another method'
+            )
+        return Channel(self.compression, like)
 
     @functools.cached_property
     def kept_type(self) -> tff.Type:
@@ -93,16 +141,14 @@ class Computations:
     @functools.cached_property
     def initial(self):
         """The method's state and the statistics at the start."""
+        return tff.tensorflow.computation(self._started)
+
+    def _started(self):
         statistics = self.context.model.functional.initial_weights[1]
         if self.context.local_statistics:
             statistics = ()
-
-        @tff.tensorflow.computation
-        def initial():
-            made = (self.method.initialize(), tuple(statistics))
-            return tf.nest.map_structure(tf.convert_to_tensor, made)
-
-        return initial
+        made = (self.method.initialize(), tuple(statistics))
+        return tf.nest.map_structure(tf.convert_to_tensor, made)
 
     @functools.cached_property
     def message(self):
@@ -110,12 +156,39 @@ class Computations:
 
         @tff.tensorflow.computation(*self.initial.type_signature.result, np.int32)
         def message(server, statistics, rounds):
-            return Message(self.method.broadcast(server), statistics, rounds + 1)
+            of_method = self.method.broadcast(server)
+            if self.compression_down is not None:
+                of_method = self._through_down(of_method).decoded
+            return Message(of_method, statistics, rounds + 1)
 
         return message
 
+    @functools.cached_property
+    def coded_down(self):
+        """How many bytes a message takes entropy coded, about; without statistics."""
+
+        @tff.tensorflow.computation(self.initial.type_signature.result[0])
+        def coded_down(server):
+            return self._through_down(self.method.broadcast(server)).coded_bytes
+
+        return coded_down
+
+    def down(self, leaves: Sequence) -> Channel:
+        """Returns how those of a message's leaves travel that are float32."""
+        floats = tuple((leaf,) for leaf in leaves if leaf.dtype == tf.float32)
+        return Channel(self.compression_down, floats)
+
+    def _through_down(self, of_method) -> RoundTrip:
+        """Returns what clients have of what the method broadcasts."""
+        leaves = tf.nest.flatten(of_method)
+        channel = self.down(leaves)
+        sent = channel.send(channel.like, channel.memory)
+        decoded = iter(tf.nest.flatten(sent.decoded))
+        found = [next(decoded) if x.dtype == tf.float32 else x for x in leaves]
+        return sent._replace(decoded=tf.nest.pack_sequence_as(of_method, found))
+
     def _client(self, message: 'Message', batches, kept) -> Client:
-        if self.kept is None:
+        if not tf.nest.flatten(kept):
             return Client(batches, (), (), message.statistics, message.round)
         statistics = message.statistics
         if self.context.local_statistics:
@@ -184,19 +257,28 @@ class Computations:
                 update = self.method.client_update(message.of_method, client)
                 return self._sent(client, update, kept).kept
             now = self.method.adapt(message.of_method, client)
-            local = self.context.local_statistics
-            return Kept(now.kept, now.personal, now.statistics if local else ())
+            statistics = now.statistics if self.context.local_statistics else ()
+            return Kept(now.kept, now.personal, statistics, self._memory(kept))
 
         return adapt
+
+    def _memory(self, kept) -> tuple:
+        """Returns what a client keeps of what it sent."""
+        if tf.nest.flatten(kept):
+            return kept.memory
+        return () if self.up is None else self.up.memory
 
     def _sent(self, client: Client, update: Update, before) -> 'Sent':
         local = self.context.local_statistics
         statistics = ()
         if local:
             statistics = batch_norm.from_moments(update.moments, client.statistics)
-        now = Kept(update.kept, update.personal, statistics)
-        delta = (update.delta, () if local else update.moments)
-        finite = _all_finite((delta, update.weight, update.sums, now))
+        decoded, memory, coded = update.delta, self._memory(before), ()
+        if self.up is not None:
+            decoded, memory, coded = self.up.send(update.delta, memory)
+        now = Kept(update.kept, update.personal, statistics, memory)
+        delta = (decoded, () if local else update.moments)
+        finite = _all_finite((update.delta, delta, update.weight, update.sums, now))
         counts = tf.logical_and(finite, update.examples > 0)
         if self.kept is not None:
             now = tf.cond(
@@ -211,6 +293,7 @@ class Computations:
             1 - tf.cast(finite, tf.float32),
             _zero_unless(finite, update.metrics),
             () if self.kept is None else now,
+            _zero_unless(counts, coded),
         )
 
     @functools.cached_property

@@ -96,7 +96,8 @@ class OwnModels:
             return first
         kept = self._states.take(state['kept'], numbers)
         examples = self._setup.data.num_train[self._setup.seen[numbers]]
-        return mean_kept(self._context, kept, examples)._replace(method=first.method)
+        together = mean_kept(self._context, kept, examples)
+        return together._replace(method=first.method, memory=first.memory)
 
     def weights(self, state, kept: Kept) -> list[np.ndarray]:
         """Returns the shared model's weights with those that a client keeps.
