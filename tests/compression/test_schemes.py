@@ -9,6 +9,7 @@ import scipy.stats
 import tensorflow as tf
 
 from tff_transfer.compression import registry, rotation
+from tff_transfer.compression.channel import Channel
 from tff_transfer.compression.drive import Drive
 from tff_transfer.compression.eden import Eden, centroids
 from tff_transfer.compression.ef_sign import EFSign
@@ -16,7 +17,6 @@ from tff_transfer.compression.float16 import Float16
 from tff_transfer.compression.power_sgd import PowerSGD
 from tff_transfer.compression.product import Product
 from tff_transfer.compression.qsgd import QSGD
-from tff_transfer.compression.scheme import Channel
 from tff_transfer.compression.sparse import RandomK, TopK
 from tff_transfer.compression.tern_grad import TernGrad
 from tff_transfer.compression.uniform import Uniform, Uniform8

@@ -14,7 +14,7 @@ from tensorflow_federated.python.core.impl.types import type_conversions
 
 from tff_transfer.algorithms.computations import Computations, Kept
 from tff_transfer.algorithms.method import Context, Method
-from tff_transfer.compression.scheme import Channel
+from tff_transfer.algorithms.traffic import bytes_of, traffic_of
 from tff_transfer.errors import UserError
 
 _Aggregator = (
@@ -52,7 +52,7 @@ class Composed:
       kept: What a client keeps before its first round, a `Kept` of arrays; or None.
       adapt: Makes, once, the computation that takes what `process.next` takes and
         gives what each client's own model is made of, a `Kept`.
-      bytes_down: What a client gets in a round, by its type.
+      bytes_down: What a client gets in a round, by its type, or packed.
       bytes_up: What it sends.
       measured: The names of what `measurements` gives of a round's metrics.
       only_mean: Whether the server gets nothing of clients but what the aggregator
@@ -137,15 +137,16 @@ def compose(
             'the method sends more than the mean of what clients come to, or nothing,'
             ' of which an aggregator would tell nothing; use another method'
         )
+    traffic = traffic_of(wiring.of, wiring.weighted)
     return Composed(
         wiring.process,
         wiring.of.kept,
         lambda: wiring.adapt,
-        wiring.bytes_down,
-        wiring.bytes_up,
+        traffic.down,
+        traffic.up,
         wiring.measured,
         wiring.only_mean,
-        wiring.bytes_beside,
+        traffic.beside,
     )
 
 
@@ -299,54 +300,10 @@ class _Wiring:
     @property
     def only_mean(self) -> bool:
         sent = self.of.work.type_signature.result
-        beside = _bytes(sent.sums) or self.of.method.gather is not None
-        return bool(_bytes(sent.delta)) and not beside and not self.weighted
-
-    @property
-    def bytes_beside(self) -> dict[str, int]:
-        found = {}
-        if self.of.up is not None:
-            found['up'] = self.bytes_up - self.of.up.packed_bytes
-        if self.of.compression_down is not None:
-            found['down'] = self.bytes_down - self.down.packed_bytes
-        return found
-
-    @functools.cached_property
-    def down(self) -> Channel:
-        return self.of.down(_specs(self.of.message.type_signature.result.of_method))
-
-    @property
-    def bytes_down(self) -> int:
-        message = self.of.message.type_signature.result
-        gathered = self.of.gathered_type
-        total = sum(map(_bytes, (message.of_method, message.statistics, gathered)))
-        if self.of.compression_down is not None:
-            total += self.down.packed_bytes - self.down.plain_bytes
-        return total
-
-    @property
-    def bytes_up(self) -> int:
-        sent = self.of.work.type_signature.result
-        parts = [sent.delta, sent.sums]
-        if self.weighted and _bytes(sent.delta):
-            parts.append(sent.weight)
-        if self.of.method.gather is not None:
-            parts.append(self.of.gather.type_signature.result)
-        total = sum(map(_bytes, parts))
-        if self.of.up is not None:
-            total += self.of.up.packed_bytes - self.of.up.plain_bytes
-        return total
+        beside = bytes_of(sent.sums) or self.of.method.gather is not None
+        return bool(bytes_of(sent.delta)) and not beside and not self.weighted
 
 
 @tff.tensorflow.computation
 def _nothing():
     return ()
-
-
-def _bytes(type_spec: tff.Type) -> int:
-    """Returns how many bytes a value of a type takes, as its tensors lie in memory."""
-    return sum(x.shape.num_elements() * x.dtype.size for x in _specs(type_spec))
-
-
-def _specs(type_spec: tff.Type) -> list[tf.TensorSpec]:
-    return tf.nest.flatten(type_conversions.type_to_tf_tensor_specs(type_spec))

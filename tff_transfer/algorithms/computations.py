@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import functools
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +10,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer.algorithms.method import Aggregate, Client, Context, Method, Update
-from tff_transfer.compression.scheme import Channel, RoundTrip
+from tff_transfer.algorithms.structures import all_finite, type_of, zero_unless
+from tff_transfer.compression.channel import Channel, send_floats
 from tff_transfer.errors import UserError
 from tff_transfer.networks import batch_norm
 
@@ -130,7 +130,7 @@ class Computations:
     @functools.cached_property
     def kept_type(self) -> tff.Type:
         """The type of what a client keeps."""
-        return _type_of(() if self.kept is None else self.kept)
+        return type_of(() if self.kept is None else self.kept)
 
     @functools.cached_property
     def data_type(self) -> tff.SequenceType:
@@ -158,7 +158,7 @@ class Computations:
         def message(server, statistics, rounds):
             of_method = self.method.broadcast(server)
             if self.compression_down is not None:
-                of_method = self._through_down(of_method).decoded
+                of_method = send_floats(self.compression_down, of_method).decoded
             return Message(of_method, statistics, rounds + 1)
 
         return message
@@ -169,23 +169,10 @@ class Computations:
 
         @tff.tensorflow.computation(self.initial.type_signature.result[0])
         def coded_down(server):
-            return self._through_down(self.method.broadcast(server)).coded_bytes
+            of_method = self.method.broadcast(server)
+            return send_floats(self.compression_down, of_method).coded_bytes
 
         return coded_down
-
-    def down(self, leaves: Sequence) -> Channel:
-        """Returns how those of a message's leaves travel that are float32."""
-        floats = tuple((leaf,) for leaf in leaves if leaf.dtype == tf.float32)
-        return Channel(self.compression_down, floats)
-
-    def _through_down(self, of_method) -> RoundTrip:
-        """Returns what clients have of what the method broadcasts."""
-        leaves = tf.nest.flatten(of_method)
-        channel = self.down(leaves)
-        sent = channel.send(channel.like, channel.memory)
-        decoded = iter(tf.nest.flatten(sent.decoded))
-        found = [next(decoded) if x.dtype == tf.float32 else x for x in leaves]
-        return sent._replace(decoded=tf.nest.pack_sequence_as(of_method, found))
 
     def _client(self, message: 'Message', batches, kept) -> Client:
         if not tf.nest.flatten(kept):
@@ -206,8 +193,8 @@ class Computations:
         def gather(message, batches, kept):
             client = self._client(message, batches, kept)
             value, weight = self.method.gather(message.of_method, client)
-            finite = _all_finite((value, weight))
-            return _zero_unless(finite, value), _zero_unless(finite, weight)
+            finite = all_finite((value, weight))
+            return zero_unless(finite, value), zero_unless(finite, weight)
 
         return gather
 
@@ -221,7 +208,7 @@ class Computations:
     def gathered_type(self) -> tff.Type:
         """The type of what comes back of it."""
         if self.method.gather is None:
-            return _type_of(())
+            return type_of(())
         return self.mean_of_gathered.next.type_signature.result.result.member
 
     @functools.cached_property
@@ -278,7 +265,7 @@ class Computations:
             decoded, memory, coded = self.up.send(update.delta, memory)
         now = Kept(update.kept, update.personal, statistics, memory)
         delta = (decoded, () if local else update.moments)
-        finite = _all_finite((update.delta, delta, update.weight, update.sums, now))
+        finite = all_finite((update.delta, delta, update.weight, update.sums, now))
         counts = tf.logical_and(finite, update.examples > 0)
         if self.kept is not None:
             now = tf.cond(
@@ -288,12 +275,12 @@ class Computations:
             )
         sent = (delta, update.weight, collections.OrderedDict(update.sums))
         return Sent(
-            *_zero_unless(counts, sent),
+            *zero_unless(counts, sent),
             tf.cast(counts, tf.float32),
             1 - tf.cast(finite, tf.float32),
-            _zero_unless(finite, update.metrics),
+            zero_unless(finite, update.metrics),
             () if self.kept is None else now,
-            _zero_unless(counts, coded),
+            zero_unless(counts, coded),
         )
 
     @functools.cached_property
@@ -322,7 +309,7 @@ class Computations:
                 MOMENTUM * old + (1 - MOMENTUM) * new
                 for old, new in zip(statistics, of_round, strict=True)
             )
-            counts = tf.logical_and(clients > 0, _all_finite((after, moved)))
+            counts = tf.logical_and(clients > 0, all_finite((after, moved)))
             after, moved = tf.nest.map_structure(
                 lambda new, old: tf.where(counts, new, old),
                 (after, moved),
@@ -333,25 +320,3 @@ class Computations:
             return after, moved, rounds + 1, used, measured
 
         return server
-
-
-def _type_of(structure) -> tff.Type:
-    specs = tf.nest.map_structure(
-        lambda array: tf.TensorSpec(array.shape, array.dtype), structure
-    )
-    return tff.types.tensorflow_to_type(specs)
-
-
-def _all_finite(structure):
-    leaves = [leaf for leaf in tf.nest.flatten(structure) if leaf.dtype.is_floating]
-    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(leaf)) for leaf in leaves])
-
-
-def _zero_unless(condition, structure):
-    """Returns a structure, or zeros of the same shapes."""
-    # Not tf.where, which copies what is large.
-    return tf.cond(
-        condition,
-        lambda: tf.nest.map_structure(tf.identity, structure),
-        lambda: tf.nest.map_structure(tf.zeros_like, structure),
-    )
