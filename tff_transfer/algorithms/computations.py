@@ -260,12 +260,13 @@ class Computations:
         statistics = ()
         if local:
             statistics = batch_norm.from_moments(update.moments, client.statistics)
-        decoded, memory, coded = update.delta, self._memory(before), ()
+        moved, raw, memory, coded = update.delta, (), self._memory(before), ()
         if self.up is not None:
-            decoded, memory, coded = self.up.send(update.delta, memory)
+            raw = update.delta  # Of what is not finite a scheme may make what is.
+            moved, memory, coded = self.up.send(raw, memory)
         now = Kept(update.kept, update.personal, statistics, memory)
-        delta = (decoded, () if local else update.moments)
-        finite = all_finite((update.delta, delta, update.weight, update.sums, now))
+        delta = (moved, () if local else update.moments)
+        finite = all_finite((raw, delta, update.weight, update.sums, now))
         counts = tf.logical_and(finite, update.examples > 0)
         if self.kept is not None:
             now = tf.cond(
