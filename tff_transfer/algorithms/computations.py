@@ -50,11 +50,11 @@ class Sent(NamedTuple):
     delta: Any
     weight: Any
     sums: Any
+    coded_bytes: Any
     counts: Any
     dropped: Any
     metrics: Any
     kept: Any
-    coded_bytes: Any = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -274,14 +274,14 @@ class Computations:
                 lambda: tf.nest.map_structure(tf.identity, now),
                 lambda: tf.nest.map_structure(tf.identity, before),
             )
-        sent = (delta, update.weight, collections.OrderedDict(update.sums))
+        sums = collections.OrderedDict(update.sums)
+        sent = (delta, update.weight, sums, coded)
         return Sent(
             *zero_unless(counts, sent),
             tf.cast(counts, tf.float32),
             1 - tf.cast(finite, tf.float32),
             zero_unless(finite, update.metrics),
             () if self.kept is None else now,
-            zero_unless(counts, coded),
         )
 
     @functools.cached_property
