@@ -208,6 +208,8 @@ class OwnModels:
             return self._adapted(
                 state, self._setup.data, clients, first, self.epochs(state)
             )
+        if not self._context.local_statistics:
+            return self._first(state, len(clients))
         others = self.of_others(state)
         return _stacked([self._measured(state, others, each) for each in clients])
 
