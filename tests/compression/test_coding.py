@@ -57,7 +57,7 @@ def test_bytes_hold_the_message_and_are_as_many_as_counted(name, made):
 
 @pytest.mark.parametrize(
     ('name', 'bits'),
-    [('uniform', 8), ('efsign', 1), ('terngrad', 2), ('float16', 16), ('qsgd', 8)],
+    [('uniform', 8), ('efsign', 1), ('terngrad', 2), ('float16', 16)],
 )
 def test_bits_of_a_number(name, bits, made):
     _, message = made[name]

@@ -109,8 +109,15 @@ def test_rotated_levels_are_right_on_average():
     assert rotated < plain
 
 
-def test_qsgd_levels_are_shares_of_the_norm():
-    found, norm, most = draws(QSGD(bits=3)), np.linalg.norm(VECTOR), 3
+@pytest.mark.parametrize('bucket', [512, 4])
+def test_qsgd_levels_are_shares_of_the_norm(bucket):
+    found, most = draws(QSGD(bits=3, bucket=bucket)), 3
+    norm = np.concatenate(
+        [
+            np.full(len(part), np.linalg.norm(part))
+            for part in np.split(VECTOR, range(bucket, 15, bucket))
+        ]
+    )
     multiples = found / norm * most
     np.testing.assert_allclose(multiples, multiples.round(), atol=1e-4)
     share = np.abs(VECTOR) / norm * most % 1
