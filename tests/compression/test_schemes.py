@@ -203,7 +203,7 @@ def test_ternary_numbers_have_the_chance_of_their_size():
     )
 
 
-def test_drive_has_the_scale_of_its_theorem():
+def test_drive_has_its_unbiased_scale():
     message, found = message_of(Drive())
     rotated = rotation.rotate(tf.constant(VECTOR), message['seed']).numpy()
     scale = (VECTOR**2).sum() / np.abs(rotated).sum()

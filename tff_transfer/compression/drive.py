@@ -1,8 +1,8 @@
 """DRIVE: the signs of a rotated vector and one scale, a bit for each number.
 
 Vargaftik et al. 2021, "DRIVE: One-bit distributed mean estimation", algorithm 1 with
-the structured rotation of its section 5 (`rotation`) and the scale of theorem 3,
-||x||^2 / ||R(x)||_1, with which what is sent is right on average.
+its structured rotation (`rotation`) and its unbiased scale, ||x||^2 / ||R(x)||_1, with
+which what is sent is right on average if the rotation is a uniform one.
 """
 
 import dataclasses

@@ -4,7 +4,7 @@ Vargaftik et al. 2022, "EDEN: Communication-efficient and robust distributed mea
 estimation for federated learning", algorithm 1: the rotated vector, scaled to a
 deviation of 1, goes to the nearest centroids of the Lloyd-Max quantiser of a standard
 normal (Lloyd 1982, Max 1960), and the scale ||x||^2 / <R(x), Q(R(x))> makes it right
-on average. With one bit it is DRIVE. The rotation is `rotation`.
+on average if the rotation is a uniform one. With one bit it is DRIVE.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
 Alistarh et al. 2017, "QSGD: Communication-efficient SGD via gradient quantization and
 encoding", section 3.1: Q_s(v_i) = ||v|| sgn(v_i) xi_i, where xi_i is one of the two
 multiples of 1/s beside |v_i| / ||v||, drawn so that it is right on average. The norm is
-that of a bucket of consecutive numbers, as in the paper's section 4: the error grows
+that of a bucket of consecutive numbers, as in the paper's experiments: the error grows
 with the root of how many share one. Most levels are 0, so that entropy coding, for
 which the paper has Elias's integers, saves much.
 """

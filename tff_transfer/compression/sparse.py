@@ -1,10 +1,10 @@
 """Few numbers of a vector: those of greatest size, or some at random.
 
-Stich et al. 2018, "Sparsified SGD with memory": top-k and rand-k (definition 2.1) with
-error feedback, algorithm 1: what was not sent is added to the next update. Lin et al.
+Stich et al. 2018, "Sparsified SGD with memory", algorithm 1: top-k and rand-k with
+error feedback, so that what was not sent is added to the next update. Lin et al.
 2018, "Deep gradient compression", have top-k at 0.1 %. Without error feedback random
 numbers are multiplied by d/k, so that they are right on average (Konečný et al. 2016,
-"Federated learning: Strategies for improving communication efficiency", section 2).
+"Federated learning: Strategies for improving communication efficiency", subsampling).
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
 """TernGrad: each number becomes -1, 0 or 1 times the greatest of its layer.
 
 Wen et al. 2017, "TernGrad: Ternary gradients to reduce communication in distributed
-deep learning", equations 1 to 3: s_t sign(g) b with s_t = max |g| and b a draw that is
-1 by the chance |g| / s_t; section 3.4: a scale for each layer (here each tensor), and
-numbers clipped to 2.5 of the layer's deviations first, which brings a bias.
+deep learning", algorithm 1: s_t sign(g) b with s_t = max |g| and b a draw that is 1 by
+the chance |g| / s_t; and its layer-wise ternarizing, a scale for each layer (here each
+tensor), and gradient clipping, to 2.5 of the layer's deviations, which brings a bias.
 """
 
 import dataclasses
