@@ -16,7 +16,7 @@ from test_loop import (
 )
 
 from tff_transfer import runtime
-from tff_transfer.algorithms import registry
+from tff_transfer.algorithms import Local, processes, registry
 from tff_transfer.compression import registry as schemes
 from tff_transfer.compression.float16 import Float16
 from tff_transfer.compression.power_sgd import PowerSGD
@@ -183,6 +183,12 @@ def test_a_private_run_tells_no_bytes_that_hang_on_clients(monkeypatch):
     result = loop.train(private, data=make_data())
     assert not {name for name in result.rows[-1] if 'coded' in name}
     assert {row['bytes/up'] for row in result.rows[1:]} == {3 * (4 * 4 + 3)}
+
+
+def test_a_method_that_sends_no_weights_cannot_be_composed():
+    model = mlp((SIZE,), CLASSES)
+    with pytest.raises(UserError, match='there is nothing to compress where'):
+        processes.process(Local(), model, compression=TopK())
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ import tensorflow_federated as tff
 from tff_transfer.algorithms.method import Aggregate, Client, Context, Method, Update
 from tff_transfer.algorithms.structures import all_finite, type_of, zero_unless
 from tff_transfer.compression.channel import Channel, send_floats
-from tff_transfer.errors import UserError
 from tff_transfer.networks import batch_norm
 
 # How much of the server's BatchNorm statistics stays in a round. Where the weights
@@ -100,7 +99,6 @@ class Computations:
         """How deltas travel, if they are compressed."""
         if self.compression is None:
             return None
-
         own = self._own
 
         # Traced for its shapes alone: what clients keep, which `work` takes, hangs on
@@ -119,12 +117,9 @@ class Computations:
 
         spec = tf.data.DatasetSpec(self.context.model.functional.input_spec)
         found = delta.get_concrete_function(spec).structured_outputs
-        like = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape), found)
-        if not tf.nest.flatten(like):
-            raise UserError(
-                'there is nothing to compress: the method sends no update of weights;'
-                ' use another method'
-            )
+        like = tf.nest.map_structure(
+            lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), found
+        )
         return Channel(self.compression, like)
 
     @functools.cached_property

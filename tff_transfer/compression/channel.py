@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tff_transfer.compression.messages import coded_bytes, packed_bytes
 from tff_transfer.compression.scheme import Scheme, split, total
+from tff_transfer.errors import UserError
 
 
 class Memory(NamedTuple):
@@ -48,11 +49,22 @@ class Channel:
 
     Attributes:
       options: A scheme's options.
-      like: The structure, with `shape`s.
+      like: The structure, of tensors or specs of them.
+
+    Raises:
+      UserError: There is no tensor, or one of another dtype.
     """
 
     options: Any
     like: Any
+
+    def __post_init__(self):
+        leaves = tf.nest.flatten(self.like)
+        if not leaves or any(leaf.dtype != tf.float32 for leaf in leaves):
+            raise UserError(
+                'there is nothing to compress where the method sends no weights, or'
+                ' others than float32; use another method, or no compression'
+            )
 
     @functools.cached_property
     def _schemes(self) -> list[Scheme]:
