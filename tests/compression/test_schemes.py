@@ -20,6 +20,7 @@ from tff_transfer.compression.qsgd import QSGD
 from tff_transfer.compression.sparse import RandomK, TopK
 from tff_transfer.compression.tern_grad import TernGrad
 from tff_transfer.compression.uniform import Uniform, Uniform8
+from tff_transfer.errors import UserError
 
 SHAPES = ((4, 3), (3,))
 VECTOR = np.array(
@@ -302,6 +303,11 @@ def test_power_sgd_goes_on_from_the_last_q():
     _, state = scheme.encode(tf.zeros([30]), state)
     message, state = scheme.encode(tf.constant(matrix.ravel()), state)
     assert np.abs(scheme.decode(message)).max() > 0.1
+
+
+def test_a_rank_that_makes_nothing_smaller_is_refused():
+    with pytest.raises(UserError, match='rank 2 makes none of .* smaller; lower'):
+        PowerSGD(rank=2).build(SHAPES)
 
 
 def test_half_precision_rounds():

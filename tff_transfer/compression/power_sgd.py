@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tff_transfer import randomness
 from tff_transfer.compression.scheme import Scheme, Shapes, split
+from tff_transfer.errors import UserError
 from tff_transfer.options import option
 
 
@@ -26,8 +27,17 @@ class PowerSGD:
     rank: int = option(1, 'The rank of the products.', at_least=1)
 
     def build(self, shapes: Shapes) -> Scheme:
-        """Makes the scheme."""
+        """Makes the scheme.
+
+        Raises:
+          UserError: No tensor would become smaller.
+        """
         sizes = [_matrix(shape, self.rank) for shape in shapes]
+        if not any(sizes):
+            raise UserError(
+                f'PowerSGD of rank {self.rank} makes none of the tensors'
+                f' {", ".join(map(str, shapes))} smaller; lower --powersgd.rank'
+            )
 
         def encode(vector, state):
             message, after, before = {}, [], iter(state)
