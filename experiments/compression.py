@@ -104,22 +104,31 @@ def row(name: str, runs: dict[float, list[dict]], target: float) -> list[str]:
 
 
 def drawn(curves: dict[str, list[dict]], target: float) -> Figure:
-    """Draws accuracy on unseen clients against the bytes that all clients sent."""
-    figure = Figure((9, 5.5), layout='constrained')
+    """Draws accuracy on unseen clients against the bytes that all clients sent.
+
+    Args:
+      curves: The rows of each scheme's run; those that compress what comes down, which
+        is not drawn, are left out.
+      target: The accuracy to reach.
+    """
+    figure = Figure((9, 6), layout='constrained')
     axes = figure.subplots()
-    for number, (name, rows) in enumerate(curves.items()):
+    shown = {n: rows for n, rows in curves.items() if SCHEMES[n][1] is _NONE}
+    for number, (name, rows) in enumerate(shown.items()):
         sent = itertools.accumulate(r['bytes/up'] for r in rows[1:])
         axes.plot(
             [total / 1e6 for total in sent],
             [r['unseen/accuracy'] for r in rows[1:]],
             color=f'C{number % 10}',
-            linestyle=('-', '--')[number // 10 % 2],
+            linestyle=('-', '--')[number // 10],
+            linewidth=1,
             label=name,
         )
     axes.axhline(target, color='grey', linewidth=0.5)
-    axes.set(xscale='log', xlabel='MB that all clients sent', ylim=(0.9, 1))
+    axes.set(xscale='log', xlabel='MB that all clients sent')
+    axes.set_ylim(target - 0.015, target + 0.01)
     axes.set_ylabel('accuracy on unseen clients')
-    axes.legend(loc='center left', bbox_to_anchor=(1, 0.5), fontsize='small')
+    axes.legend(fontsize='small', ncols=2, loc='lower right')
     return figure
 
 
