@@ -214,6 +214,12 @@ def test_options_of_a_scheme_are_flags_under_its_name():
         from_command_line('--topk.fraction=0.1')
     with pytest.raises(UserError, match='--topk.fraction is 2.0, but must be at most'):
         from_command_line('--compression=topk', '--topk.fraction=2').check()
+    noisy = ('--privacy=distributed', '--distributed.target_epsilon=8')
+    with pytest.raises(UserError, match='with --privacy=distributed clients change'):
+        from_command_line('--compression=topk', '--weighting=uniform', *noisy).check()
+    from_command_line(
+        '--compression_down=float16', '--weighting=uniform', *noisy
+    ).check()
     with pytest.raises(UserError, match='with --algorithm=local nothing travels'):
         from_command_line('--compression=topk', '--algorithm=local').check()
 

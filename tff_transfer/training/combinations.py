@@ -39,6 +39,7 @@ _ALONE = dict.fromkeys(registry.OF_ONE_ROUND, 'exact sums travel, once') | {
 _OPTIMIZER = (
     'the state of an optimizer travels, whose small numbers must not become zeros'
 )
+_NOISE_ON_CLIENTS = ('distributed', 'local')
 _UNCOMPRESSED = {
     'compression': {
         **_ALONE,
@@ -199,6 +200,14 @@ def _check_compression(config, name: str) -> None:
                 f'--{direction} has nothing to compress: with --algorithm={name}'
                 f' {why[name]}; leave it out'
             )
+    kind = privacy_registry.name_of(config.privacy)
+    on_clients = kind in _NOISE_ON_CLIENTS
+    if on_clients and not isinstance(config.compression, NoCompression):
+        raise UserError(
+            f'with --privacy={kind} clients change their updates once more before they'
+            ' send them, so that what travels would not be what --compression made;'
+            ' leave it out'
+        )
 
 
 def _check_one_round(name: str, model, training) -> None:
