@@ -12,6 +12,8 @@ from tff_transfer.errors import UserError
 
 # Flags of earlier versions, and what they are called now.
 _NOW = {'ridge_penalty': '--algorithm=ridge --ridge.penalty'}
+# Flags whose choices have options of their own, which --help shows.
+CHOSEN = ('algorithm', 'privacy', 'compression')
 _PRESETS = pathlib.Path(__file__).parent / 'presets'
 
 
@@ -91,8 +93,8 @@ def _help_if_asked(arguments: list[str]) -> None:
     """Prints the flags and ends the program, if a command line asks for that."""
     asking = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     asking.add_argument('--help', '-help', '--helpshort', '-?', action='store_true')
-    asking.add_argument('--algorithm', '-algorithm', default=argparse.SUPPRESS)
-    asking.add_argument('--privacy', '-privacy', default=argparse.SUPPRESS)
+    for flag in CHOSEN:
+        asking.add_argument(f'--{flag}', f'-{flag}', default=argparse.SUPPRESS)
     asked, _ = asking.parse_known_args(arguments)
     if asked.help:
         from experiments import help_page  # It loads TensorFlow.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from absl import flags
 
-from experiments import methods
+from experiments import command_line, methods
 from tff_transfer.training.config import Config
 
 
@@ -20,8 +20,8 @@ def page(
       values: The flags.
       module: The program's name in `values`, whose key flags are shown.
       about: What the program is.
-      chosen: The method whose options are shown too, by `algorithm`, and what is
-        promised, by `privacy`, if they are given.
+      chosen: The method whose options are shown too, by `algorithm`, and so what else
+        is `CHOSEN`, if they are given.
 
     Raises:
       UserError: There is no such method.
@@ -43,7 +43,7 @@ def page(
         found = [shown[name] for name in names if name in shown]
         if found:
             sections.append('\n'.join([title.replace('.', ':'), *_lines(found)]))
-    for flag in ('algorithm', 'privacy'):
+    for flag in command_line.CHOSEN:
         if flag in chosen:
             sections.append(methods.description(chosen[flag], flag))
         elif flag in shown:

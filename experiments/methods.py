@@ -9,7 +9,7 @@ import textwrap
 
 from experiments import command_line
 from tff_transfer.algorithms import registry
-from tff_transfer.privacy import registry as privacy_registry
+from tff_transfer.training.config import Config
 
 
 def description(name: str, flag: str = 'algorithm') -> str:
@@ -17,12 +17,13 @@ def description(name: str, flag: str = 'algorithm') -> str:
 
     Args:
       name: Of a method, or of what the flag chooses.
-      flag: `algorithm` or `privacy`.
+      flag: A field of `Config` that is one of several, such as `algorithm`.
 
     Raises:
       UserError: There is no such method.
     """
-    chosen = (registry if flag == 'algorithm' else privacy_registry).options(name)
+    fields = {field.name: field.metadata for field in dataclasses.fields(Config)}
+    chosen = fields[flag]['registry'].options(name)
     said = sys.modules[chosen.__module__].__doc__.strip()
     lines = [f'--{flag}={name}', textwrap.indent(said, '    ')]
     for field in dataclasses.fields(chosen):

@@ -16,13 +16,14 @@ KNOWS = {
     'backbones': ('networks', 'graphs', 'data'),
     'features': ('backbones', 'data'),
     'models': ('features', 'backbones', 'networks', 'data'),
-    'algorithms': ('models', 'networks', 'data'),
+    'compression': (),
+    'algorithms': ('models', 'compression', 'networks', 'data'),
     'runtime': ('graphs', 'data'),
     'privacy': (),
     'records': ('models', 'features', 'backbones', 'networks', 'data'),
     'training': (
         *('algorithms', 'models', 'features', 'backbones', 'networks', 'data'),
-        *('records', 'runtime', 'privacy'),
+        *('records', 'runtime', 'privacy', 'compression'),
     ),
 }
 # Of the modules at top level only what the doctor asks knows any folder.

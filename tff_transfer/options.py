@@ -81,6 +81,29 @@ def variant(default: Any, help: str, registry: Any) -> Any:
     )
 
 
+class Variants:
+    """Options dataclasses by name: a registry for `variant`."""
+
+    def __init__(self, package: str, by_name: typing.Mapping[str, type]):
+        """Names them.
+
+        Args:
+          package: Where they are, for a reader.
+          by_name: The classes.
+        """
+        self.__name__ = f'{package}.registry'
+        self._by_name = dict(by_name)
+        self.NAMES = tuple(by_name)
+
+    def options(self, name: str) -> type:
+        """Returns the dataclass of one of `NAMES`."""
+        return self._by_name[name]
+
+    def name_of(self, chosen: Any) -> str | None:
+        """Returns the name of what these are the options of, or None."""
+        return next((n for n, of in self._by_name.items() if type(chosen) is of), None)
+
+
 def _kind(field: dataclasses.Field) -> tuple[type, bool]:
     """Returns a field's type (or its items' type) and whether it is a tuple."""
     annotation = field.type

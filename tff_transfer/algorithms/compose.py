@@ -14,6 +14,7 @@ from tensorflow_federated.python.core.impl.types import type_conversions
 
 from tff_transfer.algorithms.computations import Computations, Kept
 from tff_transfer.algorithms.method import Context, Method
+from tff_transfer.algorithms.traffic import bytes_of, traffic_of
 from tff_transfer.errors import UserError
 
 _Aggregator = (
@@ -51,11 +52,14 @@ class Composed:
       kept: What a client keeps before its first round, a `Kept` of arrays; or None.
       adapt: Makes, once, the computation that takes what `process.next` takes and
         gives what each client's own model is made of, a `Kept`.
-      bytes_down: What a client gets in a round, by its type.
+      bytes_down: What a client gets in a round, by its type, or packed.
       bytes_up: What it sends.
       measured: The names of what `measurements` gives of a round's metrics.
       only_mean: Whether the server gets nothing of clients but what the aggregator
         makes of their deltas.
+      bytes_beside: For each direction that is compressed, `up` or `down`, how many of
+        its bytes are not; `coded` of a round's metrics has about how many the others
+        are entropy coded: of all clients together, or of the one message down.
     """
 
     process: tff.templates.IterativeProcess
@@ -65,6 +69,7 @@ class Composed:
     bytes_up: int
     measured: tuple[str, ...]
     only_mean: bool
+    bytes_beside: Mapping[str, int]
 
 
 def measurements(metrics: Mapping) -> dict[str, Any]:
@@ -96,6 +101,8 @@ def compose(
     aggregator: _Aggregator | None = None,
     *,
     cohort: int | None = None,
+    compression: Any = None,
+    compression_down: Any = None,
 ) -> Composed:
     """Makes a TFF process of a method.
 
@@ -108,16 +115,21 @@ def compose(
       aggregator: How the clients' deltas become one; their weighted mean if not given.
       cohort: How many clients the server believes that there are in a round, where it
         may not know; it then takes a step in each round, whoever took part.
+      compression: The options of a scheme of `compression.registry.UP`, by which
+        clients send their deltas, before anything else is done with these.
+      compression_down: Of `compression.registry.DOWN`, by which what the method
+        broadcasts is sent.
 
     Returns:
       The process, and what one must know of it.
 
     Raises:
       UserError: The server may not know who took part, but would get more of the
-        clients than what the aggregator makes of their deltas.
+        clients than what the aggregator makes of their deltas; or there is nothing
+        that a scheme could compress.
     """
     wiring = _Wiring(
-        Computations(method, context, cohort),
+        Computations(method, context, cohort, compression, compression_down),
         aggregator or tff.aggregators.MeanFactory(no_nan_division=True),
     )
     if cohort is not None and not wiring.only_mean:
@@ -125,14 +137,16 @@ def compose(
             'the method sends more than the mean of what clients come to, or nothing,'
             ' of which an aggregator would tell nothing; use another method'
         )
+    traffic = traffic_of(wiring.of, wiring.weighted)
     return Composed(
         wiring.process,
         wiring.of.kept,
         lambda: wiring.adapt,
-        wiring.bytes_down,
-        wiring.bytes_up,
+        traffic.down,
+        traffic.up,
         wiring.measured,
         wiring.only_mean,
+        traffic.beside,
     )
 
 
@@ -196,8 +210,19 @@ class _Wiring:
             server=measured,
             aggregator=mean.measurements,
         )
+        if coded := self.coded(state, sent):
+            metrics['coded'] = tff.federated_zip(coded)
         after = State(server, statistics, mean.state, rounds)
         return tff.federated_zip(after), tff.federated_zip(metrics), sent.kept
+
+    def coded(self, state, sent) -> collections.OrderedDict:
+        """How many bytes are sent entropy coded, in TFF's federated language."""
+        found = collections.OrderedDict()
+        if self.of.up is not None:
+            found['up'] = tff.federated_sum(sent.coded_bytes)
+        if self.of.compression_down is not None:
+            found['down'] = tff.federated_map(self.of.coded_down, state.server)
+        return found
 
     def message(self, state):
         """What travels to the clients, in TFF's federated language."""
@@ -275,32 +300,10 @@ class _Wiring:
     @property
     def only_mean(self) -> bool:
         sent = self.of.work.type_signature.result
-        beside = _bytes(sent.sums) or self.of.method.gather is not None
-        return bool(_bytes(sent.delta)) and not beside and not self.weighted
-
-    @property
-    def bytes_down(self) -> int:
-        message = self.of.message.type_signature.result
-        gathered = self.of.gathered_type
-        return sum(map(_bytes, (message.of_method, message.statistics, gathered)))
-
-    @property
-    def bytes_up(self) -> int:
-        sent = self.of.work.type_signature.result
-        parts = [sent.delta, sent.sums]
-        if self.weighted and _bytes(sent.delta):
-            parts.append(sent.weight)
-        if self.of.method.gather is not None:
-            parts.append(self.of.gather.type_signature.result)
-        return sum(map(_bytes, parts))
+        beside = bytes_of(sent.sums) or self.of.method.gather is not None
+        return bool(bytes_of(sent.delta)) and not beside and not self.weighted
 
 
 @tff.tensorflow.computation
 def _nothing():
     return ()
-
-
-def _bytes(type_spec: tff.Type) -> int:
-    """Returns how many bytes a value of a type takes, as its tensors lie in memory."""
-    specs = tf.nest.flatten(type_conversions.type_to_tf_tensor_specs(type_spec))
-    return sum(spec.shape.num_elements() * spec.dtype.size for spec in specs)

@@ -10,6 +10,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer.algorithms.method import Aggregate, Client, Context, Method, Update
+from tff_transfer.algorithms.structures import all_finite, type_of, zero_unless
+from tff_transfer.compression.channel import Channel, send_floats
 from tff_transfer.networks import batch_norm
 
 # How much of the server's BatchNorm statistics stays in a round. Where the weights
@@ -24,11 +26,13 @@ class Kept(NamedTuple):
       method: What the method has it keep.
       personal: Its own trained weights.
       statistics: BatchNorm's statistics, where they stay with the clients.
+      memory: What it keeps of what it sent, where that is compressed (`Channel`).
     """
 
     method: Any
     personal: tuple
     statistics: tuple
+    memory: tuple = ()
 
 
 class Message(NamedTuple):
@@ -45,6 +49,7 @@ class Sent(NamedTuple):
     delta: Any
     weight: Any
     sums: Any
+    coded_bytes: Any
     counts: Any
     dropped: Any
     metrics: Any
@@ -60,15 +65,19 @@ class Computations:
       context: What it was made for.
       cohort: How many clients the server believes that there are in a round, where it
         may not know.
+      compression: A scheme's options, by which clients send their deltas.
+      compression_down: Those by which the server sends what the method broadcasts.
     """
 
     method: Method
     context: Context
     cohort: int | None = None
+    compression: Any = None
+    compression_down: Any = None
 
     @functools.cached_property
-    def kept(self) -> Kept | None:
-        """What a client keeps before its first round, arrays, if it keeps anything."""
+    def _own(self) -> Kept:
+        """What a client keeps before its first round but for what it sent, arrays."""
         trained, statistics = self.context.model.functional.initial_weights
         _, personal = self.context.split(trained)
         kept = Kept(
@@ -76,13 +85,47 @@ class Computations:
             personal,
             tuple(statistics) if self.context.local_statistics else (),
         )
-        kept = tf.nest.map_structure(np.asarray, kept)
+        return tf.nest.map_structure(np.asarray, kept)
+
+    @functools.cached_property
+    def kept(self) -> Kept | None:
+        """What a client keeps before its first round, arrays, if it keeps anything."""
+        memory = () if self.up is None else self.up.memory
+        kept = self._own._replace(memory=memory)
         return kept if tf.nest.flatten(kept) else None
+
+    @functools.cached_property
+    def up(self) -> Channel | None:
+        """How deltas travel, if they are compressed."""
+        if self.compression is None:
+            return None
+        own = self._own
+
+        # Traced for its shapes alone: what clients keep, which `work` takes, hangs on
+        # them.
+        @functools.partial(tf.function, autograph=False)
+        def delta(batches):
+            server, statistics = self._started()
+            message = Message(self.method.broadcast(server), statistics, tf.constant(1))
+            kept = tf.nest.map_structure(tf.constant, own)
+            client = self._client(message, batches, kept)
+            more = ()
+            if self.method.gather is not None:
+                more = self.method.gather(message.of_method, client)[:1]
+            update = self.method.client_update(message.of_method, client, *more)
+            return update.delta
+
+        spec = tf.data.DatasetSpec(self.context.model.functional.input_spec)
+        found = delta.get_concrete_function(spec).structured_outputs
+        like = tf.nest.map_structure(
+            lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), found
+        )
+        return Channel(self.compression, like)
 
     @functools.cached_property
     def kept_type(self) -> tff.Type:
         """The type of what a client keeps."""
-        return _type_of(() if self.kept is None else self.kept)
+        return type_of(() if self.kept is None else self.kept)
 
     @functools.cached_property
     def data_type(self) -> tff.SequenceType:
@@ -93,16 +136,14 @@ class Computations:
     @functools.cached_property
     def initial(self):
         """The method's state and the statistics at the start."""
+        return tff.tensorflow.computation(self._started)
+
+    def _started(self):
         statistics = self.context.model.functional.initial_weights[1]
         if self.context.local_statistics:
             statistics = ()
-
-        @tff.tensorflow.computation
-        def initial():
-            made = (self.method.initialize(), tuple(statistics))
-            return tf.nest.map_structure(tf.convert_to_tensor, made)
-
-        return initial
+        made = (self.method.initialize(), tuple(statistics))
+        return tf.nest.map_structure(tf.convert_to_tensor, made)
 
     @functools.cached_property
     def message(self):
@@ -110,12 +151,26 @@ class Computations:
 
         @tff.tensorflow.computation(*self.initial.type_signature.result, np.int32)
         def message(server, statistics, rounds):
-            return Message(self.method.broadcast(server), statistics, rounds + 1)
+            of_method = self.method.broadcast(server)
+            if self.compression_down is not None:
+                of_method = send_floats(self.compression_down, of_method).decoded
+            return Message(of_method, statistics, rounds + 1)
 
         return message
 
+    @functools.cached_property
+    def coded_down(self):
+        """How many bytes a message takes entropy coded, about; without statistics."""
+
+        @tff.tensorflow.computation(self.initial.type_signature.result[0])
+        def coded_down(server):
+            of_method = self.method.broadcast(server)
+            return send_floats(self.compression_down, of_method).coded_bytes
+
+        return coded_down
+
     def _client(self, message: 'Message', batches, kept) -> Client:
-        if self.kept is None:
+        if not tf.nest.flatten(kept):
             return Client(batches, (), (), message.statistics, message.round)
         statistics = message.statistics
         if self.context.local_statistics:
@@ -133,8 +188,8 @@ class Computations:
         def gather(message, batches, kept):
             client = self._client(message, batches, kept)
             value, weight = self.method.gather(message.of_method, client)
-            finite = _all_finite((value, weight))
-            return _zero_unless(finite, value), _zero_unless(finite, weight)
+            finite = all_finite((value, weight))
+            return zero_unless(finite, value), zero_unless(finite, weight)
 
         return gather
 
@@ -148,7 +203,7 @@ class Computations:
     def gathered_type(self) -> tff.Type:
         """The type of what comes back of it."""
         if self.method.gather is None:
-            return _type_of(())
+            return type_of(())
         return self.mean_of_gathered.next.type_signature.result.result.member
 
     @functools.cached_property
@@ -184,19 +239,29 @@ class Computations:
                 update = self.method.client_update(message.of_method, client)
                 return self._sent(client, update, kept).kept
             now = self.method.adapt(message.of_method, client)
-            local = self.context.local_statistics
-            return Kept(now.kept, now.personal, now.statistics if local else ())
+            statistics = now.statistics if self.context.local_statistics else ()
+            return Kept(now.kept, now.personal, statistics, self._memory(kept))
 
         return adapt
+
+    def _memory(self, kept) -> tuple:
+        """Returns what a client keeps of what it sent."""
+        if tf.nest.flatten(kept):
+            return kept.memory
+        return () if self.up is None else self.up.memory
 
     def _sent(self, client: Client, update: Update, before) -> 'Sent':
         local = self.context.local_statistics
         statistics = ()
         if local:
             statistics = batch_norm.from_moments(update.moments, client.statistics)
-        now = Kept(update.kept, update.personal, statistics)
-        delta = (update.delta, () if local else update.moments)
-        finite = _all_finite((delta, update.weight, update.sums, now))
+        moved, raw, memory, coded = update.delta, (), self._memory(before), ()
+        if self.up is not None:
+            raw = update.delta  # Of what is not finite a scheme may make what is.
+            moved, memory, coded = self.up.send(raw, memory)
+        now = Kept(update.kept, update.personal, statistics, memory)
+        delta = (moved, () if local else update.moments)
+        finite = all_finite((raw, delta, update.weight, update.sums, now))
         counts = tf.logical_and(finite, update.examples > 0)
         if self.kept is not None:
             now = tf.cond(
@@ -204,12 +269,13 @@ class Computations:
                 lambda: tf.nest.map_structure(tf.identity, now),
                 lambda: tf.nest.map_structure(tf.identity, before),
             )
-        sent = (delta, update.weight, collections.OrderedDict(update.sums))
+        sums = collections.OrderedDict(update.sums)
+        sent = (delta, update.weight, sums, coded)
         return Sent(
-            *_zero_unless(counts, sent),
+            *zero_unless(counts, sent),
             tf.cast(counts, tf.float32),
             1 - tf.cast(finite, tf.float32),
-            _zero_unless(finite, update.metrics),
+            zero_unless(finite, update.metrics),
             () if self.kept is None else now,
         )
 
@@ -239,7 +305,7 @@ class Computations:
                 MOMENTUM * old + (1 - MOMENTUM) * new
                 for old, new in zip(statistics, of_round, strict=True)
             )
-            counts = tf.logical_and(clients > 0, _all_finite((after, moved)))
+            counts = tf.logical_and(clients > 0, all_finite((after, moved)))
             after, moved = tf.nest.map_structure(
                 lambda new, old: tf.where(counts, new, old),
                 (after, moved),
@@ -250,25 +316,3 @@ class Computations:
             return after, moved, rounds + 1, used, measured
 
         return server
-
-
-def _type_of(structure) -> tff.Type:
-    specs = tf.nest.map_structure(
-        lambda array: tf.TensorSpec(array.shape, array.dtype), structure
-    )
-    return tff.types.tensorflow_to_type(specs)
-
-
-def _all_finite(structure):
-    leaves = [leaf for leaf in tf.nest.flatten(structure) if leaf.dtype.is_floating]
-    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(leaf)) for leaf in leaves])
-
-
-def _zero_unless(condition, structure):
-    """Returns a structure, or zeros of the same shapes."""
-    # Not tf.where, which copies what is large.
-    return tf.cond(
-        condition,
-        lambda: tf.nest.map_structure(tf.identity, structure),
-        lambda: tf.nest.map_structure(tf.zeros_like, structure),
-    )

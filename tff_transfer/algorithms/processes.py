@@ -7,6 +7,7 @@ from tff_transfer import models
 from tff_transfer.algorithms import registry
 from tff_transfer.algorithms.compose import Composed, compose
 from tff_transfer.algorithms.method import Context
+from tff_transfer.compression import registry as compression_registry
 from tff_transfer.errors import UserError
 from tff_transfer.options import check
 
@@ -21,6 +22,7 @@ def process(
     population: int | None = None,
     epochs: int = 1,
     aggregator: tff.aggregators.WeightedAggregationFactory | None = None,
+    compression=None,
 ) -> Composed:
     """Makes a TFF process of a method.
 
@@ -39,6 +41,8 @@ def process(
       population: How many clients may take part, where the method asks for it.
       epochs: How many passes a client may make, where the method makes them itself.
       aggregator: How the clients' deltas become one; their weighted mean if not given.
+      compression: A scheme's options by which clients send these, such as
+        `compression.sparse.TopK(fraction=0.01)`.
 
     Returns:
       The process, and what one must know of it: what clients keep, if anything.
@@ -49,6 +53,9 @@ def process(
     name = registry.name_of(options)
     if name is not None:
         check(options, f'{name}.')
+    scheme = compression_registry.UP.name_of(compression)
+    if scheme is not None:
+        check(compression, f'{scheme}.')
     if isinstance(model, tf.keras.Model):
         model = models.from_keras(model)
     elif isinstance(model, tff.learning.models.FunctionalModel):
@@ -70,4 +77,4 @@ def process(
         parts=getattr(options, 'parts', ()),
         epochs=epochs,
     )
-    return compose(options.build(context), context, aggregator)
+    return compose(options.build(context), context, aggregator, compression=compression)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tff_transfer import files
 from tff_transfer.data.federated import FederatedData
-from tff_transfer.options import to_flags
+from tff_transfer.options import changed, to_flags
 from tff_transfer.records import plots, run_directory
 from tff_transfer.records.predictions import per_client
 
@@ -273,9 +273,11 @@ def _repeat(config, given: Sequence[str]) -> str:
     arguments = ', '.join([repr(config), *(f'{name}={name}' for name in given)])
     used = [type(part).__name__ for part in (config, config.data, config.model)]
     used = ', '.join([*used, type(config.training).__name__, 'train'])
-    method, privacy = type(config.algorithm), type(config.privacy)
+    method = type(config.algorithm)
     imports = f'from tff_transfer import {used}\n'
     imports += f'from tff_transfer.algorithms import {method.__name__}\n'
-    if config.private:
-        imports += f'from {privacy.__module__} import {privacy.__name__}\n'
+    for name in ('privacy', 'compression', 'compression_down'):
+        if name in changed(config):
+            made = type(getattr(config, name))
+            imports += f'from {made.__module__} import {made.__name__}\n'
     return f'{imports}\ntrain({arguments})'

@@ -12,12 +12,18 @@ from tff_transfer.models.task import Task
 PARTS = ('seen', 'unseen')
 
 
+# How many bytes they would be, entropy coded, of what a direction is compressed.
+CODED = 'bytes/{}_coded'
 # The privacy that is spent up to a round.
 EPSILON = 'privacy/epsilon'
 
 
 def names(
-    task: Task, measured: Iterable[str] = (), *, private: bool = False
+    task: Task,
+    measured: Iterable[str] = (),
+    *,
+    private: bool = False,
+    coded: Iterable[str] = (),
 ) -> tuple[str, ...]:
     """Returns the names of the columns of a run, in order.
 
@@ -25,6 +31,7 @@ def names(
       task: What is trained for.
       measured: The names of what method and aggregation measure, a name once or more.
       private: Whether something is promised of clients' data.
+      coded: Which directions, `up` and `down`, are compressed.
     """
     evaluated = (*task.measures, task.per_client)
     return (
@@ -37,6 +44,7 @@ def names(
         *(f'{part}/{name}' for part in PARTS for name in evaluated),
         'bytes/up',
         'bytes/down',
+        *map(CODED.format, coded),
         'time/round_s',
         'time/evaluation_s',
         'time/total_s',

@@ -3,6 +3,7 @@
 import dataclasses
 
 from tff_transfer.algorithms import registry
+from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.errors import UserError
 from tff_transfer.privacy import registry as privacy_registry
 
@@ -28,6 +29,24 @@ _WITHOUT_HEAD = {
     'fedproto': 'each is alone',
     'fedbabu': 'it stays as it began',
     'fedrecon': 'parts of the model are forgotten',
+}
+
+# What is not compressed of methods, and why.
+_ALONE = dict.fromkeys(registry.OF_ONE_ROUND, 'exact sums travel, once') | {
+    'local': 'nothing travels',
+    'central': 'all examples are in one place',
+}
+_OPTIMIZER = (
+    'the state of an optimizer travels, whose small numbers must not become zeros'
+)
+_NOISE_ON_CLIENTS = ('distributed', 'local')
+_UNCOMPRESSED = {
+    'compression': {
+        **_ALONE,
+        'fedproto': 'clients send means of representations and no update',
+        'ifca': 'a client sends zeros for all models but the one that it took',
+    },
+    'compression_down': {**_ALONE, 'mime': _OPTIMIZER, 'mimelite': _OPTIMIZER},
 }
 
 
@@ -71,6 +90,7 @@ def check(config) -> None:
         )
     if config.private:
         _check_private(config, name)
+    _check_compression(config, name)
     if name in registry.OF_ONE_ROUND:
         _check_one_round(name, model, training)
     if name in registry.IN_ONE_PLACE and model.batch_norm == 'local':
@@ -171,6 +191,23 @@ def _check_private(config, name: str) -> None:
                 f'{flag} chooses by the test examples of seen clients, of whom'
                 f' {said} tells nothing; leave it out'
             )
+
+
+def _check_compression(config, name: str) -> None:
+    for direction, why in _UNCOMPRESSED.items():
+        if name in why and not isinstance(getattr(config, direction), NoCompression):
+            raise UserError(
+                f'--{direction} has nothing to compress: with --algorithm={name}'
+                f' {why[name]}; leave it out'
+            )
+    kind = privacy_registry.name_of(config.privacy)
+    on_clients = kind in _NOISE_ON_CLIENTS
+    if on_clients and not isinstance(config.compression, NoCompression):
+        raise UserError(
+            f'with --privacy={kind} clients change their updates once more before they'
+            ' send them, so that what travels would not be what --compression made;'
+            ' leave it out'
+        )
 
 
 def _check_one_round(name: str, model, training) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from tff_transfer.algorithms import registry, schedules
 from tff_transfer.algorithms.fed_avg import FedAvg
+from tff_transfer.compression import registry as compression_registry
+from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.errors import UserError
 from tff_transfer.options import (
     GIVEN,
@@ -453,6 +455,20 @@ class Config:
         "What is promised of clients' data; docs/privacy.md. Options as of algorithms,"
         ' such as --central.target_epsilon.',
         privacy_registry,
+    )
+
+    compression: Any = variant(
+        NoCompression(),
+        'How clients send what they learned; docs/compression.md. Options as of'
+        ' algorithms, such as --topk.fraction.',
+        compression_registry.UP,
+    )
+
+    compression_down: Any = variant(
+        NoCompression(),
+        'How the server sends what clients begin with: float16; or uniform8, the'
+        ' nearest of 256 levels of each tensor.',
+        compression_registry.DOWN,
     )
 
     __repr__ = repr_of_changed

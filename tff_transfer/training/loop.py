@@ -148,7 +148,7 @@ def _train(
     reached, exported = resuming.resume(run, run_dir, best=best)
     stage, done, state = reached.stage, reached.round, reached.state
     measured = (name for stage in run for name in stage.measured)
-    names = columns.names(task, measured, private=private)
+    names = columns.names(task, measured, private=private, coded=run[-1].coded)
     records = Records(run_dir, names, up_to_round=done if done else -1)
     stage.need(resuming.checkpointed(stage, run_dir))
     start = time.perf_counter() - (_last(records.rows, 'time/total_s') or 0)

@@ -96,7 +96,8 @@ class OwnModels:
             return first
         kept = self._states.take(state['kept'], numbers)
         examples = self._setup.data.num_train[self._setup.seen[numbers]]
-        return mean_kept(self._context, kept, examples)._replace(method=first.method)
+        together = mean_kept(self._context, kept, examples)
+        return together._replace(method=first.method, memory=first.memory)
 
     def weights(self, state, kept: Kept) -> list[np.ndarray]:
         """Returns the shared model's weights with those that a client keeps.
@@ -207,6 +208,8 @@ class OwnModels:
             return self._adapted(
                 state, self._setup.data, clients, first, self.epochs(state)
             )
+        if not self._context.local_statistics:
+            return self._first(state, len(clients))
         others = self.of_others(state)
         return _stacked([self._measured(state, others, each) for each in clients])
 

@@ -12,6 +12,7 @@ from tff_transfer import runtime
 from tff_transfer.algorithms import one_round, registry, schedules
 from tff_transfer.algorithms.compose import compose
 from tff_transfer.algorithms.method import Context, Method
+from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.data.cohorts import (
     Cohort,
     choose_clients,
@@ -72,7 +73,14 @@ class Stage:
             plan = Plan(len(setup.seen), cohort, self._config.rounds, size)
             self._mechanism = config.privacy.mechanism(plan)
             aggregator = config.privacy.aggregator(self._mechanism)
-        self._composed = compose(self._method, context, aggregator, cohort=cohort)
+        self._composed = compose(
+            self._method,
+            context,
+            aggregator,
+            cohort=cohort,
+            compression=_given(config.compression),
+            compression_down=_given(config.compression_down),
+        )
         self._evaluator = Evaluator(setup.model, setup.data, setup.transform)
         self._states, self._needed = None, {}
         if self._composed.kept is not None:
@@ -127,7 +135,20 @@ class Stage:
             receivers = senders = self._mechanism.cohort
         row['bytes/up'] = self._bytes_up * senders
         row['bytes/down'] = self._composed.bytes_down * receivers
+        beside = self._composed.bytes_beside
+        for name in self.coded:
+            of = {'up': senders, 'down': receivers}[name]
+            found = int(metrics['coded'][name]) * (1 if name == 'up' else receivers)
+            row[columns.CODED.format(name)] = found + beside[name] * of
         return after, row
+
+    @property
+    def coded(self) -> tuple[str, ...]:
+        """The directions of which it is told what entropy coding would make of them.
+
+        None where something is promised of clients' data: it hangs on these.
+        """
+        return tuple(self._composed.bytes_beside) if self._mechanism is None else ()
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -295,6 +316,10 @@ class Stage:
             pooled=self._name in registry.IN_ONE_PLACE,
             held_out=self._held_out,
         )
+
+
+def _given(compression) -> Any | None:
+    return None if isinstance(compression, NoCompression) else compression
 
 
 def method_of(config: Config, model: Model, population: int) -> tuple[Method, Context]:

@@ -1,0 +1,1 @@
+"""How what travels is made smaller, at a loss: one file a published scheme."""

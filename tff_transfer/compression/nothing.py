@@ -1,0 +1,8 @@
+"""Nothing is compressed."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class NoCompression:
+    """No compression."""
