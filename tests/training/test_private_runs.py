@@ -21,6 +21,7 @@ from tff_transfer.privacy.central import Central
 from tff_transfer.privacy.correlated import CorrelatedGaussian
 from tff_transfer.privacy.distributed import Distributed
 from tff_transfer.privacy.local import Local
+from tff_transfer.privacy.per_example import PerExample
 from tff_transfer.privacy.tree import Tree
 from tff_transfer.training import loop, stages
 
@@ -256,15 +257,63 @@ def test_noise_is_given_once(privacy):
         loop.train(private(privacy), data=make_data())
 
 
+def clipped_step(weights, x, y, clip):
+    """One step of DP-SGD at rate 0.1, whose noise is of no size."""
+    kernel, bias = weights
+    logits = x @ kernel + bias
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    error = odds / odds.sum(1, keepdims=True) - np.eye(CLASSES)[y]
+    total = [np.zeros_like(w) for w in weights]
+    for a, e in zip(x, error, strict=True):
+        each = [np.outer(a, e), e]
+        norm = np.sqrt(sum(np.sum(g**2) for g in each))
+        total = [t + g * min(1, clip / norm) for t, g in zip(total, each, strict=True)]
+    return [w - 0.1 * t / len(x) for w, t in zip(weights, total, strict=True)]
+
+
+def test_clients_clip_the_gradient_of_each_example(made_cohorts):
+    of = PerExample(noise_multiplier=1e-7, clip=0.3)
+    result = loop.train(private(of, seed=3), data=make_data())
+    weights = [np.zeros((SIZE, CLASSES)), np.zeros(CLASSES)]
+    for cohort in made_cohorts:
+        deltas = []
+        for client in range(len(cohort)):
+            mine, after = one_client(cohort, client), weights
+            for first in range(0, mine.row_splits[1], mine.batch_size):
+                rows = slice(first, min(first + mine.batch_size, mine.row_splits[1]))
+                x, y = (mine.examples[name][rows] for name in 'xy')
+                after = clipped_step(after, x.astype(np.float64), y, 0.3)
+            deltas.append([b - a for a, b in zip(weights, after, strict=True)])
+        mean = [np.mean(each, axis=0) for each in zip(*deltas, strict=True)]
+        weights = [w + m for w, m in zip(weights, mean, strict=True)]
+    for found, expected in zip(result.weights, weights, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert [len(cohort) for cohort in made_cohorts] == [3] * 4
+
+
+@pytest.mark.slow
+def test_the_noise_of_gradients_has_its_deviation():
+    # At a clip of nearly nothing there is noise alone, in batches of 5, 5 and 2.
+    of = PerExample(noise_multiplier=1e6, clip=1e-6)
+    result = loop.train(private(of, rounds=40, evaluate_every=40), data=make_data())
+    moved = np.concatenate([w.ravel() for w in result.weights])
+    deviation = 0.1 * np.sqrt(40 / 3 * (1 / 5**2 + 1 / 5**2 + 1 / 2**2))
+    assert 0.6 * deviation < np.sqrt(np.mean(moved**2)) < 1.5 * deviation
+
+
 @pytest.mark.parametrize('kind', [n for n in kinds.NAMES if n != 'none'])
-def test_every_method_is_refused_with_all_kinds_of_privacy_or_none(kind):
+def test_every_method_is_refused_or_not_with_each_kind_of_privacy(kind):
+    refused = registry.BESIDE_THE_MEAN
+    if kind in kinds.OF_EXAMPLES:
+        refused = set(registry.NAMES) - set(registry.BY_ONE_GRADIENT)
     for name in registry.NAMES:
         weighting = 'examples' if name in registry.OF_ALL else 'uniform'
-        made = config_of(name, weighting=weighting)
         of = kinds.options(kind)(noise_multiplier=1.0)
-        made = dataclasses.replace(made, privacy=of)
-        if name in registry.BESIDE_THE_MEAN:
-            with pytest.raises(UserError, match=f'--privacy={kind} .*sends more or'):
+        made = dataclasses.replace(config_of(name, weighting=weighting), privacy=of)
+        if name in refused:
+            with pytest.raises(
+                UserError, match=f'--privacy={kind} adds noise to .*use'
+            ):
                 made.check()
         else:
             made.check()

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer.algorithms.method import Client, Context, Update
+from tff_transfer.algorithms.noisy_gradients import noisy_mean
 from tff_transfer.errors import UserError
 from tff_transfer.networks import batch_norm
 
@@ -160,7 +161,21 @@ def gradient_function(
         found = tape.gradient(value, (shared, personal), unconnected_gradients='zero')
         return Gradient(*found, value, logits, measured)
 
-    return gradient
+    if context.gradient_noise is None:
+        return gradient
+
+    def noisy(shared, personal, batch) -> Gradient:
+        def of_example(example):
+            found = gradient(shared, personal, example)
+            return (*found.shared, *found.personal), found.logits
+
+        mean, logits = noisy_mean(of_example, context.gradient_noise, batch)
+        count = len(shared)
+        return Gradient(
+            mean[:count], mean[count:], loss(logits, batch['y']), logits, ()
+        )
+
+    return noisy
 
 
 def train(

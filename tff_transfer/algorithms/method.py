@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_transfer.algorithms.noisy_gradients import GradientNoise
 from tff_transfer.errors import UserError
 from tff_transfer.models import Model
 
@@ -149,6 +150,7 @@ class Context:
       epochs: How many passes a client may make, where it makes them itself over
         batches of one epoch (`registry.BY_OWN_PASSES`).
       seed: The seed of what a method draws.
+      gradient_noise: What is done to the gradient of each example, if anything.
     """
 
     model: Model
@@ -161,6 +163,7 @@ class Context:
     parts: Sequence[str] = ()
     epochs: int = 1
     seed: int = 0
+    gradient_noise: GradientNoise | None = None
 
     @property
     def local_statistics(self) -> bool:

@@ -106,6 +106,14 @@ BESIDE_THE_MEAN = (
     'personalridge', 'personalprototype', 'jointft', 'ifca', 'fedproto',
 )  # fmt: skip
 
+# Those whose clients look at their examples by one gradient of each batch, from which
+# all follows that they send.
+BY_ONE_GRADIENT = (
+    'fedavg', 'fedsgd', 'fedavgm', 'fedadagrad', 'fedadam', 'fedyogi', 'fedrmsprop',
+    'fedprox', 'fednova', 'feddyn', 'fedexp', 'fedper', 'lgfedavg', 'mrmtl', 'fedavgft',
+    'fedbabu', 'knnper',
+)  # fmt: skip
+
 # Those that one round computes, without training.
 OF_ONE_ROUND = ('prototype', 'ridge', 'personalridge', 'personalprototype')
 

@@ -34,12 +34,14 @@ class Plan:
       cohort: How many of them do in a round.
       rounds: How many rounds there are.
       size: How many numbers a client's update has.
+      epochs: How often a client uses an example in a round, at most.
     """
 
     population: int
     cohort: int
     rounds: int
     size: int
+    epochs: int = 1
 
 
 class Mechanism(Protocol):
@@ -51,6 +53,8 @@ class Mechanism(Protocol):
       cohort: How many the server counts on in a round.
       sampling: How they are drawn.
       bytes_up: What a client sends, if it is not the update as it is.
+      gradient_clip: The norm to which the gradient of each example is clipped, if the
+        noise is that of these.
     """
 
     noise_multiplier: float
@@ -58,6 +62,7 @@ class Mechanism(Protocol):
     cohort: int
     sampling: str
     bytes_up: int | None = None
+    gradient_clip: float | None = None
 
     def epsilon(self, rounds: int) -> float:
         """Returns epsilon after some rounds."""

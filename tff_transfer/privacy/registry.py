@@ -5,6 +5,7 @@ from tff_transfer.privacy.central import Central
 from tff_transfer.privacy.distributed import Distributed
 from tff_transfer.privacy.local import Local
 from tff_transfer.privacy.nothing import NoPrivacy
+from tff_transfer.privacy.per_example import PerExample
 from tff_transfer.privacy.tree import Tree
 
 _OPTIONS = {
@@ -14,11 +15,14 @@ _OPTIONS = {
     'banded': Banded,
     'distributed': Distributed,
     'local': Local,
+    'perexample': PerExample,
 }
 
 NAMES = tuple(_OPTIONS)
 # Those whose noise is correlated over rounds.
 CORRELATED = ('tree', 'banded')
+# Those that promise something of single examples, whose client is trusted.
+OF_EXAMPLES = ('perexample',)
 
 
 def options(name: str) -> type:

@@ -166,17 +166,19 @@ def _check_private(config, name: str) -> None:
             f'{said} correlates the noise of all rounds, but --finetune=head_then_all'
             ' trains other weights in some; use another --finetune'
         )
-    if name in registry.BESIDE_THE_MEAN:
+    if kind in privacy_registry.OF_EXAMPLES:
+        _check_of_examples(said, name, model)
+    elif name in registry.BESIDE_THE_MEAN:
         raise UserError(
             f'{said} adds noise to the mean of what clients send, but --algorithm='
             f'{name} sends more or nothing; use another algorithm'
         )
-    if training.weighting != 'uniform':
+    elif training.weighting != 'uniform':
         raise UserError(
             f'{said} bounds what each client adds to the mean, but by examples some add'
             ' more, and their numbers are told; give --weighting=uniform'
         )
-    if model.batch_norm == 'aggregate':
+    elif model.batch_norm == 'aggregate':
         raise UserError(
             f'{said} would clip BatchNorm statistics as it does weights; use another'
             ' --batch_norm'
@@ -191,6 +193,20 @@ def _check_private(config, name: str) -> None:
                 f'{flag} chooses by the test examples of seen clients, of whom'
                 f' {said} tells nothing; leave it out'
             )
+
+
+def _check_of_examples(said: str, name: str, model) -> None:
+    if name not in registry.BY_ONE_GRADIENT:
+        raise UserError(
+            f'{said} adds noise to one gradient of each batch, but clients of'
+            f' --algorithm={name} do more with their examples; use another algorithm'
+        )
+    if model.batch_norm in BY_BATCHES:
+        raise UserError(
+            f'{said} clips the gradient of each example, which with --batch_norm='
+            f'{model.batch_norm} hangs on others of its batch; use another'
+            ' --batch_norm'
+        )
 
 
 def _check_compression(config, name: str) -> None:

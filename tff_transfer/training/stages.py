@@ -12,6 +12,7 @@ from tff_transfer import runtime
 from tff_transfer.algorithms import one_round, registry, schedules
 from tff_transfer.algorithms.compose import compose
 from tff_transfer.algorithms.method import Context, Method
+from tff_transfer.algorithms.noisy_gradients import GradientNoise
 from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.data.cohorts import (
     Cohort,
@@ -23,7 +24,7 @@ from tff_transfer.data.cohorts import (
 )
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.models import Model
-from tff_transfer.privacy.accounting import Plan
+from tff_transfer.privacy.accounting import Mechanism, Plan
 from tff_transfer.training import columns, optimizers
 from tff_transfer.training.client_states import ClientStates
 from tff_transfer.training.config import Config, TrainingConfig
@@ -68,11 +69,10 @@ class Stage:
         self._context = context
         self._mechanism, aggregator, cohort = None, None, None
         if config.private:
-            cohort = self._config.clients_per_round
-            size = sum(np.size(weight) for weight in context.initial)
-            plan = Plan(len(setup.seen), cohort, self._config.rounds, size)
-            self._mechanism = config.privacy.mechanism(plan)
+            self._mechanism = _mechanism_of(config, context)
             aggregator = config.privacy.aggregator(self._mechanism)
+            if aggregator is not None:
+                cohort = self._mechanism.cohort
         self._composed = compose(
             self._method,
             context,
@@ -330,7 +330,24 @@ def method_of(config: Config, model: Model, population: int) -> tuple[Method, Co
     """
     parts = getattr(config.algorithm, 'parts', ())
     context = context_of(config.training, model, population, parts)
+    if config.private:
+        mechanism = _mechanism_of(config, context)
+        if mechanism.gradient_clip is not None:
+            noise = GradientNoise(mechanism.gradient_clip, mechanism.noise_multiplier)
+            context = dataclasses.replace(context, gradient_noise=noise)
     return config.algorithm.build(context), context
+
+
+def _mechanism_of(config: Config, context: Context) -> Mechanism:
+    training = config.training
+    plan = Plan(
+        context.population,
+        training.clients_per_round,
+        training.rounds,
+        sum(np.size(weight) for weight in context.initial),
+        training.client_epochs,
+    )
+    return config.privacy.mechanism(plan)
 
 
 def context_of(
