@@ -26,7 +26,7 @@ from tff_transfer.secure_aggregation.parameters import Parameters
 
 CLIENTS, LENGTHS = (50, 100, 300, 1000), (1000, 80_000)
 # With more clients to share a secret among all takes minutes of each.
-MOST_COMPLETE, OF_FLOWER = 100, (50, 100, 300)
+MOST_COMPLETE, OF_FLOWER = 100, (50, 100)
 # Of the k-regular graph: the shares of the clients that collude and that drop out, and
 # the chances that the random order spoils secrecy and recovery.
 CORRUPT, DROPPED, SECRECY, RECOVERY = 0.05, 0.3, 2.0**-40, 2.0**-30
