@@ -26,7 +26,7 @@ def _kb(count: float) -> str:
 def _whole(rows: list[dict]) -> list[str]:
     columns = (
         *('graph, clients x numbers', 'k', 't', 'a client, ms', 'the server, s'),
-        *('all in one thread, s', 'a client up, KB', 'down, KB', 'the server, MB'),
+        *('all together, s', 'a client up, KB', 'down, KB', 'the server, MB'),
     )
     return _table(
         columns,
@@ -62,7 +62,7 @@ def _by_round(rows: list[dict]) -> list[str]:
 def _drop_outs(rows: list[dict]) -> list[str]:
     columns = (
         *('clients x numbers', 'drop out', 'in the round', 'a client, ms'),
-        *('the server, s', 'all in one thread, s', 'a client up, KB'),
+        *('the server, s', 'all together, s', 'a client up, KB'),
     )
     return _table(
         columns,
@@ -104,7 +104,7 @@ def _ckks(rows: list[dict]) -> list[str]:
 def _flower(rows: list[dict]) -> list[str]:
     columns = (
         *('clients x numbers', 'shares', 't', 'a client, ms', 'the server, s'),
-        *('all in one thread, s', 'largest error of the mean'),
+        *('all together, s', 'largest error of the mean'),
     )
     return _table(
         columns,
@@ -136,8 +136,9 @@ def page(found: dict, described: dict) -> str:
     lines = [
         '# secure aggregation',
         '',
-        'Numbers of 32 bits. A client is the median client; all clients and the server'
-        ' run one after another in one thread. Every sum is exact.',
+        'Numbers of 32 bits. Times are of the processor; a client is the median client;'
+        ' all clients and the server run one after another in one process. Every sum'
+        ' is exact.',
         *_whole(whole),
         'Milliseconds by round of the protocol:',
         *_by_round([row for row in whole if row['length'] == longest]),

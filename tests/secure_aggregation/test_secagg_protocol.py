@@ -220,7 +220,7 @@ def test_tensorflow_is_not_imported():
 
 @pytest.mark.slow
 def test_any_drop_outs_give_the_exact_sum_or_none():
-    parameters = setup(clients=6, neighbours=4, threshold=3, length=3)
+    parameters = setup(clients=6, neighbours=5, threshold=3, length=3)
     vectors, sums, refused = drawn(parameters), 0, 0
     for rounds in itertools.product(range(5), repeat=6):
         if sum(round_ < 4 for round_ in rounds) > 3:

@@ -25,8 +25,8 @@ class Round:
     Attributes:
       received: What the server received, by client: its view of the round.
       sent: What it sent back, by client; nothing in the last round.
-      client_seconds: Of each client that answered.
-      server_seconds: Of the server.
+      client_seconds: Processor time of each client that answered.
+      server_seconds: Processor time of the server.
     """
 
     received: Mapping[int, bytes]
@@ -95,9 +95,9 @@ def run(
         left = (drop_outs or {}).get(number, ())
         asked = {i: message for i, message in inbox.items() if i not in left}
         received, seconds = _answers(asked, answer)
-        start = time.perf_counter()
+        start = time.process_time()
         result = collect(received.values())
-        spent = time.perf_counter() - start
+        spent = time.process_time() - start
         inbox = result if number < messages.UNMASK else {}
         rounds.append(Round(received, inbox, seconds, spent))
     return Outcome(result, server.summed, tuple(rounds))
@@ -106,10 +106,10 @@ def run(
 def _answers(
     asked: Mapping[int, bytes], answer: Callable[[int, bytes], bytes]
 ) -> tuple[dict[int, bytes], dict[int, float]]:
-    """Returns what clients answer, and the seconds of each."""
+    """Returns what clients answer, and the processor time of each."""
     received, seconds = {}, {}
     for client, message in asked.items():
-        start = time.perf_counter()
+        start = time.process_time()
         received[client] = answer(client, message)
-        seconds[client] = time.perf_counter() - start
+        seconds[client] = time.process_time() - start
     return received, seconds
