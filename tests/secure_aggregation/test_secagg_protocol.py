@@ -112,6 +112,16 @@ def test_bytes_are_those_of_the_messages(clients, neighbours, length, bits):
     assert found.client == found.server // clients
 
 
+@pytest.mark.parametrize(
+    'log_clients, log_length, bits, paper', [(10, 20, 26, 1.73), (14, 24, 30, 1.98)]
+)
+def test_bytes_are_near_those_of_the_paper(log_clients, log_length, bits, paper):
+    # Its abstract, of numbers of 16 bits: expansion over sending them in the clear.
+    n = 2**log_clients
+    found = costs.of_protocol(n, 2**log_length, n - 1, bits)
+    assert found.client / 2 ** (log_length + 1) == pytest.approx(paper, abs=0.03)
+
+
 class Repeating:
     """Bytes that a test knows: a hash of a counter."""
 
