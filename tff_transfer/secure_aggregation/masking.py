@@ -18,7 +18,9 @@ def _of_pair(one: int, other: int) -> bytes:
     return low.to_bytes(4, 'little') + high.to_bytes(4, 'little')
 
 
-def pair_key(secret: bytes, public: bytes, session: bytes, one: int, other: int):
+def pair_key(
+    secret: bytes, public: bytes, session: bytes, one: int, other: int
+) -> bytes:
     """Returns the key of the mask of two clients, 16 bytes: the same for both.
 
     Raises:
