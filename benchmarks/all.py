@@ -30,6 +30,7 @@ COMMANDS = {
     'growth': (sys.executable, '-m', 'benchmarks.growth'),
     'kept': (sys.executable, '-m', 'benchmarks.kept'),
     'own_models': (sys.executable, '-m', 'benchmarks.own_models'),
+    'secure_aggregation': (sys.executable, '-m', 'benchmarks.secure_aggregation'),
     'frozen': (sys.executable, '-m', 'benchmarks.frozen'),
     'memory': (
         sys.executable,

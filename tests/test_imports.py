@@ -20,6 +20,7 @@ KNOWS = {
     'algorithms': ('models', 'compression', 'networks', 'data'),
     'runtime': ('graphs', 'data'),
     'privacy': (),
+    'secure_aggregation': (),
     'records': ('models', 'features', 'backbones', 'networks', 'data'),
     'training': (
         *('algorithms', 'models', 'features', 'backbones', 'networks', 'data'),
