@@ -95,7 +95,7 @@ def _help_if_asked(arguments: list[str]) -> None:
     asking.add_argument('--help', '-help', '--helpshort', '-?', action='store_true')
     for flag in CHOSEN:
         asking.add_argument(f'--{flag}', f'-{flag}', default=argparse.SUPPRESS)
-    asked, _ = asking.parse_known_args(arguments)
+    asked, _ = asking.parse_known_args(arguments[1:])
     if asked.help:
         from experiments import help_page  # It loads TensorFlow.
 
