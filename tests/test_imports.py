@@ -21,10 +21,11 @@ KNOWS = {
     'runtime': ('graphs', 'data'),
     'privacy': (),
     'secure_aggregation': (),
+    'aggregation': ('secure_aggregation',),
     'records': ('models', 'features', 'backbones', 'networks', 'data'),
     'training': (
         *('algorithms', 'models', 'features', 'backbones', 'networks', 'data'),
-        *('records', 'runtime', 'privacy', 'compression'),
+        *('records', 'runtime', 'privacy', 'compression', 'aggregation'),
     ),
 }
 # Of the modules at top level only what the doctor asks knows any folder.

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tff_transfer import vectors
 from tff_transfer.compression.messages import coded_bytes, packed_bytes
-from tff_transfer.compression.scheme import Scheme, split, total
+from tff_transfer.compression.scheme import Scheme, total
 from tff_transfer.errors import UserError
 
 
@@ -92,7 +93,7 @@ class Channel:
         with tf.Graph().as_default():
             zeros = tf.nest.map_structure(lambda leaf: tf.zeros(leaf.shape), self.like)
             return sum(
-                packed_bytes(scheme.encode(_joined(part), memory.state)[0])
+                packed_bytes(scheme.encode(vectors.joined(part), memory.state)[0])
                 for scheme, part, memory in zip(
                     self._schemes, self._parts(zeros), self.memory, strict=True
                 )
@@ -124,23 +125,17 @@ class Channel:
 
 
 def _sent(scheme: Scheme, part, memory: Memory) -> RoundTrip:
-    vector = _joined(part)
+    vector = vectors.joined(part)
     if scheme.feedback:
         vector += memory.lost
     message, state = scheme.encode(vector, memory.state)
     decoded = scheme.decode(message)
     lost = vector - decoded if scheme.feedback else ()
-    leaves = split(decoded, [leaf.shape for leaf in tf.nest.flatten(part)])
     return RoundTrip(
-        tf.nest.pack_sequence_as(part, leaves),
+        vectors.shaped(decoded, part),
         Memory(lost, state),
         coded_bytes(message),
     )
-
-
-def _joined(part):
-    """Returns all of a structure's tensors as one vector."""
-    return tf.concat([tf.reshape(leaf, [-1]) for leaf in tf.nest.flatten(part)], 0)
 
 
 def _size(structure) -> int:

@@ -15,9 +15,10 @@ import numpy as np
 import tensorflow as tf
 
 from tff_transfer import randomness
-from tff_transfer.compression.scheme import Scheme, Shapes, split
+from tff_transfer.compression.scheme import Scheme, Shapes
 from tff_transfer.errors import UserError
 from tff_transfer.options import option
+from tff_transfer.vectors import split
 
 
 @dataclasses.dataclass(frozen=True)

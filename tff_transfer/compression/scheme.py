@@ -7,14 +7,11 @@ A scheme is two pure TensorFlow functions between a client's flat update and a m
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import tensorflow as tf
-
 from tff_transfer.compression.messages import Message
-
-Shapes = Sequence[Sequence[int]]
+from tff_transfer.vectors import Shapes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +31,6 @@ class Scheme:
     decode: Callable[[Message], Any]
     state: Any = ()
     feedback: bool = False
-
-
-def split(vector, shapes: Shapes) -> list:
-    """Returns the tensors of some shapes that a vector joins."""
-    parts = tf.split(vector, [math.prod(shape) for shape in shapes])
-    return [tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def total(shapes: Shapes) -> int:

@@ -11,8 +11,9 @@ import dataclasses
 import tensorflow as tf
 
 from tff_transfer.compression.messages import Symbols
-from tff_transfer.compression.scheme import Scheme, Shapes, split
+from tff_transfer.compression.scheme import Scheme, Shapes
 from tff_transfer.options import option
+from tff_transfer.vectors import split
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 
 from tff_transfer.privacy.accounting import gaussian_epsilon
-from tff_transfer.privacy.in_turn import InTurn, specs_of
+from tff_transfer.privacy.in_turn import InTurn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +60,6 @@ class OfQuery(tff.aggregators.UnweightedAggregationFactory):
 
     def create(self, value_type: tff.Type) -> tff.templates.AggregationProcess:
         """Returns the aggregation of values of a type."""
-        query = self._query(specs_of(value_type))
+        query = self._query(tff.types.type_to_tf_tensor_specs(value_type))
         mean = tfp.NormalizedQuery(query, float(self._cohort))
         return tff.aggregators.DifferentiallyPrivateFactory(mean).create(value_type)

@@ -22,7 +22,7 @@ from tff_transfer.errors import UserError
 from tff_transfer.options import option
 from tff_transfer.privacy.accounting import Plan
 from tff_transfer.privacy.budget import Budget
-from tff_transfer.privacy.in_turn import InTurn, specs_of
+from tff_transfer.privacy.in_turn import InTurn
 
 # Orders of Rényi divergence; the bound for Skellam noise is for whole ones.
 ORDERS = np.array([*range(2, 129), *range(136, 513, 8)])
@@ -200,7 +200,7 @@ class _OfSize(tff.aggregators.UnweightedAggregationFactory):
         self._inner, self._size = inner, size
 
     def create(self, value_type: tff.Type) -> tff.templates.AggregationProcess:
-        specs = tf.nest.flatten(specs_of(value_type))
+        specs = tf.nest.flatten(tff.types.type_to_tf_tensor_specs(value_type))
         found = sum(spec.shape.num_elements() for spec in specs)
         if found != self._size:
             raise UserError(

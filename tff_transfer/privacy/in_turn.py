@@ -7,10 +7,6 @@ on: the server may know who takes part when.
 
 import dataclasses
 
-import tensorflow as tf
-import tensorflow_federated as tff
-from tensorflow_federated.python.core.impl.types import type_conversions
-
 from tff_transfer.privacy.accounting import Mechanism
 
 
@@ -51,9 +47,3 @@ class InTurn(Mechanism):
             f' {self.cohort} of {self.population} clients a round, in turn, each every'
             f' {self.separation} rounds'
         )
-
-
-def specs_of(value_type: tff.Type):
-    """Returns the `tf.TensorSpec`s of a type, in its structure."""
-    specs = type_conversions.type_to_tf_tensor_specs(value_type)
-    return tf.nest.map_structure(lambda s: tf.TensorSpec(s.shape, s.dtype), specs)

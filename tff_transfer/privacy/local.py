@@ -13,6 +13,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 from dp_accounting import pld
 
+from tff_transfer import vectors
 from tff_transfer.options import option
 from tff_transfer.privacy import randomizers
 from tff_transfer.privacy.accounting import Plan, gaussian_epsilon
@@ -115,16 +116,7 @@ class Randomizing(tff.aggregators.UnweightedAggregationFactory):
         @tff.tensorflow.computation(value_type)
         @tf.function(autograph=False)
         def randomize(value):
-            leaves = tf.nest.flatten(value)
-            flat = tf.concat([tf.reshape(leaf, [-1]) for leaf in leaves], 0)
-            parts = tf.split(
-                self._randomize(flat), [math.prod(x.shape) for x in leaves]
-            )
-            shaped = [
-                tf.reshape(part, leaf.shape)
-                for part, leaf in zip(parts, leaves, strict=True)
-            ]
-            return tf.nest.pack_sequence_as(value, shaped)
+            return vectors.shaped(self._randomize(vectors.joined(value)), value)
 
         @tff.federated_computation(
             mean.initialize.type_signature.result,

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from tff_transfer.aggregation.secure import Secure
 from tff_transfer.algorithms import registry
 from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.errors import UserError
@@ -91,6 +92,8 @@ def check(config) -> None:
     if config.private:
         _check_private(config, name)
     _check_compression(config, name)
+    if isinstance(config.aggregation, Secure):
+        _check_secure(config, name)
     if name in registry.OF_ONE_ROUND:
         _check_one_round(name, model, training)
     if name in registry.IN_ONE_PLACE and model.batch_norm == 'local':
@@ -206,6 +209,34 @@ def _check_of_examples(said: str, name: str, model) -> None:
             f'{said} clips the gradient of each example, which with --batch_norm='
             f'{model.batch_norm} hangs on others of its batch; use another'
             ' --batch_norm'
+        )
+
+
+def _check_secure(config, name: str) -> None:
+    said = '--aggregation=secure'
+    config.aggregation.quantiser(
+        config.training.clients_per_round, config.training.weighting
+    )
+    kind = privacy_registry.name_of(config.privacy)
+    if config.private and kind not in privacy_registry.OF_EXAMPLES:
+        raise UserError(
+            f'{said} shows the server a sum, but --privacy={kind} has a sum of its own;'
+            ' use --privacy=distributed alone, whose sums are secure'
+        )
+    if name in registry.BESIDE_THE_MEAN:
+        raise UserError(
+            f'{said} hides updates in their mean, but --algorithm={name} sends more or'
+            ' nothing; use another algorithm'
+        )
+    if config.model.batch_norm == 'aggregate':
+        raise UserError(
+            f'{said} would clip BatchNorm statistics as it does weights; use another'
+            ' --batch_norm'
+        )
+    if not isinstance(config.compression, NoCompression):
+        raise UserError(
+            f'{said} adds whole numbers of all clients, which --compression would not'
+            ' leave; leave it out'
         )
 
 

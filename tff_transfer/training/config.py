@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from tff_transfer.aggregation import registry as aggregation_registry
+from tff_transfer.aggregation.plain import Plain
 from tff_transfer.algorithms import registry, schedules
 from tff_transfer.algorithms.fed_avg import FedAvg
 from tff_transfer.compression import registry as compression_registry
@@ -455,6 +457,13 @@ class Config:
         "What is promised of clients' data; docs/privacy.md. Options as of algorithms,"
         ' such as --central.target_epsilon.',
         privacy_registry,
+    )
+
+    aggregation: Any = variant(
+        Plain(),
+        'How updates become one: plain, their mean; or secure, by secure aggregation,'
+        ' docs/secure_aggregation.md. Options as of algorithms, such as --secure.clip.',
+        aggregation_registry.KINDS,
     )
 
     compression: Any = variant(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tff_transfer import runtime
+from tff_transfer.aggregation.secure import Secure
 from tff_transfer.algorithms import one_round, registry, schedules
 from tff_transfer.algorithms.compose import compose
 from tff_transfer.algorithms.method import Context, Method
@@ -67,12 +68,18 @@ class Stage:
         self._held_out = getattr(config.algorithm, 'validation_fraction', 0.0)
         self._method, context = method_of(config, setup.model, len(setup.seen))
         self._context = context
-        self._mechanism, aggregator, cohort = None, None, None
+        self._mechanism, self._secure = None, None
+        aggregator, cohort = None, None
+        if isinstance(config.aggregation, Secure):
+            self._secure = config.aggregation
+            aggregator = self._secure.aggregator(
+                self._config.clients_per_round, self._config.weighting
+            )
         if config.private:
             self._mechanism = _mechanism_of(config, context)
-            aggregator = config.privacy.aggregator(self._mechanism)
-            if aggregator is not None:
-                cohort = self._mechanism.cohort
+            by_noise = config.privacy.aggregator(self._mechanism)
+            if by_noise is not None:
+                aggregator, cohort = by_noise, self._mechanism.cohort
         self._composed = compose(
             self._method,
             context,
@@ -133,8 +140,8 @@ class Stage:
             receivers = senders = 0
         if self._mechanism is not None:
             receivers = senders = self._mechanism.cohort
-        row['bytes/up'] = self._bytes_up * senders
-        row['bytes/down'] = self._composed.bytes_down * receivers
+        up, down = self._bytes(receivers)
+        row['bytes/up'], row['bytes/down'] = up * senders, down * receivers
         beside = self._composed.bytes_beside
         for name in self.coded:
             of = {'up': senders, 'down': receivers}[name]
@@ -236,11 +243,16 @@ class Stage:
         """Whether those models are weights, which `weights_of` gives."""
         return self.own_models and self._method.outputs is None
 
-    @property
-    def _bytes_up(self) -> int:
-        """What a client sends in a round."""
-        packed = None if self._mechanism is None else self._mechanism.bytes_up
-        return self._composed.bytes_up if packed is None else packed
+    def _bytes(self, cohort: int) -> tuple[int, int]:
+        """Returns what a client sends and gets in a round."""
+        up, down = self._composed.bytes_up, self._composed.bytes_down
+        if self._mechanism is not None and self._mechanism.bytes_up is not None:
+            up = self._mechanism.bytes_up
+        if self._secure is not None:
+            numbers = up // 4  # The update and the weight.
+            up, more = self._secure.bytes(cohort, numbers)
+            down += more
+        return up, down
 
     @property
     def _batch_size(self) -> int:

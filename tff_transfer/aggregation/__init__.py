@@ -1,0 +1,1 @@
+"""How the clients' updates become one: TFF aggregation factories of our own."""

@@ -1,0 +1,8 @@
+"""The weighted mean, of updates that the server sees."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain:
+    """The weighted mean."""
