@@ -12,12 +12,14 @@ and a picture stand there at the end: accuracy on clients who never took part.
 import dataclasses
 import math
 import pathlib
+from collections.abc import Sequence
 
 from absl import flags
 from matplotlib.figure import Figure
 
 from experiments import command_line, tables
 from tff_transfer import files, options
+from tff_transfer.errors import UserError
 from tff_transfer.privacy import registry
 from tff_transfer.privacy.nothing import NoPrivacy
 from tff_transfer.records import metrics, report
@@ -30,6 +32,7 @@ STARTS = {'head': ModelConfig(), 'cnn': ModelConfig(model='cnn')}
 CLIPS = {'head': 0.1, 'cnn': 0.3}
 RATES = {'head': 0.1, 'cnn': 0.1}
 KINDS = tuple(name for name in registry.NAMES if name != 'none')
+USUAL = ('central', 'tree', 'banded')
 # What the study chooses itself, of the flags that it takes with all others.
 _CHOSEN = (
     *('client_learning_rate', 'server_optimizer', 'server_learning_rate'),
@@ -55,8 +58,8 @@ def configured(config: Config, start: str, kind: str, epsilon: float) -> Config:
     )
 
 
-def check(config: Config) -> None:
-    """Refuses flags that the study would override.
+def check(config: Config, kinds: Sequence[str]) -> None:
+    """Refuses flags that the study would override, and kinds that are not there.
 
     Raises:
       UserError: There is one.
@@ -68,6 +71,10 @@ def check(config: Config) -> None:
     found, usual = config.training, default.training
     given += [n for n in _CHOSEN if getattr(found, n) != getattr(usual, n)]
     command_line.refuse(given, '--starts, --privacies and --epsilons')
+    if unknown := set(kinds) - set(KINDS):
+        raise UserError(
+            f'--privacies has {min(unknown)!r}, but must be of {", ".join(KINDS)}'
+        )
 
 
 def drawn(found: dict[tuple[str, str], list[float]], epsilons: list[float]) -> Figure:
@@ -88,7 +95,7 @@ def drawn(found: dict[tuple[str, str], list[float]], epsilons: list[float]) -> F
 def main() -> None:
     """Trains what is missing; prints and writes the table and the picture."""
     config, given = options.from_flags(Config), flags.FLAGS
-    check(config)
+    check(config, given.privacies)
     folder = pathlib.Path(given.runs)
     epsilons = [float(epsilon) for epsilon in given.epsilons]
     header = ['start', 'privacy', *(f'{epsilon:g}' for epsilon in epsilons)]
@@ -113,7 +120,7 @@ if __name__ == '__main__':
     options.define_flags(Config)
     flags.adopt_module_key_flags(options)
     flags.DEFINE_list('epsilons', ['2', '4', '8', 'inf'], 'The epsilons to keep to.')
-    flags.DEFINE_multi_enum('privacies', list(KINDS), list(KINDS), 'Kinds of privacy.')
+    flags.DEFINE_list('privacies', list(USUAL), f'Of {", ".join(KINDS)}.')
     flags.DEFINE_multi_enum('starts', list(STARTS), list(STARTS), 'What is trained.')
     flags.DEFINE_string('runs', 'runs/private_accuracy', 'Where runs are recorded.')
     command_line.run(main)

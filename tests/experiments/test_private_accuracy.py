@@ -33,7 +33,9 @@ def test_a_run_keeps_to_its_epsilon_or_to_none():
 )
 def test_what_the_study_chooses_is_refused(config, named):
     with pytest.raises(UserError, match=f'chooses {named}.*--starts, --privacies'):
-        private_accuracy.check(config)
+        private_accuracy.check(config, private_accuracy.USUAL)
+    with pytest.raises(UserError, match="--privacies has 'dp', but must be of central"):
+        private_accuracy.check(Config(), ['tree', 'dp'])
 
 
 def test_all_kinds_and_starts_fit_together():
