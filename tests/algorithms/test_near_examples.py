@@ -11,6 +11,7 @@ from test_methods import (
     X,
     Y,
     cohort,
+    composed,
     context,
     context_for,
     of,
@@ -18,7 +19,6 @@ from test_methods import (
 )
 
 from tff_transfer import models, runtime
-from tff_transfer.algorithms import compose
 from tff_transfer.algorithms.computations import Kept
 from tff_transfer.errors import UserError
 from tff_transfer.training import personal
@@ -31,7 +31,7 @@ def predicted(options, made, use=runtime.use_compiled):
     method = options.build(made)
     _, state, _ = run(options, made, use=use)
     with use():
-        kept = compose.compose(method, made).adapt()(state, cohort(range(POPULATION)))
+        kept = composed(options, made).adapt()(state, cohort(range(POPULATION)))
     outputs = [
         personal.outputs_of_client(method, made, state, Kept(*each), INPUTS)
         for each in kept
