@@ -1,6 +1,7 @@
 """Every method as a run: its flags, what it leaves, and killed in the middle."""
 
 import dataclasses
+import functools
 import itertools
 import shutil
 
@@ -41,6 +42,21 @@ def config(name, **training):
     return dataclasses.replace(made, algorithm=chosen)
 
 
+def whole_config(name):
+    """Returns a method's run whose clients do unequal work, where they may."""
+    epochs = {'client_epochs': 3, 'min_client_epochs': 1, 'straggler_fraction': 0.5}
+    if name in (*registry.IN_ONE_PLACE, *registry.BY_OWN_PASSES):
+        epochs = {'client_epochs': 3}
+    if name in registry.BY_OWN_MODELS and name not in registry.IN_ONE_PASS:
+        epochs['adaptation_epochs'] = (1, 4)
+    return config(name, **epochs)
+
+
+@functools.cache
+def whole_run(name):
+    return loop.train(whole_config(name), data=make_data())
+
+
 class Killed(Exception):
     """Ends a run in the middle of a round."""
 
@@ -49,11 +65,7 @@ class Killed(Exception):
     'name', [n if n in QUICK else pytest.param(n, marks=slow) for n in registry.NAMES]
 )
 def test_a_killed_run_goes_on_to_the_same_bits(name, tmp_path, monkeypatch):
-    epochs = {'client_epochs': 3, 'min_client_epochs': 1, 'straggler_fraction': 0.5}
-    if name in (*registry.IN_ONE_PLACE, *registry.BY_OWN_PASSES):
-        epochs = {'client_epochs': 3}
-    made = config(name, **epochs)
-    whole = loop.train(made, tmp_path / 'whole', data=make_data())
+    made, whole = whole_config(name), whole_run(name)
     make, seen = stages.Stage.cohort, []
     last = whole.rows[-1]['round']
     killed = min(3, last)
@@ -179,11 +191,10 @@ def test_the_number_of_epochs_is_chosen_on_held_out_training_examples():
     ],
 )
 def test_labels_of_test_examples_reach_nothing(name):
-    several = {} if name in registry.IN_ONE_PASS else {'adaptation_epochs': (1, 4)}
-    data, made = make_data(), config(name, **several)
+    data, made = make_data(), whole_config(name)
     changed = np.where(data.is_train, data.y, (data.y + 1) % CLASSES)
     others = dataclasses.replace(data, y=changed.astype(np.int32))
-    found, again = (loop.train(made, data=each) for each in (data, others))
+    found, again = whole_run(name), loop.train(made, data=others)
     assert found.chosen == again.chosen
     for ours, theirs in zip(found.weights, again.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
