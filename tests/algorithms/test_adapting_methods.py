@@ -147,7 +147,8 @@ def test_each_has_its_case():
 
 def test_training_is_that_of_federated_averaging():
     expected, _, _ = run(of('fedavg'))
-    found, _, kept = run(of('fedavgft'))
+    options = of('fedavgft')
+    found, _, kept = run(options, divided(options))
     np.testing.assert_array_equal(found, expected)
     assert not any(tf.nest.flatten(kept))
     assert np.abs(found - W).max() > 0.1
@@ -205,10 +206,8 @@ def test_a_client_without_examples_has_the_model_of_all(name):
 
 
 def test_the_second_derivative_counts():
-    found = [
-        run(of('perfedavg', alpha=0.4, variant=variant))[0]
-        for variant in ('first_order', 'hessian_free')
-    ]
+    cases = ('perfedavg', 'perfedavg, hessian-free')
+    found = [run(o, divided(o))[0] for o, *_ in map(CASES.get, cases)]
     assert np.abs(found[0] - found[1]).max() > 0.01
 
 

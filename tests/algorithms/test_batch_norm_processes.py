@@ -167,22 +167,30 @@ def test_what_fed_bn_keeps_differs_by_client_and_does_not_travel():
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize('options', [FedBABU(), FedRecon()])
-def test_a_head_that_begins_anew_goes_with_fed_bn(options):
+def after_one_step(made, options):
+    """Returns the weights of a client that took a step alone."""
+    context, of_clients = composed(made, options)
+    assert len(of_clients.kept.personal) == len(made.statistics.scales)
+    with runtime.use_compiled():
+        start = of_clients.process.initialize()
+        state, _, (kept,) = of_clients.process.next(
+            start, cohort([0, 9], 9), [of_clients.kept]
+        )
+    shared = options.build(context).evaluated(state.server)
+    return context.join(shared, kept.personal)
+
+
+@pytest.fixture(scope='module')
+def with_fed_bn():
+    """A model of which clients keep BatchNorm, and federated averaging's step."""
     made = model(network(), cosine=True, local=True)
-    one_step = cohort([0, 9], 9)
-    found = []
-    for each in (FED_AVG, options):
-        context, of_clients = composed(made, each)
-        assert len(of_clients.kept.personal) == len(made.statistics.scales)
-        with runtime.use_compiled():
-            start = of_clients.process.initialize()
-            state, _, (kept,) = of_clients.process.next(
-                start, one_step, [of_clients.kept]
-            )
-        shared = each.build(context).evaluated(state.server)
-        found.append(context.join(shared, kept.personal))
-    expected, ours = found
+    return made, after_one_step(made, FED_AVG)
+
+
+@pytest.mark.parametrize('options', [FedBABU(), FedRecon()])
+def test_a_head_that_begins_anew_goes_with_fed_bn(options, with_fed_bn):
+    made, expected = with_fed_bn
+    ours = after_one_step(made, options)
     initial = made.functional.initial_weights[0]
     for number in made.parts['head']:
         np.testing.assert_array_equal(ours[number], initial[number])

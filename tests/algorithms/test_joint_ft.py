@@ -62,7 +62,7 @@ def test_many_passes_are_equal_on_both_runtimes():
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize('momentum', [None, 0.9])
+@pytest.mark.parametrize('momentum', [pytest.param(None, marks=pytest.mark.slow), 0.9])
 def test_without_a_validation_part_it_is_federated_averaging(momentum):
     # Of whole batches, so that several epochs in one dataset are cut likewise.
     made, rounds = context(momentum, epochs=3), [[1, 4], [4, 1]]

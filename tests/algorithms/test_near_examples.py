@@ -54,8 +54,21 @@ def votes(weights, x, y, k):
     return found
 
 
-@pytest.mark.parametrize('hidden', [False, True])
-@pytest.mark.parametrize('more', [{'k': 3}, {'lam': 1.0}, {'k': 2, 'capacity': 3}])
+ALONE, FEWER = {'lam': 1.0}, {'k': 2, 'capacity': 3}
+
+
+@pytest.mark.parametrize(
+    ('hidden', 'more'),
+    [
+        (False, {'k': 3}),
+        (True, FEWER),
+        *(
+            pytest.param(hidden, more, marks=pytest.mark.slow)
+            for hidden, more in ((False, ALONE), (False, FEWER), (True, {'k': 3}))
+        ),
+        pytest.param(True, ALONE, marks=pytest.mark.slow),
+    ],
+)
 def test_near_examples_vote(hidden, more):
     options = of('knnper', **more)
     weights, found = predicted(options, context_for('moon') if hidden else context())

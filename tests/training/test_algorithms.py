@@ -1,7 +1,6 @@
 """Every method as a run: its flags, what it leaves, and killed in the middle."""
 
 import dataclasses
-import functools
 import itertools
 import shutil
 
@@ -21,6 +20,12 @@ from tff_transfer.training import loop, stages
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 
 QUICK = ('scaffold',)
+# In this order pytest runs both tests of a method, which share a run, one after the
+# other: it goes by their places in the lists.
+METHODS = (
+    *registry.BY_OWN_MODELS,
+    *(name for name in registry.NAMES if name not in registry.BY_OWN_MODELS),
+)
 WITH_BODY = (*registry.BY_REPRESENTATION, 'fedbabu', 'fedrecon')
 slow = pytest.mark.slow
 
@@ -52,9 +57,10 @@ def whole_config(name):
     return config(name, **epochs)
 
 
-@functools.cache
-def whole_run(name):
-    return loop.train(whole_config(name), data=make_data())
+@pytest.fixture(scope='module')
+def whole(request):
+    """A method's name, and its run that nothing interrupted, for both its tests."""
+    return request.param, loop.train(whole_config(request.param), data=make_data())
 
 
 class Killed(Exception):
@@ -62,10 +68,13 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize(
-    'name', [n if n in QUICK else pytest.param(n, marks=slow) for n in registry.NAMES]
+    'whole',
+    [n if n in QUICK else pytest.param(n, marks=slow) for n in METHODS],
+    indirect=True,
 )
-def test_a_killed_run_goes_on_to_the_same_bits(name, tmp_path, monkeypatch):
-    made, whole = whole_config(name), whole_run(name)
+def test_a_killed_run_goes_on_to_the_same_bits(whole, tmp_path, monkeypatch):
+    name, whole = whole
+    made = whole_config(name)
     make, seen = stages.Stage.cohort, []
     last = whole.rows[-1]['round']
     killed = min(3, last)
@@ -184,17 +193,19 @@ def test_the_number_of_epochs_is_chosen_on_held_out_training_examples():
 
 
 @pytest.mark.parametrize(
-    'name',
+    'whole',
     [
         n if n in ('local', 'personalridge') else pytest.param(n, marks=slow)
         for n in registry.BY_OWN_MODELS
     ],
+    indirect=True,
 )
-def test_labels_of_test_examples_reach_nothing(name):
-    data, made = make_data(), whole_config(name)
+def test_labels_of_test_examples_reach_nothing(whole):
+    name, found = whole
+    data = make_data()
     changed = np.where(data.is_train, data.y, (data.y + 1) % CLASSES)
     others = dataclasses.replace(data, y=changed.astype(np.int32))
-    found, again = whole_run(name), loop.train(made, data=others)
+    again = loop.train(whole_config(name), data=others)
     assert found.chosen == again.chosen
     for ours, theirs in zip(found.weights, again.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)

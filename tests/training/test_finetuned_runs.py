@@ -68,8 +68,8 @@ def small_backbone(monkeypatch):
     'model',
     [
         {'finetune': 'all'},
-        {'finetune': 'adapters'},
-        {'finetune': 'adapters', 'batch_norm': 'aggregate'},
+        {'finetune': 'adapters', 'adapter_rank': 1},
+        {'finetune': 'adapters', 'adapter_rank': 1, 'batch_norm': 'aggregate'},
     ],
     ids=lambda model: '-'.join(map(str, model.values())),
 )
