@@ -163,7 +163,9 @@ def test_with_fed_bn_a_client_is_evaluated_with_its_own_layers(unseen, tmp_path)
     whole = loop.train(chosen, tmp_path / 'run', data=data)
     (stage,) = stages.stages(chosen, whole.setup, tmp_path / 'run')
     folder = tmp_path / 'run' / 'checkpoints'
-    state, _ = checkpoints.load(folder, 2, stage.initialize())
+    with runtime.use_compiled():
+        start = stage.initialize()
+    state, _ = checkpoints.load(folder, 2, start)
     shared = state['server'].server.weights
     # Scales stay at home: fewer bytes travel than are trained. Up goes a weight too.
     assert whole.rows[-1]['bytes/down'] == 2 * sum(w.nbytes for w in shared)
@@ -187,7 +189,8 @@ def test_with_fed_bn_a_client_is_evaluated_with_its_own_layers(unseen, tmp_path)
     kept = client_states.ClientStates(initial, tmp_path / 'run' / 'clients_1')
     (kept,) = kept.take(state['kept'], [number])
     own = [*context.join(shared, kept.personal), *kept.statistics]
-    predicted = stage.per_example(state, mine)['predicted']
+    with runtime.use_compiled():
+        predicted = stage.per_example(state, mine)['predicted']
     np.testing.assert_array_equal(predicted, np.argmax(logits(own, mine), axis=1))
     # An unseen client has the mean of the scales and the statistics asked for.
     mine = rows['unseen']
@@ -197,7 +200,8 @@ def test_with_fed_bn_a_client_is_evaluated_with_its_own_layers(unseen, tmp_path)
         inputs = tf.constant(setup.data.x[setup.data.train_rows(setup.unseen[0])])
         weights = list(map(tf.constant, whole.weights))
         statistics = tf.function(model.measured)(weights, inputs)
-    loss = stage.per_example(state, mine)['loss']
+    with runtime.use_compiled():
+        loss = stage.per_example(state, mine)['loss']
     expected = tf.nn.sparse_softmax_cross_entropy_with_logits(
         setup.data.y[mine], logits([*trained, *statistics], mine)
     )
@@ -206,7 +210,7 @@ def test_with_fed_bn_a_client_is_evaluated_with_its_own_layers(unseen, tmp_path)
     checkpoints.path_of(folder, 2).unlink()
     again = loop.train(chosen, tmp_path / 'run', data=data)
     assert checkpoints.rounds(folder) == [1, 2]
-    after_first, _ = checkpoints.load(folder, 1, stage.initialize())
+    after_first, _ = checkpoints.load(folder, 1, start)
     assert not np.array_equal(after_first['kept'], state['kept'])
     for ours, theirs in zip(whole.weights, again.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -225,14 +229,12 @@ def test_the_head_first_and_all_then(data, tmp_path, small_backbone):
     rows = loop.evaluated_rows(whole.setup)['unseen']
     run = stages.stages(chosen, whole.setup)
     folder = tmp_path / 'run' / 'checkpoints'
-    state, _ = checkpoints.load(folder, 2, run[0].initialize())
-    started = run[1].after(run[0].weights(state))
-    found = evaluation.summary(
-        whole.setup.model.task,
-        whole.setup.data,
-        rows,
-        run[1].per_example(started, rows),
-    )
+    with runtime.use_compiled():
+        state, _ = checkpoints.load(folder, 2, run[0].initialize())
+        started = run[1].after(run[0].weights(state))
+        per_example = run[1].per_example(started, rows)
+    setup = whole.setup
+    found = evaluation.summary(setup.model.task, setup.data, rows, per_example)
     assert found['loss'] == pytest.approx(whole.rows[2]['unseen/loss'], rel=1e-4)
     # A run that was killed in the third round goes on to the same weights.
     checkpoints.path_of(folder, 3).unlink()
