@@ -153,10 +153,15 @@ def test_what_does_not_fit_is_said(model, part):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('unseen', ['own', 'pretrained'])
-def test_with_fed_bn_a_client_is_evaluated_with_its_own_layers(unseen, tmp_path):
+def test_with_fed_bn_a_client_is_evaluated_with_its_own_layers(
+    unseen, tmp_path, small_backbone
+):
     data = synthetic_writers.generate(6, 8, seed=1, classes=10, test_fraction=0.25)
     chosen = config(
-        finetune='top', top_layers=2, batch_norm='local', unseen_statistics=unseen
+        finetune='top',
+        cut_layer='first',
+        batch_norm='local',
+        unseen_statistics=unseen,
     )
     training = dataclasses.replace(chosen.training, checkpoint_every=1)
     chosen = dataclasses.replace(chosen, training=training)
