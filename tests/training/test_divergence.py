@@ -134,7 +134,11 @@ def test_trained_batch_norm_drops_and_counts_too(
     config = Config(
         model=ModelConfig(finetune='top', cut_layer='first', batch_norm=policy),
         training=TrainingConfig(
-            rounds=1, clients_per_round=2, server_optimizer='sgd', runtime=runtime
+            rounds=1,
+            clients_per_round=2,
+            client_epochs=3,
+            server_optimizer='sgd',
+            runtime=runtime,
         ),
     )
     row = loop.train(config, data=data).rows[1]
