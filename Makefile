@@ -6,12 +6,12 @@
 demo: install
 	.venv/bin/python -m experiments.emnist_fedavg --flagfile=experiments/presets/demo.txt
 
-# Two processes; each file of tests in one of them, for the fixtures it shares.
+# Two processes: one that has nothing more to do takes half of the other's tests.
 test: install
-	.venv/bin/python -m pytest -n 2 --dist=loadfile
+	.venv/bin/python -m pytest -n 2 --dist=worksteal
 
 test-slow: install
-	.venv/bin/python -m pytest -m slow -n 2 --dist=loadfile --durations=20
+	.venv/bin/python -m pytest -m slow -n 2 --dist=worksteal --durations=20
 
 lint: install
 	.venv/bin/ruff check .

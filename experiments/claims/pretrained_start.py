@@ -77,7 +77,7 @@ class Curve(NamedTuple):
 
 
 class Trials:
-    """Runs on some writers, from any start and by any method.
+    """Runs on some writers, from any start and by any method, each done once.
 
     Args:
       data: The writers.
@@ -87,8 +87,9 @@ class Trials:
     def __init__(self, data: FederatedData, rounds: int):
         self._data, self._rounds = data, rounds
         self.start = functools.cache(lambda name, seed: STARTS[name](seed))
+        self.run = functools.cache(self._run)
 
-    def run(self, start: str, name: str, rate: float, seed: int) -> Curve:
+    def _run(self, start: str, name: str, rate: float, seed: int) -> Curve:
         """Trains with a rate of the server."""
         model = self.start(start, seed)
         made = tt.algorithms.process(

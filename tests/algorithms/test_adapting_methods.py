@@ -13,6 +13,7 @@ from test_methods import (
     W,
     X,
     cohort,
+    composed,
     context,
     context_for,
     flat,
@@ -23,7 +24,7 @@ from test_methods import (
 from test_personal_methods import divided
 
 from tff_transfer import runtime
-from tff_transfer.algorithms import compose, registry
+from tff_transfer.algorithms import registry
 from tff_transfer.algorithms.computations import Kept
 from tff_transfer.algorithms.ridge import PENALTIES
 from tff_transfer.errors import UserError
@@ -35,10 +36,9 @@ def adapted(options, use=runtime.use_compiled):
     made = divided(options)
     evaluated, state, _ = run(options, made, use=use)
     method = options.build(made)
-    composed = compose.compose(method, made)
     clients = range(POPULATION)
     with use():
-        kept = composed.adapt()(state, cohort(clients))
+        kept = composed(options, made).adapt()(state, cohort(clients))
     models = [
         flat(personal.weights_of_client(method, made, state, Kept(*each)))
         for each in kept
@@ -147,7 +147,8 @@ def test_each_has_its_case():
 
 def test_training_is_that_of_federated_averaging():
     expected, _, _ = run(of('fedavg'))
-    found, _, kept = run(of('fedavgft'))
+    options = of('fedavgft')
+    found, _, kept = run(options, divided(options))
     np.testing.assert_array_equal(found, expected)
     assert not any(tf.nest.flatten(kept))
     assert np.abs(found - W).max() > 0.1
@@ -195,7 +196,7 @@ def test_a_client_without_examples_has_the_model_of_all(name):
     evaluated, state, _ = run(options, made)
     nothing = dataclasses.replace(cohort([0]), row_splits=np.array([0, 0]))
     with runtime.use_compiled():
-        (kept,) = compose.compose(method, made).adapt()(state, nothing)
+        (kept,) = composed(options, made).adapt()(state, nothing)
     kept = Kept(*kept)
     found = personal.outputs_of_client(method, made, state, kept, X[1])
     expected = R.logits(evaluated.astype(np.float64), X[1])
@@ -205,10 +206,8 @@ def test_a_client_without_examples_has_the_model_of_all(name):
 
 
 def test_the_second_derivative_counts():
-    found = [
-        run(of('perfedavg', alpha=0.4, variant=variant))[0]
-        for variant in ('first_order', 'hessian_free')
-    ]
+    cases = ('perfedavg', 'perfedavg, hessian-free')
+    found = [run(o, divided(o))[0] for o, *_ in map(CASES.get, cases)]
     assert np.abs(found[0] - found[1]).max() > 0.01
 
 

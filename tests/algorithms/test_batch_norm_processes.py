@@ -96,7 +96,7 @@ def test_one_client_and_one_step_are_a_central_step(trained):
     keras = copy_of(keras)
     with runtime.use_compiled():
         state = process.next(process.initialize(), cohort([0, 9], 9)).state
-    found = process.get_model_weights(state)
+        found = process.get_model_weights(state)
     for ours, theirs in zip(found.trainable, central_step(keras, X, Y), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
@@ -106,7 +106,8 @@ def test_the_server_moves_towards_the_statistics_of_all_examples(trained):
     with runtime.use_compiled():
         # Clients of six, none and three examples, in batches of three.
         state = process.next(process.initialize(), cohort([0, 6, 6, 9])).state
-    first_mean, _, first_variance, _ = process.get_model_weights(state).non_trainable
+        weights = process.get_model_weights(state)
+    first_mean, _, first_variance, _ = weights.non_trainable
     kept = computations.MOMENTUM
     np.testing.assert_allclose(
         first_mean, (1 - kept) * X.mean(axis=(0, 1, 2)), rtol=1e-5
@@ -123,7 +124,7 @@ def test_without_examples_the_statistics_stay(trained):
     with runtime.use_compiled():
         start = process.initialize()
         state = process.next(start, cohort([0, 0])).state
-    before, after = map(process.get_model_weights, (start, state))
+        before, after = map(process.get_model_weights, (start, state))
     for old, new in zip(before.non_trainable, after.non_trainable, strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -167,22 +168,30 @@ def test_what_fed_bn_keeps_differs_by_client_and_does_not_travel():
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize('options', [FedBABU(), FedRecon()])
-def test_a_head_that_begins_anew_goes_with_fed_bn(options):
+def after_one_step(made, options):
+    """Returns the weights of a client that took a step alone."""
+    context, of_clients = composed(made, options)
+    assert len(of_clients.kept.personal) == len(made.statistics.scales)
+    with runtime.use_compiled():
+        start = of_clients.process.initialize()
+        state, _, (kept,) = of_clients.process.next(
+            start, cohort([0, 9], 9), [of_clients.kept]
+        )
+    shared = options.build(context).evaluated(state.server)
+    return context.join(shared, kept.personal)
+
+
+@pytest.fixture(scope='module')
+def with_fed_bn():
+    """A model of which clients keep BatchNorm, and federated averaging's step."""
     made = model(network(), cosine=True, local=True)
-    one_step = cohort([0, 9], 9)
-    found = []
-    for each in (FED_AVG, options):
-        context, of_clients = composed(made, each)
-        assert len(of_clients.kept.personal) == len(made.statistics.scales)
-        with runtime.use_compiled():
-            start = of_clients.process.initialize()
-            state, _, (kept,) = of_clients.process.next(
-                start, one_step, [of_clients.kept]
-            )
-        shared = each.build(context).evaluated(state.server)
-        found.append(context.join(shared, kept.personal))
-    expected, ours = found
+    return made, after_one_step(made, FED_AVG)
+
+
+@pytest.mark.parametrize('options', [FedBABU(), FedRecon()])
+def test_a_head_that_begins_anew_goes_with_fed_bn(options, with_fed_bn):
+    made, expected = with_fed_bn
+    ours = after_one_step(made, options)
     initial = made.functional.initial_weights[0]
     for number in made.parts['head']:
         np.testing.assert_array_equal(ours[number], initial[number])

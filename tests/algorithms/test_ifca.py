@@ -10,6 +10,7 @@ from test_methods import (
     ROUNDS,
     W,
     cohort,
+    composed,
     context,
     context_for,
     each_round,
@@ -20,7 +21,6 @@ from test_methods import (
 )
 
 from tff_transfer import models, runtime
-from tff_transfer.algorithms import compose
 from tff_transfer.algorithms.computations import Kept
 from tff_transfer.training import personal
 
@@ -40,7 +40,7 @@ def started(options=OPTIONS, made=None):
     """Returns the models at the start, each flat, float64."""
     made = made or context()
     with runtime.use_compiled():
-        state = compose.compose(options.build(made), made).process.initialize()
+        state = composed(options, made).process.initialize()
     return [each.astype(np.float64) for each in models_of(state.server)]
 
 
@@ -99,11 +99,11 @@ def test_what_nobody_took_stays_with_an_optimizer_that_remembers():
 def test_clients_are_judged_by_the_model_that_suits_their_training_examples():
     made = context()
     method = OPTIONS.build(made)
-    composed = compose.compose(method, made)
-    assert composed.kept is None
+    of_clients = composed(OPTIONS, made)
+    assert of_clients.kept is None
     _, state, _ = run(OPTIONS, made, ROUNDS[:2])
     with runtime.use_compiled():
-        adapted = composed.adapt()(state, cohort(range(POPULATION)))
+        adapted = of_clients.adapt()(state, cohort(range(POPULATION)))
     found = [
         flat(personal.weights_of_client(method, made, state, Kept(*each)))
         for each in adapted
@@ -120,9 +120,7 @@ def test_clients_are_judged_by_the_model_that_suits_their_training_examples():
 
 @pytest.mark.slow
 def test_other_weights_are_a_new_start():
-    made = context()
-    method = OPTIONS.build(made)
-    process = compose.compose(method, made).process
+    process = composed(OPTIONS, context()).process
     with runtime.use_compiled():
         state = process.initialize()
         weights = process.get_model_weights(state)
@@ -140,11 +138,9 @@ def test_clients_of_two_kinds_part(monkeypatch):
         labels[client] = 1 - labels[client]
     monkeypatch.setattr(test_methods, 'Y', labels)
     made, options = context(), of('ifca', noise=1.0)
-    method = options.build(made)
     _, state, _ = run(options, made, [list(range(POPULATION))] * 8)
     with runtime.use_compiled():
-        composed = compose.compose(method, made)
-        adapted = composed.adapt()(state, cohort(range(POPULATION)))
+        adapted = composed(options, made).adapt()(state, cohort(range(POPULATION)))
     choices = [int(each.method) for each in adapted]
     assert choices[1] == choices[3] != choices[0] == choices[2] == choices[4]
     assert sorted(state.server.chosen) == [2, 3]

@@ -11,6 +11,7 @@ from test_methods import (
     SIZES,
     W,
     cohort,
+    composed,
     context,
     each_round,
     flat,
@@ -21,7 +22,6 @@ from test_methods import (
 from test_personal_methods import divided, own_models
 
 from tff_transfer import runtime
-from tff_transfer.algorithms import compose
 from tff_transfer.errors import UserError
 
 EPOCHS, FRACTION, PATIENCE = 20, 0.35, 2
@@ -62,12 +62,12 @@ def test_many_passes_are_equal_on_both_runtimes():
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize('momentum', [None, 0.9])
+@pytest.mark.parametrize('momentum', [pytest.param(None, marks=pytest.mark.slow), 0.9])
 def test_without_a_validation_part_it_is_federated_averaging(momentum):
     # Of whole batches, so that several epochs in one dataset are cut likewise.
     made, rounds = context(momentum, epochs=3), [[1, 4], [4, 1]]
     found, state, _ = run(of('jointft', validation_fraction=0.0), made, rounds)
-    averaged = compose.compose(of('fedavg').build(made), made).process
+    averaged = composed(of('fedavg'), made).process
     with runtime.use_compiled():
         expected = averaged.initialize()
         for clients in rounds:

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 
 import method_references as references
 import numpy as np
@@ -27,6 +28,7 @@ ROUNDS = ([0, 1, 2], [2, 3], [4, 0, 3], [1, 4])
 START = DRAW.normal(size=references.SIZE).astype(np.float32)
 
 
+@functools.cache
 def model():
     made = models.mlp((FEATURES,), CLASSES)
     kernel, bias = np.split(START, [FEATURES * CLASSES])
@@ -42,6 +44,7 @@ def model():
     return dataclasses.replace(made, functional=functional)
 
 
+@functools.cache
 def context(momentum=None, **changed):
     sgd = tff.learning.optimizers.build_sgdm
     return Context(
@@ -53,6 +56,7 @@ def context(momentum=None, **changed):
 WITH_BODY = (*registry.BY_REPRESENTATION, 'fedbabu', 'fedrecon')
 
 
+@functools.cache
 def context_for(name, **changed):
     """Returns the context of a method: some are for a network with hidden layers."""
     made, parts = context(**changed), getattr(of(name), 'parts', ())
@@ -82,6 +86,19 @@ def reference_rounds(rounds=ROUNDS):
     ]
 
 
+# To trace a process takes most of a test's time, so that tests share them.
+COMPOSED = {}
+
+
+def composed(options, made):
+    """Returns a context's process of a method, the same for the same context."""
+    key = options, id(made)
+    if key not in COMPOSED:
+        # With the context, which must not go: another would get its id.
+        COMPOSED[key] = compose.compose(options.build(made), made), made
+    return COMPOSED[key][0]
+
+
 def run(options, made=None, rounds=ROUNDS, use=runtime.use_compiled):
     """Returns the evaluated weights, the state and what clients keep, at the end."""
     return each_round(options, made, rounds, use)[-1]
@@ -91,13 +108,13 @@ def each_round(options, made=None, rounds=ROUNDS, use=runtime.use_compiled):
     """Returns what `run` does, after each round."""
     made = made or context()
     method = options.build(made)
-    composed = compose.compose(method, made)
-    process, kept = composed.process, [composed.kept] * POPULATION
+    of_clients = composed(options, made)
+    process, kept = of_clients.process, [of_clients.kept] * POPULATION
     found = []
     with use():
         state = process.initialize()
         for clients in rounds:
-            if composed.kept is None:
+            if of_clients.kept is None:
                 state = process.next(state, cohort(clients)).state
             else:
                 mine = [kept[c] for c in clients]
@@ -405,8 +422,8 @@ def with_empty(clients, empty):
     return dataclasses.replace(made, row_splits=splits)
 
 
-def one_round(composed, batches, clients):
-    process, kept = composed.process, composed.kept
+def one_round(of_clients, batches, clients):
+    process, kept = of_clients.process, of_clients.kept
     with runtime.use_compiled():
         state = process.initialize()
         if kept is None:
@@ -434,20 +451,19 @@ KINDS = ('scaffold', 'mime')
     ],
 )
 def test_clients_without_a_finite_update_or_examples_count_for_nothing(name):
-    made = context_for(name)
-    composed = compose.compose(of(name).build(made), made)
-    expected, metrics, kept = one_round(composed, cohort([0, 2]), 2)
+    of_clients = composed(of(name), context_for(name))
+    expected, metrics, kept = one_round(of_clients, cohort([0, 2]), 2)
     assert metrics['dropped'] == 0
     for batches, dropped in ((broken([0, 1, 2], 1), 1), (with_empty([0, 2], 1), 0)):
-        found, metrics, now = one_round(composed, batches, 3)
+        found, metrics, now = one_round(of_clients, batches, 3)
         assert metrics['dropped'] == dropped
         assert_close(found, expected)
         if kept is not None:
-            assert_close(now, [kept[0], composed.kept, kept[1]])
+            assert_close(now, [kept[0], of_clients.kept, kept[1]])
     nothing = dataclasses.replace(cohort([0]), row_splits=np.array([0, 0, 0]))
-    after, _, _ = one_round(composed, nothing, 2)
+    after, _, _ = one_round(of_clients, nothing, 2)
     with runtime.use_compiled():
-        before = composed.process.initialize()
+        before = of_clients.process.initialize()
     assert after.round == 1
     assert_close(after.server, before.server)
 
@@ -457,19 +473,18 @@ def test_clients_without_a_finite_update_or_examples_count_for_nothing(name):
     [runtime.use_compiled, pytest.param(runtime.use_stock, marks=pytest.mark.slow)],
 )
 def test_what_clients_keep_may_be_stacked(use):
-    made = context()
-    composed = compose.compose(of('scaffold').build(made), made)
+    of_clients = composed(of('scaffold'), context())
     kept = [
-        tf.nest.map_structure(lambda array, n=number: array + n, composed.kept)
+        tf.nest.map_structure(lambda array, n=number: array + n, of_clients.kept)
         for number in range(3)
     ]
     stacked = runtime.StackedClients(
         tf.nest.map_structure(lambda *leaves: np.stack(leaves), *kept)
     )
     with use():
-        state = composed.process.initialize()
+        state = of_clients.process.initialize()
         outputs = [
-            composed.process.next(state, cohort([0, 1, 2]), values)
+            of_clients.process.next(state, cohort([0, 1, 2]), values)
             for values in (kept, stacked)
         ]
     listed, found = ([output[0], list(output[2])] for output in outputs)

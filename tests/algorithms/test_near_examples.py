@@ -11,6 +11,7 @@ from test_methods import (
     X,
     Y,
     cohort,
+    composed,
     context,
     context_for,
     of,
@@ -18,7 +19,6 @@ from test_methods import (
 )
 
 from tff_transfer import models, runtime
-from tff_transfer.algorithms import compose
 from tff_transfer.algorithms.computations import Kept
 from tff_transfer.errors import UserError
 from tff_transfer.training import personal
@@ -31,7 +31,7 @@ def predicted(options, made, use=runtime.use_compiled):
     method = options.build(made)
     _, state, _ = run(options, made, use=use)
     with use():
-        kept = compose.compose(method, made).adapt()(state, cohort(range(POPULATION)))
+        kept = composed(options, made).adapt()(state, cohort(range(POPULATION)))
     outputs = [
         personal.outputs_of_client(method, made, state, Kept(*each), INPUTS)
         for each in kept
@@ -54,8 +54,21 @@ def votes(weights, x, y, k):
     return found
 
 
-@pytest.mark.parametrize('hidden', [False, True])
-@pytest.mark.parametrize('more', [{'k': 3}, {'lam': 1.0}, {'k': 2, 'capacity': 3}])
+ALONE, FEWER = {'lam': 1.0}, {'k': 2, 'capacity': 3}
+
+
+@pytest.mark.parametrize(
+    ('hidden', 'more'),
+    [
+        (False, {'k': 3}),
+        (True, FEWER),
+        *(
+            pytest.param(hidden, more, marks=pytest.mark.slow)
+            for hidden, more in ((False, ALONE), (False, FEWER), (True, {'k': 3}))
+        ),
+        pytest.param(True, ALONE, marks=pytest.mark.slow),
+    ],
+)
 def test_near_examples_vote(hidden, more):
     options = of('knnper', **more)
     weights, found = predicted(options, context_for('moon') if hidden else context())

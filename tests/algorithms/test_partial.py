@@ -8,11 +8,10 @@ import tensorflow as tf
 import tensorflow_federated as tff
 from method_references import CLASSES, FEATURES
 from personal_references import BIAS
-from test_methods import ROUNDS, START, cohort, context, flat, of, run
+from test_methods import ROUNDS, START, cohort, composed, context, flat, of, run
 from test_personal_methods import PARTS, divided
 
 from tff_transfer import models, runtime
-from tff_transfer.algorithms import compose
 from tff_transfer.errors import UserError
 
 
@@ -21,14 +20,14 @@ def test_fed_babu_moves_the_body_alone_and_sends_no_more():
     found, state, _ = run(of('fedbabu'), made)
     np.testing.assert_array_equal(found[BIAS], START[BIAS])
     assert np.abs(found - START)[~BIAS].max() > 0.1
-    composed = compose.compose(of('fedbabu').build(made), made)
+    of_clients = composed(of('fedbabu'), made)
     # The kernel, and up the client's weight too.
-    assert composed.bytes_down == 4 * (~BIAS).sum()
-    assert composed.bytes_up == composed.bytes_down + 4
-    assert composed.kept is None
+    assert of_clients.bytes_down == 4 * (~BIAS).sum()
+    assert of_clients.bytes_up == of_clients.bytes_down + 4
+    assert of_clients.kept is None
     with runtime.use_compiled():
-        weights = composed.process.get_model_weights(state)
-        again = composed.process.set_model_weights(state, weights)
+        weights = of_clients.process.get_model_weights(state)
+        again = of_clients.process.set_model_weights(state, weights)
     np.testing.assert_array_equal(flat(weights.trainable), found)
     np.testing.assert_array_equal(
         flat(again.server.weights), flat(state.server.weights)

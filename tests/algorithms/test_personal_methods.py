@@ -1,6 +1,7 @@
 """Methods that leave clients a model of their own, against NumPy from their papers."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import personal_references as references
@@ -30,9 +31,14 @@ PARTS = {'head': frozenset({1}), 'body': frozenset({0})}
 
 
 def divided(options):
+    return in_parts(getattr(options, 'parts', ()))
+
+
+@functools.cache
+def in_parts(parts):
     made = context()
-    made = dataclasses.replace(made, model=dataclasses.replace(made.model, parts=PARTS))
-    return dataclasses.replace(made, parts=getattr(options, 'parts', ()))
+    model = dataclasses.replace(made.model, parts=PARTS)
+    return dataclasses.replace(made, model=model, parts=parts)
 
 
 def own_models(options, made, state, kept):
@@ -82,6 +88,7 @@ OF_NETS = {
 }
 
 
+@functools.cache
 def net(**changed):
     hidden = models.mlp((FEATURES,), CLASSES, (HIDDEN,))
     return dataclasses.replace(context(**changed), model=hidden)

@@ -18,6 +18,10 @@ from tff_transfer.training.sources import load_backbone, load_data
 SHARED = pathlib.Path(__file__).parents[3] / 'shared/data'
 
 
+def highest(curve):
+    return max(accuracy for _, accuracy in curve)
+
+
 @pytest.mark.slow
 def test_policies_close_the_gap_that_stock_training_leaves(tmp_path, monkeypatch):
     if not SHARED.is_dir():
@@ -27,7 +31,7 @@ def test_policies_close_the_gap_that_stock_training_leaves(tmp_path, monkeypatch
         DataConfig(
             dataset='by_client',
             data_path=str(SHARED / 'handwriting_by_writer.npz'),
-            max_clients=60,
+            max_clients=40,
         ),
         ModelConfig(
             backbone='MobileNetV2_035',
@@ -35,9 +39,9 @@ def test_policies_close_the_gap_that_stock_training_leaves(tmp_path, monkeypatch
             image_size=64,
         ),
         TrainingConfig(
-            rounds=18,
-            clients_per_round=6,
-            evaluate_every=18,
+            rounds=10,
+            clients_per_round=5,
+            evaluate_every=5,
             server_optimizer='sgd',
             server_learning_rate=1.0,
         ),
@@ -47,13 +51,13 @@ def test_policies_close_the_gap_that_stock_training_leaves(tmp_path, monkeypatch
     with runtime.use_compiled():
         chosen = batch_norm.at_rate(config, 'aggregate')
         curves = batch_norm.train_stock(chosen, data, load_backbone(config))
-    ((_, stock),), ((_, by_batches),) = curves.values()
+    stock, by_batches = map(highest, curves.values())
     # It has learnt, as batches tell, but is evaluated with the statistics it came with.
     assert by_batches > stock + 0.3
     for policy in ('frozen', 'aggregate', 'local'):
         chosen = batch_norm.at_rate(config, policy)
-        ((_, accuracy),) = batch_norm.train(chosen, data, policy)
-        assert accuracy > stock + 0.3, policy
+        curve = batch_norm.train(chosen, data, policy)
+        assert highest(curve) > stock + 0.3, policy
 
 
 def test_each_strategy_has_its_cells():

@@ -310,6 +310,7 @@ def test_the_command_on_real_xrays(tmp_path):
     assert all(float(row['auc']) > 0.8 for row in rows)
 
 
+@pytest.mark.slow
 def test_bad_flags_are_one_line():
     command = [sys.executable, '-m', 'experiments.hospital_imaging']
     found = subprocess.run(

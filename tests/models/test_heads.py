@@ -96,7 +96,9 @@ def test_a_run_of_one_round(small_backbone, tmp_path, name):
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize('name', ['personalprototype', 'personalridge'])
+@pytest.mark.parametrize(
+    'name', ['personalprototype', pytest.param('personalridge', marks=pytest.mark.slow)]
+)
 def test_a_run_of_one_round_with_own_heads(small_backbone, tmp_path, name):
     config = Config(DataConfig(unseen_fraction=0.2), algorithm=registry.options(name)())
     data = pictures()

@@ -20,6 +20,12 @@ from tff_transfer.training import loop, stages
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 
 QUICK = ('scaffold',)
+# In this order pytest runs both tests of a method, which share a run, one after the
+# other: it goes by their places in the lists.
+METHODS = (
+    *registry.BY_OWN_MODELS,
+    *(name for name in registry.NAMES if name not in registry.BY_OWN_MODELS),
+)
 WITH_BODY = (*registry.BY_REPRESENTATION, 'fedbabu', 'fedrecon')
 slow = pytest.mark.slow
 
@@ -41,19 +47,34 @@ def config(name, **training):
     return dataclasses.replace(made, algorithm=chosen)
 
 
+def whole_config(name):
+    """Returns a method's run whose clients do unequal work, where they may."""
+    epochs = {'client_epochs': 3, 'min_client_epochs': 1, 'straggler_fraction': 0.5}
+    if name in (*registry.IN_ONE_PLACE, *registry.BY_OWN_PASSES):
+        epochs = {'client_epochs': 3}
+    if name in registry.BY_OWN_MODELS and name not in registry.IN_ONE_PASS:
+        epochs['adaptation_epochs'] = (1, 4)
+    return config(name, **epochs)
+
+
+@pytest.fixture(scope='module')
+def whole(request):
+    """A method's name, and its run that nothing interrupted, for both its tests."""
+    return request.param, loop.train(whole_config(request.param), data=make_data())
+
+
 class Killed(Exception):
     """Ends a run in the middle of a round."""
 
 
 @pytest.mark.parametrize(
-    'name', [n if n in QUICK else pytest.param(n, marks=slow) for n in registry.NAMES]
+    'whole',
+    [n if n in QUICK else pytest.param(n, marks=slow) for n in METHODS],
+    indirect=True,
 )
-def test_a_killed_run_goes_on_to_the_same_bits(name, tmp_path, monkeypatch):
-    epochs = {'client_epochs': 3, 'min_client_epochs': 1, 'straggler_fraction': 0.5}
-    if name in (*registry.IN_ONE_PLACE, *registry.BY_OWN_PASSES):
-        epochs = {'client_epochs': 3}
-    made = config(name, **epochs)
-    whole = loop.train(made, tmp_path / 'whole', data=make_data())
+def test_a_killed_run_goes_on_to_the_same_bits(whole, tmp_path, monkeypatch):
+    name, whole = whole
+    made = whole_config(name)
     make, seen = stages.Stage.cohort, []
     last = whole.rows[-1]['round']
     killed = min(3, last)
@@ -172,18 +193,19 @@ def test_the_number_of_epochs_is_chosen_on_held_out_training_examples():
 
 
 @pytest.mark.parametrize(
-    'name',
+    'whole',
     [
         n if n in ('local', 'personalridge') else pytest.param(n, marks=slow)
         for n in registry.BY_OWN_MODELS
     ],
+    indirect=True,
 )
-def test_labels_of_test_examples_reach_nothing(name):
-    several = {} if name in registry.IN_ONE_PASS else {'adaptation_epochs': (1, 4)}
-    data, made = make_data(), config(name, **several)
+def test_labels_of_test_examples_reach_nothing(whole):
+    name, found = whole
+    data = make_data()
     changed = np.where(data.is_train, data.y, (data.y + 1) % CLASSES)
     others = dataclasses.replace(data, y=changed.astype(np.int32))
-    found, again = (loop.train(made, data=each) for each in (data, others))
+    again = loop.train(whole_config(name), data=others)
     assert found.chosen == again.chosen
     for ours, theirs in zip(found.weights, again.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from test_algorithms import Killed, config
+from test_finetuned_runs import small_network
 from test_loop import CLASSES, SIZE, make_data, numpy_round
 
+from tff_transfer import backbones
 from tff_transfer.algorithms import FedAvg, registry
 from tff_transfer.data import synthetic_writers, validation
 from tff_transfer.data.cohorts import training_cohort
@@ -253,10 +255,11 @@ def test_what_one_round_computes_of_all_is_global_and_central(tmp_path):
 @pytest.mark.slow
 def test_one_model_for_all_has_the_statistics_of_all(tmp_path, monkeypatch):
     monkeypatch.setenv('TFF_TRANSFER_CACHE_DIR', str(tmp_path / 'cache'))
-    data = synthetic_writers.generate(10, 20, seed=1, classes=10)
-    network = ModelConfig(
-        image_size=32, finetune='top', top_layers=2, batch_norm='local'
+    monkeypatch.setattr(
+        loop, 'load_backbone', lambda config: backbones.load(small_network())
     )
+    data = synthetic_writers.generate(10, 20, seed=1, classes=10)
+    network = ModelConfig(finetune='top', cut_layer='first', batch_norm='local')
     chosen = made('fedavgft', rounds=2, client_learning_rate=0.01)
     chosen = dataclasses.replace(chosen, model=network)
     found = loop.train(chosen, data=data).personalization.predictions['global']

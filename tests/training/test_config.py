@@ -55,6 +55,20 @@ def test_the_defaults_are_fit():
             '--straggler_fraction is for --min_client_epochs; give both or leave it',
         ),
         (
+            Config(
+                training=TrainingConfig(
+                    client_optimizer='adafactor', client_schedule='linear'
+                )
+            ),
+            '--client_optimizer=adafactor cannot',
+        ),
+        (
+            Config(
+                training=TrainingConfig(server_optimizer='adafactor', server_warmup=1)
+            ),
+            '--server_optimizer=adafactor cannot',
+        ),
+        (
             Config(training=TrainingConfig(client_epochs=2, min_client_epochs=3)),
             '--min_client_epochs=3 is more than --client_epochs=2',
         ),

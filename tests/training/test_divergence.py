@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 from absl import logging
+from test_finetuned_runs import small_network
 from test_loop import CLIENTS, TEST, TRAIN, make_config, make_data
 
+from tff_transfer import backbones
 from tff_transfer.data import synthetic_writers
 from tff_transfer.data.cohorts import choose_clients
 from tff_transfer.data.federated import split_clients
@@ -125,13 +127,18 @@ def test_trained_batch_norm_drops_and_counts_too(
     policy, runtime, tmp_path, monkeypatch
 ):
     monkeypatch.setenv('TFF_TRANSFER_CACHE_DIR', str(tmp_path))
+    monkeypatch.setattr(
+        loop, 'load_backbone', lambda config: backbones.load(small_network())
+    )
     data = synthetic_writers.generate(6, 8, seed=1, classes=10)
     config = Config(
-        model=ModelConfig(
-            image_size=32, finetune='top', top_layers=2, batch_norm=policy
-        ),
+        model=ModelConfig(finetune='top', cut_layer='first', batch_norm=policy),
         training=TrainingConfig(
-            rounds=1, clients_per_round=2, server_optimizer='sgd', runtime=runtime
+            rounds=1,
+            clients_per_round=2,
+            client_epochs=3,
+            server_optimizer='sgd',
+            runtime=runtime,
         ),
     )
     row = loop.train(config, data=data).rows[1]

@@ -46,6 +46,12 @@ def made_cohorts(monkeypatch):
     return made
 
 
+def without_accounting(monkeypatch):
+    """Has runs not compute what their noise is worth, which takes seconds."""
+    for kind in (SampledGaussian, CorrelatedGaussian):
+        monkeypatch.setattr(kind, 'epsilon', lambda mechanism, rounds: 0.0)
+
+
 def one_client(cohort, client):
     rows = slice(*cohort.row_splits[client : client + 2])
     examples = {name: array[rows] for name, array in cohort.examples.items()}
@@ -68,11 +74,7 @@ LITTLE = {'noise_multiplier': 1e-7, 'clip': 0.2}
 def test_the_server_adds_clipped_updates_over_a_fixed_number(
     of, made_cohorts, monkeypatch
 ):
-    for kind in (
-        SampledGaussian,
-        CorrelatedGaussian,
-    ):  # What that costs is not computed.
-        monkeypatch.setattr(kind, 'epsilon', lambda mechanism, rounds: 0.0)
+    without_accounting(monkeypatch)
     clip = of.clip
     result = loop.train(private(of, seed=3), data=make_data())
     weights, clipped = [np.zeros((SIZE, CLASSES)), np.zeros(CLASSES)], 0
@@ -164,6 +166,7 @@ def test_correlated_noise_is_of_the_same_weights_in_all_rounds():
     ],
 )
 def test_a_killed_run_draws_the_same_noise_again(of, tmp_path, monkeypatch):
+    without_accounting(monkeypatch)
     config = private(of, checkpoint_every=1, seed=5)
     whole = loop.train(config, tmp_path / 'whole', data=make_data())
     make, seen = stages.Stage.cohort, []

@@ -363,10 +363,7 @@ def test_the_best_of_two_stages_may_be_of_the_first(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('killed_in', [2, 4])
-def test_killed_in_either_stage_with_what_clients_keep(
-    killed_in, monkeypatch, tmp_path
-):
+def test_killed_in_either_stage_with_what_clients_keep(monkeypatch, tmp_path):
     monkeypatch.setattr(
         loop, 'load_backbone', lambda config: backbones.load(small_network())
     )
@@ -383,17 +380,11 @@ def test_killed_in_either_stage_with_what_clients_keep(
     )  # fmt: skip
     data = pictures()
     whole = loop.train(config, tmp_path / 'whole', data=data)
-    make = stages.training_cohort
-
-    def dying(*arguments, round_number, **named):
-        if round_number == killed_in:
-            raise KeyboardInterrupt
-        return make(*arguments, round_number=round_number, **named)
-
-    monkeypatch.setattr(stages, 'training_cohort', dying)
-    with pytest.raises(KeyboardInterrupt):
-        loop.train(config, tmp_path / 'killed', data=data)
-    monkeypatch.setattr(stages, 'training_cohort', make)
+    for killed_in in (2, 4):
+        with monkeypatch.context() as patch:
+            killed_at(patch, killed_in)
+            with pytest.raises(KeyboardInterrupt):
+                loop.train(config, tmp_path / 'killed', data=data)
     again = loop.train(config, tmp_path / 'killed', data=data)
     assert [row['unseen/loss'] for row in again.rows] == [
         row['unseen/loss'] for row in whole.rows

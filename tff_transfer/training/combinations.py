@@ -140,6 +140,15 @@ def check(config) -> None:
             f'--min_client_epochs={training.min_client_epochs} is more than'
             f' --client_epochs={training.client_epochs}; give fewer, or more of these'
         )
+    for side in ('client', 'server'):
+        changes = getattr(training, f'{side}_schedule') != 'constant'
+        changes |= getattr(training, f'{side}_warmup') > 0
+        if changes and getattr(training, f'{side}_optimizer') == 'adafactor':
+            raise UserError(
+                f'--{side}_schedule and --{side}_warmup change a learning rate from'
+                f' round to round, which --{side}_optimizer=adafactor cannot; leave'
+                ' them out, or use another optimizer'
+            )
     clients = training.clients_per_round
     stragglers = round(training.straggler_fraction * clients)
     if training.drop_stragglers and stragglers == clients:
