@@ -22,6 +22,7 @@ KNOWS = {
     'privacy': (),
     'secure_aggregation': (),
     'aggregation': ('secure_aggregation',),
+    'audit': (),
     'records': ('models', 'features', 'backbones', 'networks', 'data'),
     'training': (
         *('algorithms', 'models', 'features', 'backbones', 'networks', 'data'),

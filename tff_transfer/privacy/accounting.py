@@ -183,6 +183,7 @@ def _loss_of_round(mechanism: SampledGaussian):
     )
 
 
+@functools.lru_cache(maxsize=1024)  # Shadow runs of an audit ask for the same.
 def _by_pld(mechanism: SampledGaussian, rounds: int) -> float:
     loss = _loss_of_round(mechanism)
     composed = loss.self_compose(rounds)

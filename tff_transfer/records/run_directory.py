@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -27,11 +28,14 @@ _FILES = (
     'backbone.json',
     'network.json',
     'metrics.csv',
+    'audit.jsonl',
     'personalization.csv',
     'report.html',
     'model.tflite',
     'model.keras',
 )
+# Keeps the key of the pseudonyms in audit.jsonl.
+AUDIT_KEY = 'audit_key'
 # Options that may be others when a run goes on.
 _MAY_CHANGE = ('rounds', 'on_divergence', 'baselines', 'export_client')
 _FOLDERS = ('checkpoints', 'tensorboard', 'model', 'baselines', 'clients')
@@ -200,21 +204,48 @@ def secret_seed(path: pathlib.Path | None) -> int:
     Raises:
       UserError: The file is not what it should be.
     """
-    drawn = secrets.randbits(62)
+    found = _secret(path, 'secret_seed', str(secrets.randbits(62)))
+    if not found.isdigit():
+        raise UserError(
+            f'{path / "secret_seed"} does not hold the seed that was drawn for this'
+            ' run, without which its noise cannot be drawn again; begin again with'
+            ' another --run_dir'
+        )
+    return int(found)
+
+
+def audit_key(path: pathlib.Path) -> str:
+    """Returns the key of the pseudonyms in `audit.jsonl`, 64 hexadecimal digits.
+
+    Args:
+      path: The run directory, in which the file `audit_key` keeps it, for its owner
+        alone to read.
+
+    Raises:
+      UserError: The file is not what it should be.
+    """
+    found = _secret(path, AUDIT_KEY, secrets.token_hex(32))
+    if not re.fullmatch('[0-9a-f]{64}', found):
+        raise UserError(
+            f'{path / AUDIT_KEY} does not hold the key that was drawn for this run,'
+            ' without which its clients have other pseudonyms; put it back'
+        )
+    return found
+
+
+def _secret(path: pathlib.Path | None, name: str, drawn: str) -> str:
+    """Returns what a file for its owner alone holds, which is made of `drawn` first.
+
+    Where there is no run directory nothing is kept.
+    """
     if path is None:
         return drawn
-    place = path / 'secret_seed'
+    place = path / name
     if not place.exists():
         with writing(path), files.replacing(place) as made:
             made.touch(0o600)
             made.write_text(f'{drawn}\n')
-    found = place.read_text('ascii', 'replace').strip()
-    if not found.isdigit():
-        raise UserError(
-            f'{place} does not hold the seed that was drawn for this run, without which'
-            ' its noise cannot be drawn again; begin again with another --run_dir'
-        )
-    return int(found)
+    return place.read_text('ascii', 'replace').strip()
 
 
 def _prepare(path: pathlib.Path, config) -> None:

@@ -16,6 +16,7 @@ from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.models import Task, trained_network
 from tff_transfer.records import (
+    audit_log,
     checkpoints,
     keras_file,
     personalization,
@@ -75,7 +76,7 @@ def train(
     given = [name for name, it in (('data', data), ('head', head)) if it is not None]
     with contextlib.ExitStack() as stack:
         # First, so that a setting that does not suit the machine leaves nothing.
-        stack.enter_context(_use_runtime(config.training))
+        stack.enter_context(use_runtime(config.training))
         if run_dir is not None:
             run_dir = stack.enter_context(run_directory.opened(run_dir, config))
         told = config
@@ -86,7 +87,7 @@ def train(
                     config.training, seed=run_directory.secret_seed(run_dir)
                 ),
             )
-            stack.enter_context(_use_runtime(config.training))
+            stack.enter_context(use_runtime(config.training))
         backbone = load_backbone(config)
         if data is None:
             data = load_data(config, backbone)
@@ -150,6 +151,9 @@ def _train(
     measured = (name for stage in run for name in stage.measured)
     names = columns.names(task, measured, private=private, coded=run[-1].coded)
     records = Records(run_dir, names, up_to_round=done if done else -1)
+    log = None
+    if private and run_dir is not None:
+        log = audit_log.AuditLog(run_dir, up_to_round=done)
     stage.need(resuming.checkpointed(stage, run_dir))
     start = time.perf_counter() - (_last(records.rows, 'time/total_s') or 0)
 
@@ -180,6 +184,8 @@ def _train(
                     head = stage.weights(state)
                     stage = run[-1]
                     state = stage.after(head)
+                if log is not None:
+                    log.append(stage.audited(state, done))
                 state, found = stage.next(state, done)
                 trained = time.perf_counter() - round_start
                 row = {'round': done, **found, 'time/round_s': trained}
@@ -218,6 +224,8 @@ def _train(
                 )
                 bar.update()
     chosen = exported.stage.chosen(exported.state)
+    if log is not None:
+        chosen['audit.jsonl'] = f'{done} rounds, SHA-256 {log.sha256}'
     if best:
         chosen['exported round'] = f'{exported.round}, the best'
     found = judged[1] if judged[0] is exported.state else None
@@ -248,7 +256,7 @@ def _result(
         found = _judged(last, state, rows_of)
 
     def own_weights(client: int) -> list[np.ndarray]:
-        with _use_runtime(config):
+        with use_runtime(config):
             return last.weights_of(state, client)
 
     return Result(
@@ -310,7 +318,7 @@ def stopped_early(config: TrainingConfig, task: Task, rows: Sequence[Mapping]) -
     return since_best >= config.early_stop_patience
 
 
-def _use_runtime(config: TrainingConfig) -> contextlib.AbstractContextManager:
+def use_runtime(config: TrainingConfig) -> contextlib.AbstractContextManager:
     """Makes the runtime of a configuration the default."""
     if config.runtime == 'stock':
         return runtime.use_stock()

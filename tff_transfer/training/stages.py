@@ -1,12 +1,14 @@
 """Rounds in which the same weights are trained: their process, state and evaluation."""
 
 import collections
+import copy
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tree
 
 from tff_transfer import runtime
 from tff_transfer.aggregation.secure import Secure
@@ -76,7 +78,8 @@ class Stage:
                 self._config.clients_per_round, self._config.weighting
             )
         if config.private:
-            self._mechanism = _mechanism_of(config, context)
+            self._clip = config.privacy.clip
+            self._mechanism = mechanism_of(config, context)
             by_noise = config.privacy.aggregator(self._mechanism)
             if by_noise is not None:
                 aggregator, cohort = by_noise, self._mechanism.cohort
@@ -102,6 +105,21 @@ class Stage:
             self._gathered,
             self._states,
         )
+
+    def repeated(self, seen: np.ndarray, seed: int) -> 'Stage':
+        """Returns the same rounds of other clients, for which nothing is made anew.
+
+        Args:
+          seen: The numbers of the clients that train, as many as before.
+          seed: The seed of cohorts and batches; that of noise is the runtime's.
+
+        Returns:
+          The rounds; nobody has a model of its own there.
+        """
+        again = copy.copy(self)
+        again.setup = dataclasses.replace(self.setup, seen=seen)
+        again._config = dataclasses.replace(self._config, seed=seed)
+        return again
 
     def initialize(self) -> Any:
         """Returns the state at the start."""
@@ -148,6 +166,29 @@ class Stage:
             found = int(metrics['coded'][name]) * (1 if name == 'up' else receivers)
             row[columns.CODED.format(name)] = found + beside[name] * of
         return after, row
+
+    def audited(self, state, round_number: int) -> dict[str, Any]:
+        """Returns what a round is about to do with clients, for `audit.jsonl`.
+
+        Args:
+          state: The state before it.
+          round_number: The round, of a private run.
+
+        Returns:
+          The names of its clients, the bytes that leave each of them by what they are,
+          and the clipping norm and the noise multiplier that are applied.
+        """
+        clients = self.setup.seen[self._chosen(round_number)]
+        leaves = tree.flatten_with_path(state['server'].aggregator)
+        norms = [float(str(leaf)) for path, leaf in leaves if 'l2_norm_clip' in path]
+        return {
+            'round': round_number,
+            'clients': [self.setup.data.client_ids[client] for client in clients],
+            'sent': {'update': self._bytes(self._mechanism.cohort)[0]},
+            # An adaptive one is in the state.
+            'clip': norms[0] if norms else self._clip,
+            'noise_multiplier': self._mechanism.noise_multiplier,
+        }
 
     @property
     def coded(self) -> tuple[str, ...]:
@@ -343,14 +384,19 @@ def method_of(config: Config, model: Model, population: int) -> tuple[Method, Co
     parts = getattr(config.algorithm, 'parts', ())
     context = context_of(config.training, model, population, parts)
     if config.private:
-        mechanism = _mechanism_of(config, context)
+        mechanism = mechanism_of(config, context)
         if mechanism.gradient_clip is not None:
             noise = GradientNoise(mechanism.gradient_clip, mechanism.noise_multiplier)
             context = dataclasses.replace(context, gradient_noise=noise)
     return config.algorithm.build(context), context
 
 
-def _mechanism_of(config: Config, context: Context) -> Mechanism:
+def mechanism_of(config: Config, context: Context) -> Mechanism:
+    """Returns the mechanism of a private configuration's rounds.
+
+    Raises:
+      UserError: No noise is enough.
+    """
     training = config.training
     plan = Plan(
         context.population,

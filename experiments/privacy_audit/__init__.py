@@ -1,0 +1,1 @@
+"""What each protection of a run bought, by attacks on it."""

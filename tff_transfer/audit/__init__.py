@@ -1,0 +1,1 @@
+"""What can be found out of a model or an update: attacks, and epsilon by numbers."""
