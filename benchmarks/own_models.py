@@ -20,7 +20,7 @@ from tff_transfer import randomness, runtime
 from tff_transfer.algorithms import compose
 from tff_transfer.algorithms.computations import Kept
 from tff_transfer.data.federated import FederatedData
-from tff_transfer.training import setup, stages
+from tff_transfer.training import methods, setup
 from tff_transfer.training.client_states import ClientStates
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 from tff_transfer.training.own_models import OwnModels
@@ -78,7 +78,7 @@ def measure(folder: pathlib.Path, rounds: int = 6) -> dict[str, list[float]]:
     ).resolved()
     model = setup.head_or_network(config, data, None, None)
     made = setup.prepare(config, data, None, model)
-    method, context = stages.method_of(config, made.model, CLIENTS)
+    method, context = methods.method_of(config, made.model, CLIENTS)
     composed = compose.compose(method, context)
     states = ClientStates(composed.kept, folder / 'clients')
     index = states.empty_index(CLIENTS)

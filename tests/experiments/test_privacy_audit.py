@@ -19,7 +19,7 @@ from tff_transfer.privacy.central import Central
 from tff_transfer.privacy.nothing import NoPrivacy
 from tff_transfer.privacy.per_example import PerExample
 from tff_transfer.records import audit_log
-from tff_transfer.training import loop, stages
+from tff_transfer.training import loop, participants, stages
 from tff_transfer.training import setup as setups
 from tff_transfer.training.config import (
     Config,
@@ -65,13 +65,13 @@ def made(privacy=None, size=SIZE, **training):
 def test_canaries_send_their_directions_and_nothing_else(monkeypatch):
     config, setup = made(client_learning_rate=1e-20, rounds=1)
     chosen = []
-    choose = stages.choose_clients
+    choose = participants.choose_clients
 
     def spy(*arguments, **named):
         chosen.append(choose(*arguments, **named))
         return chosen[-1]
 
-    monkeypatch.setitem(stages._CHOOSE, 'fixed', spy)
+    monkeypatch.setitem(participants._CHOOSE, 'fixed', spy)
     monkeypatch.setattr(canary_clients, 'NEVER_SENT', 50)
     found = canary_clients.watched(config, setup, 11, 0.3, 1e-3)
     # 11 more of 11 clients make cohorts twice as large.

@@ -13,7 +13,7 @@ from tff_transfer.errors import UserError
 from tff_transfer.features.scaling import Standardisation
 from tff_transfer.models import finetuning
 from tff_transfer.networks import tracing
-from tff_transfer.training import stages
+from tff_transfer.training import methods
 from tff_transfer.training.config import TrainingConfig
 
 CLASSES, RATE = 3, 0.05
@@ -21,7 +21,7 @@ DRAW = np.random.default_rng(0)
 
 
 def fed_avg_process(config, model):
-    context = stages.context_of(config, model, 1)
+    context = methods.context_of(config, model, 1)
     return compose.compose(FedAvg().build(context), context).process
 
 

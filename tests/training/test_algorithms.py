@@ -16,7 +16,7 @@ from tff_transfer.algorithms import registry
 from tff_transfer.data import validation
 from tff_transfer.data.cohorts import training_cohort
 from tff_transfer.errors import UserError
-from tff_transfer.training import loop, stages
+from tff_transfer.training import loop, participants
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 
 QUICK = ('scaffold',)
@@ -75,7 +75,7 @@ class Killed(Exception):
 def test_a_killed_run_goes_on_to_the_same_bits(whole, tmp_path, monkeypatch):
     name, whole = whole
     made = whole_config(name)
-    make, seen = stages.Stage.cohort, []
+    make, seen = participants.Participants.cohort, []
     last = whole.rows[-1]['round']
     killed = min(3, last)
 
@@ -85,7 +85,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(whole, tmp_path, monkeypatch):
             raise Killed
         return make(stage, round_number)
 
-    monkeypatch.setattr(stages.Stage, 'cohort', dying)
+    monkeypatch.setattr(participants.Participants, 'cohort', dying)
     with pytest.raises(Killed):
         loop.train(made, tmp_path / 'killed', data=make_data())
     resumed = loop.train(made, tmp_path / 'killed', data=make_data())

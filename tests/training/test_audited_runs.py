@@ -9,7 +9,7 @@ from test_loop import make_config, make_data
 from tff_transfer.privacy.accounting import SampledGaussian
 from tff_transfer.privacy.central import Central
 from tff_transfer.records import audit_log
-from tff_transfer.training import loop, stages
+from tff_transfer.training import loop, participants
 
 
 @pytest.mark.parametrize('quantile', [None, pytest.param(0.5, marks=pytest.mark.slow)])
@@ -19,17 +19,17 @@ def test_a_killed_run_leaves_the_log_of_one_that_was_not(
     made = make_config(weighting='uniform', rounds=5, seed=7)
     of = Central(noise_multiplier=0.2, clip=0.2, quantile=quantile)
     config, data = dataclasses.replace(made, privacy=of), make_data()
-    cohort, chosen = stages.Stage.cohort, {}
+    cohort, chosen = participants.Participants.cohort, {}
 
-    def dying(stage, round_number):
-        clients = stage.setup.seen[stage._chosen(round_number)]
+    def dying(participants, round_number):
+        clients = participants.setup.seen[participants.chosen(round_number)]
         chosen[round_number] = [data.client_ids[client] for client in clients]
         if round_number == 4 and not (tmp_path / 'died').exists():
             (tmp_path / 'died').touch()
             raise KeyError('killed')
-        return cohort(stage, round_number)
+        return cohort(participants, round_number)
 
-    monkeypatch.setattr(stages.Stage, 'cohort', dying)
+    monkeypatch.setattr(participants.Participants, 'cohort', dying)
     # What little noise costs takes long to compute.
     monkeypatch.setattr(SampledGaussian, 'epsilon', lambda mechanism, rounds: 1.0)
     run_dir = tmp_path / 'run'

@@ -15,7 +15,7 @@ from tff_transfer.data import synthetic_writers, validation
 from tff_transfer.data.cohorts import training_cohort
 from tff_transfer.errors import UserError
 from tff_transfer.records import personalization
-from tff_transfer.training import baselines, exports, loop, stages
+from tff_transfer.training import baselines, exports, loop, participants
 from tff_transfer.training.config import ModelConfig, TrainingConfig
 
 ZERO = [np.zeros([SIZE, CLASSES]), np.zeros(CLASSES)]
@@ -149,7 +149,7 @@ def test_killed_in_a_baseline_it_goes_on_to_the_same_bits(
 ):
     # Four rounds of the run, four of federated averaging, ten of central training, of
     # which the tries are done again.
-    make, seen = stages.Stage.cohort, []
+    make, seen = participants.Participants.cohort, []
 
     def dying(stage, round_number):
         seen.append(round_number)
@@ -157,7 +157,7 @@ def test_killed_in_a_baseline_it_goes_on_to_the_same_bits(
             raise Killed
         return make(stage, round_number)
 
-    monkeypatch.setattr(stages.Stage, 'cohort', dying)
+    monkeypatch.setattr(participants.Participants, 'cohort', dying)
     chosen = made(export_client=('client 3',))
     with pytest.raises(Killed):
         loop.train(chosen, tmp_path, data=make_data())

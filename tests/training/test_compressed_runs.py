@@ -27,7 +27,7 @@ from tff_transfer.errors import UserError
 from tff_transfer.models import mlp
 from tff_transfer.privacy.accounting import SampledGaussian
 from tff_transfer.privacy.central import Central
-from tff_transfer.training import combinations, loop, stages
+from tff_transfer.training import combinations, loop, participants, stages
 
 NUMBERS = SIZE * CLASSES + CLASSES
 
@@ -112,7 +112,7 @@ def test_what_comes_down_is_what_clients_begin_with(cohorts):  # noqa: F811
 def test_a_killed_run_draws_and_remembers_the_same(scheme, tmp_path, monkeypatch):
     config = compressed(scheme, Uniform8(), rounds=3, checkpoint_every=1, seed=5)
     whole = loop.train(config, data=make_data())
-    make, seen = stages.Stage.cohort, []
+    make, seen = participants.Participants.cohort, []
 
     def dying(stage, round_number):
         seen.append(round_number)
@@ -120,7 +120,7 @@ def test_a_killed_run_draws_and_remembers_the_same(scheme, tmp_path, monkeypatch
             raise Killed
         return make(stage, round_number)
 
-    monkeypatch.setattr(stages.Stage, 'cohort', dying)
+    monkeypatch.setattr(participants.Participants, 'cohort', dying)
     with pytest.raises(Killed):
         loop.train(config, tmp_path, data=make_data())
     resumed = loop.train(config, tmp_path, data=make_data())

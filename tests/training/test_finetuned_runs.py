@@ -15,7 +15,7 @@ from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.features import extraction
 from tff_transfer.records import checkpoints
-from tff_transfer.training import client_states, evaluation, loop, stages
+from tff_transfer.training import client_states, evaluation, loop, methods, stages
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 
 
@@ -30,7 +30,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def fed_avg_process(config, model):
-    context = stages.context_of(config, model, 1)
+    context = methods.context_of(config, model, 1)
     return compose.compose(FedAvg().build(context), context).process
 
 
@@ -189,7 +189,7 @@ def test_with_fed_bn_a_client_is_evaluated_with_its_own_layers(
         if state['kept'][number, 0] >= 0 and client in holders
     )
     mine = rows['seen'][holders == setup.seen[number]]
-    context = stages.context_of(chosen.training, model, len(setup.seen))
+    context = methods.context_of(chosen.training, model, len(setup.seen))
     initial = compose.compose(FedAvg().build(context), context).kept
     kept = client_states.ClientStates(initial, tmp_path / 'run' / 'clients_1')
     (kept,) = kept.take(state['kept'], [number])

@@ -9,7 +9,7 @@ from test_loop import CLASSES, TRAIN, make_config, make_data
 from tff_transfer.algorithms import JointFT
 from tff_transfer.errors import UserError
 from tff_transfer.models import CLASSIFICATION
-from tff_transfer.training import loop, stages
+from tff_transfer.training import loop, participants
 from tff_transfer.training.config import ModelConfig, TrainingConfig
 
 
@@ -45,13 +45,13 @@ def test_labels_of_test_examples_reach_nothing(parts):
 def test_a_round_s_cohort_is_one_epoch_that_ends_with_what_is_never_trained_on(
     monkeypatch,
 ):
-    made, make = [], stages.training_cohort
+    made, make = [], participants.training_cohort
 
     def spy(data, clients, **named):
         made.append((clients, make(data, clients, **named)))
         return made[-1][1]
 
-    monkeypatch.setattr(stages, 'training_cohort', spy)
+    monkeypatch.setattr(participants, 'training_cohort', spy)
     loop.train(config(rounds=3, clients_per_round=8), data=make_data())
     assert len(made) == 3
     held = {}

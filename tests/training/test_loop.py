@@ -13,7 +13,7 @@ from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.models import CLASSIFICATION
 from tff_transfer.records import checkpoints, metrics
-from tff_transfer.training import loop, stages
+from tff_transfer.training import loop, participants, stages
 from tff_transfer.training.config import (
     Config,
     DataConfig,
@@ -88,13 +88,13 @@ def numpy_round(weights, cohort, learning_rate, short=np.array):
 def cohorts(monkeypatch):
     """The cohorts of the rounds that are run."""
     made = []
-    make = stages.training_cohort
+    make = participants.training_cohort
 
     def spy(*arguments, **named):
         made.append(make(*arguments, **named))
         return made[-1]
 
-    monkeypatch.setattr(stages, 'training_cohort', spy)
+    monkeypatch.setattr(participants, 'training_cohort', spy)
     return made
 
 
@@ -229,7 +229,7 @@ def test_unseen_clients_never_train():
     result = loop.train(make_config(), data=make_data())
     (stage,) = stages.stages(make_config(), result.setup)
     for round_number in range(1, 30):
-        cohort = stage.cohort(round_number)
+        cohort = stage.participants.cohort(round_number)
         unseen = np.isin(result.setup.data.client_of_row, result.setup.unseen)
         banned = {row.tobytes() for row in result.setup.data.x[unseen]}
         assert not banned & {row.tobytes() for row in cohort.examples['x']}
@@ -249,18 +249,18 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, monkeypatch):
         config, model=ModelConfig(model='mlp', hidden_units=(6,), dropout=0.3)
     )
     loop.train(config, tmp_path / 'whole', data=data)
-    make = stages.training_cohort
+    make = participants.training_cohort
 
     def fail_at_six(*arguments, round_number, **named):
         if round_number == 6:
             raise KeyboardInterrupt
         return make(*arguments, round_number=round_number, **named)
 
-    monkeypatch.setattr(stages, 'training_cohort', fail_at_six)
+    monkeypatch.setattr(participants, 'training_cohort', fail_at_six)
     with pytest.raises(KeyboardInterrupt):
         loop.train(config, tmp_path / 'parts', data=data)
     assert checkpoints.rounds(tmp_path / 'parts' / 'checkpoints') == [2, 4]
-    monkeypatch.setattr(stages, 'training_cohort', make)
+    monkeypatch.setattr(participants, 'training_cohort', make)
     loop.train(config, tmp_path / 'parts', data=data)
     whole, parts = (
         np.load(tmp_path / name / 'checkpoints' / 'round_000007.npz')

@@ -23,7 +23,7 @@ from tff_transfer.privacy.distributed import Distributed
 from tff_transfer.privacy.local import Local
 from tff_transfer.privacy.per_example import PerExample
 from tff_transfer.privacy.tree import Tree
-from tff_transfer.training import loop, stages
+from tff_transfer.training import loop, participants, stages
 
 CENTRAL = Central(noise_multiplier=0.5, clip=0.2)
 
@@ -36,13 +36,13 @@ def private(privacy=CENTRAL, **training):
 @pytest.fixture
 def made_cohorts(monkeypatch):
     """The cohorts of the rounds that are run."""
-    made, make = [], stages.training_cohort
+    made, make = [], participants.training_cohort
 
     def spy(*arguments, **named):
         made.append(make(*arguments, **named))
         return made[-1]
 
-    monkeypatch.setattr(stages, 'training_cohort', spy)
+    monkeypatch.setattr(participants, 'training_cohort', spy)
     return made
 
 
@@ -169,7 +169,7 @@ def test_a_killed_run_draws_the_same_noise_again(of, tmp_path, monkeypatch):
     without_accounting(monkeypatch)
     config = private(of, checkpoint_every=1, seed=5)
     whole = loop.train(config, tmp_path / 'whole', data=make_data())
-    make, seen = stages.Stage.cohort, []
+    make, seen = participants.Participants.cohort, []
 
     def dying(stage, round_number):
         seen.append(round_number)
@@ -177,7 +177,7 @@ def test_a_killed_run_draws_the_same_noise_again(of, tmp_path, monkeypatch):
             raise KeyError('killed')
         return make(stage, round_number)
 
-    monkeypatch.setattr(stages.Stage, 'cohort', dying)
+    monkeypatch.setattr(participants.Participants, 'cohort', dying)
     with pytest.raises(KeyError):
         loop.train(config, tmp_path / 'killed', data=make_data())
     resumed = loop.train(config, tmp_path / 'killed', data=make_data())
@@ -228,7 +228,7 @@ def test_cohorts_are_drawn_client_by_client():
 
 def test_a_round_of_nobody_is_a_round_too(monkeypatch):
     nobody = np.zeros(0, np.int64)
-    monkeypatch.setattr(stages, 'sample_clients', lambda *_, **__: nobody)
+    monkeypatch.setitem(participants._CHOOSE, 'poisson', lambda *_, **__: nobody)
     result = loop.train(private(rounds=2), data=make_data())
     assert np.abs(result.weights[0]).min() > 0
     ditto = dataclasses.replace(

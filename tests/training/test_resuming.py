@@ -20,7 +20,7 @@ from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.models import CLASSIFICATION
 from tff_transfer.records import checkpoints, metrics
-from tff_transfer.training import loop, resuming, stages
+from tff_transfer.training import loop, participants, resuming
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 
 COLUMNS = ('round', 'train/loss', 'seen/accuracy')
@@ -204,7 +204,7 @@ def test_a_finished_run_goes_on_to_more_rounds(tmp_path):
 
 def killed_at(monkeypatch, round_number):
     """Has a run end as if it were killed at the beginning of a round."""
-    make = stages.training_cohort
+    make = participants.training_cohort
 
     def spy(*arguments, round_number: int, **named):
         if round_number == killed:
@@ -212,7 +212,7 @@ def killed_at(monkeypatch, round_number):
         return make(*arguments, round_number=round_number, **named)
 
     killed = round_number
-    monkeypatch.setattr(stages, 'training_cohort', spy)
+    monkeypatch.setattr(participants, 'training_cohort', spy)
 
 
 @pytest.mark.slow

@@ -36,10 +36,11 @@ from tff_transfer.training import (
 )
 from tff_transfer.training.config import Config, TrainingConfig
 from tff_transfer.training.evaluation import summary
+from tff_transfer.training.methods import method_of
 from tff_transfer.training.result import Result
 from tff_transfer.training.setup import Setup, head_or_network, prepare
 from tff_transfer.training.sources import load_backbone, load_data
-from tff_transfer.training.stages import Stage, method_of, stages
+from tff_transfer.training.stages import Stage, stages
 
 # What early stopping goes by where a method measures it.
 VALIDATION = 'server/validation_loss'

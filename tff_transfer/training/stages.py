@@ -12,36 +12,17 @@ import tree
 
 from tff_transfer import runtime
 from tff_transfer.aggregation.secure import Secure
-from tff_transfer.algorithms import one_round, registry, schedules
+from tff_transfer.algorithms import registry
 from tff_transfer.algorithms.compose import compose
-from tff_transfer.algorithms.method import Context, Method
-from tff_transfer.algorithms.noisy_gradients import GradientNoise
 from tff_transfer.compression.nothing import NoCompression
-from tff_transfer.data.cohorts import (
-    Cohort,
-    choose_clients,
-    choose_in_turn,
-    draw_epochs,
-    sample_clients,
-    training_cohort,
-)
-from tff_transfer.data.federated import FederatedData
-from tff_transfer.models import Model
-from tff_transfer.privacy.accounting import Mechanism, Plan
-from tff_transfer.training import columns, optimizers
+from tff_transfer.training import columns
 from tff_transfer.training.client_states import ClientStates
-from tff_transfer.training.config import Config, TrainingConfig
+from tff_transfer.training.config import Config
 from tff_transfer.training.evaluation import Evaluator
+from tff_transfer.training.methods import mechanism_of, method_of
 from tff_transfer.training.own_models import OwnModels
+from tff_transfer.training.participants import Participants
 from tff_transfer.training.setup import Setup
-
-SIDES = ('client', 'server')
-# How the clients of a round are drawn, by the name that a private run's mechanism has.
-_CHOOSE = {
-    'fixed': choose_clients,
-    'poisson': sample_clients,
-    'in turn': choose_in_turn,
-}
 
 
 class Stage:
@@ -53,6 +34,7 @@ class Stage:
     Attributes:
       setup: What is trained.
       rounds: The numbers of its rounds.
+      participants: Who takes part in these.
     """
 
     def __init__(
@@ -67,7 +49,6 @@ class Stage:
         self._name = registry.name_of(config.algorithm)
         if self._name in registry.IN_ONE_PASS:
             self._config = dataclasses.replace(self._config, adaptation_epochs=(1,))
-        self._held_out = getattr(config.algorithm, 'validation_fraction', 0.0)
         self._method, context = method_of(config, setup.model, len(setup.seen))
         self._context = context
         self._mechanism, self._secure = None, None
@@ -83,6 +64,13 @@ class Stage:
             by_noise = config.privacy.aggregator(self._mechanism)
             if by_noise is not None:
                 aggregator, cohort = by_noise, self._mechanism.cohort
+        self.participants = Participants(
+            self._config,
+            setup,
+            self._name,
+            sampling='fixed' if self._mechanism is None else self._mechanism.sampling,
+            held_out=getattr(config.algorithm, 'validation_fraction', 0.0),
+        )
         self._composed = compose(
             self._method,
             context,
@@ -102,7 +90,7 @@ class Stage:
             self._composed,
             setup,
             self._config,
-            self._gathered,
+            self.participants.gathered,
             self._states,
         )
 
@@ -119,6 +107,9 @@ class Stage:
         again = copy.copy(self)
         again.setup = dataclasses.replace(self.setup, seen=seen)
         again._config = dataclasses.replace(self._config, seed=seed)
+        again.participants = dataclasses.replace(
+            self.participants, setup=again.setup, config=again._config
+        )
         return again
 
     def initialize(self) -> Any:
@@ -135,9 +126,9 @@ class Stage:
 
         Those are what `columns.of_training` gives, and the bytes of all its clients.
         """
-        cohort, kept, more = self.cohort(round_number), state['kept'], ()
+        cohort, kept, more = self.participants.cohort(round_number), state['kept'], ()
         if self._states is not None:
-            chosen = self._chosen(round_number)
+            chosen = self.participants.chosen(round_number)
             more = (self._states.take(kept, chosen),)
         with runtime.in_round(round_number):
             server, metrics, *now = self._composed.process.next(
@@ -153,7 +144,8 @@ class Stage:
             row = columns.of_training(self.setup.model.task, metrics, cohort)
         else:  # Of what clients did nothing is told but by what had noise added.
             row = {columns.EPSILON: self._mechanism.epsilon(round_number)}
-        receivers, senders = len(cohort), np.count_nonzero(self._epochs(round_number))
+        epochs = self.participants.epochs(round_number)
+        receivers, senders = len(cohort), np.count_nonzero(epochs)
         if self._name in registry.IN_ONE_PLACE:
             receivers = senders = 0
         if self._mechanism is not None:
@@ -178,7 +170,7 @@ class Stage:
           The names of its clients, the bytes that leave each of them by what they are,
           and the clipping norm and the noise multiplier that are applied.
         """
-        clients = self.setup.seen[self._chosen(round_number)]
+        clients = self.setup.seen[self.participants.chosen(round_number)]
         leaves = tree.flatten_with_path(state['server'].aggregator)
         norms = [float(str(leaf)) for path, leaf in leaves if 'l2_norm_clip' in path]
         return {
@@ -295,12 +287,6 @@ class Stage:
             down += more
         return up, down
 
-    @property
-    def _batch_size(self) -> int:
-        if self._name in registry.OF_ONE_ROUND:
-            return one_round.BATCH_SIZE
-        return self._config.batch_size
-
     def after(self, head: Sequence[np.ndarray]) -> Any:
         """Returns the state that starts with the weights of a head."""
         state = self.initialize()
@@ -316,127 +302,9 @@ class Stage:
             return self._models.per_example(state, rows)
         return self._evaluator.per_example(self.weights(state), rows)
 
-    def _chosen(self, round_number: int) -> np.ndarray:
-        """Returns which of the seen clients take part, [clients]."""
-        if self._name in registry.OF_ALL:
-            return np.arange(len(self.setup.seen))
-        sampling = 'fixed' if self._mechanism is None else self._mechanism.sampling
-        return _CHOOSE[sampling](
-            len(self.setup.seen),
-            self._config.clients_per_round,
-            seed=self._config.seed,
-            round_number=round_number,
-        )
-
-    def _epochs(self, round_number: int) -> np.ndarray:
-        """Returns how many epochs each client of a round does, 0 if it is dropped."""
-        config = self._config
-        if self._name in registry.IN_ONE_PLACE:
-            return np.array([config.client_epochs])
-        epochs, late = draw_epochs(
-            self.setup.seen[self._chosen(round_number)],
-            config.min_client_epochs or config.client_epochs,
-            config.client_epochs,
-            straggler_fraction=config.straggler_fraction,
-            seed=config.seed,
-            round_number=round_number,
-        )
-        return np.where(late, 0, epochs) if config.drop_stragglers else epochs
-
-    def cohort(self, round_number: int) -> Cohort:
-        """Returns the examples of a round."""
-        clients = self.setup.seen[self._chosen(round_number)]
-        epochs = self._epochs(round_number)
-        return self._gathered(self.setup.data, clients, epochs, round_number)
-
-    def _gathered(
-        self, data: FederatedData, clients: np.ndarray, epochs, round_number: int
-    ) -> Cohort:
-        config, setup = self._config, self.setup
-        if self._name in registry.BY_OWN_PASSES:
-            epochs = np.minimum(epochs, 1)
-        return training_cohort(
-            data,
-            clients,
-            batch_size=self._batch_size,
-            epochs=epochs,
-            seed=config.seed,
-            round_number=round_number,
-            max_examples=config.max_examples,
-            transform=setup.transform,
-            keys=setup.model.takes_keys,
-            augment=setup.augment,
-            pooled=self._name in registry.IN_ONE_PLACE,
-            held_out=self._held_out,
-        )
-
 
 def _given(compression) -> Any | None:
     return None if isinstance(compression, NoCompression) else compression
-
-
-def method_of(config: Config, model: Model, population: int) -> tuple[Method, Context]:
-    """Makes the method of a configuration, and what it is made for.
-
-    Raises:
-      UserError: The method does not suit the model or the optimizers.
-    """
-    parts = getattr(config.algorithm, 'parts', ())
-    context = context_of(config.training, model, population, parts)
-    if config.private:
-        mechanism = mechanism_of(config, context)
-        if mechanism.gradient_clip is not None:
-            noise = GradientNoise(mechanism.gradient_clip, mechanism.noise_multiplier)
-            context = dataclasses.replace(context, gradient_noise=noise)
-    return config.algorithm.build(context), context
-
-
-def mechanism_of(config: Config, context: Context) -> Mechanism:
-    """Returns the mechanism of a private configuration's rounds.
-
-    Raises:
-      UserError: No noise is enough.
-    """
-    training = config.training
-    plan = Plan(
-        context.population,
-        training.clients_per_round,
-        training.rounds,
-        sum(np.size(weight) for weight in context.initial),
-        training.client_epochs,
-    )
-    return config.privacy.mechanism(plan)
-
-
-def context_of(
-    config: TrainingConfig, model: Model, population: int, parts: Sequence[str] = ()
-) -> Context:
-    """Returns what a configuration makes methods for.
-
-    Args:
-      config: Optimizers, their schedules, and how clients are weighted.
-      model: The model.
-      population: How many clients may take part.
-      parts: The parts of the model that stay with each client.
-    """
-    rates = {
-        f'{side}_schedule': schedules.build(
-            getattr(config, f'{side}_schedule'),
-            config.rounds,
-            warmup=getattr(config, f'{side}_warmup'),
-        )
-        for side in SIDES
-    }
-    return Context(
-        model,
-        *(optimizers.of_side(config, side) for side in SIDES),
-        population=population,
-        weighting=config.weighting,
-        parts=parts,
-        epochs=config.client_epochs,
-        seed=config.seed,
-        **rates,
-    )
 
 
 def stages(
