@@ -54,6 +54,7 @@ def test_a_killed_run_leaves_the_log_of_one_that_was_not(
     assert len({line['clip'] for line in told}) == (1 if quantile is None else 5)
 
 
+@pytest.mark.slow
 def test_a_run_without_promises_leaves_none(tmp_path):
     loop.train(make_config(rounds=1), tmp_path / 'run', data=make_data())
     assert not (tmp_path / 'run' / audit_log.FILE).exists()

@@ -18,7 +18,7 @@ from scipy import optimize, special, stats
 LEVEL = 0.95
 # More than any epsilon that is told.
 _MOST = 1e6
-_DEVIATIONS = 33
+_DEVIATIONS = 17
 
 
 class Normal(NamedTuple):
