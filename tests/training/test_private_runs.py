@@ -130,6 +130,10 @@ def test_nothing_is_told_of_clients_that_train():
     mechanism = SampledGaussian(0.5, 8, 3, True, 8**-1.1)
     assert spent == [mechanism.epsilon(n) for n in range(1, 5)]
     assert 'noise multiplier 0.5, 3 of 8 clients' in result.chosen['privacy']
+    # Nor by the progress bar.
+    told = loop._told(result.rows[-1], result.rows, result.setup.model.task)
+    unseen = f'{result.rows[-1]["unseen/accuracy"]:.1%}'
+    assert told == {'epsilon': f'{spent[-1]:.2f}', 'unseen': unseen}
 
 
 @pytest.mark.slow

@@ -217,12 +217,7 @@ def _train(
                             kept,
                         )
                         stage.forget(checkpoints.rounds(run_dir / 'checkpoints'))
-                bar.set_postfix(
-                    loss=_shown(row.get('train/loss'), '.3f'),
-                    unseen=_shown(
-                        _last(records.rows, f'unseen/{task.decides}'), task.shown
-                    ),
-                )
+                bar.set_postfix(_told(row, records.rows, task))
                 bar.update()
     chosen = exported.stage.chosen(exported.state)
     if log is not None:
@@ -334,6 +329,16 @@ def _stopped(config: TrainingConfig, task: Task, rows: Sequence[Mapping]) -> boo
 def _last(rows: Sequence[Mapping], column: str) -> float | None:
     """Returns the last value there is in a column, if there is any."""
     return next((r[column] for r in reversed(rows) if r[column] is not None), None)
+
+
+def _told(row: Mapping, rows: Sequence[Mapping], task: Task) -> dict[str, str]:
+    """Returns what the progress bar tells after a round."""
+    if columns.EPSILON in row:  # The loss of clients that train is not told.
+        found = {'epsilon': _shown(row[columns.EPSILON], '.2f')}
+    else:
+        found = {'loss': _shown(row.get('train/loss'), '.3f')}
+    unseen = _last(rows, f'unseen/{task.decides}')
+    return {**found, 'unseen': _shown(unseen, task.shown)}
 
 
 def _shown(value: float | None, form: str) -> str:
