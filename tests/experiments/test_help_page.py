@@ -38,7 +38,10 @@ def test_each_main_flag_has_one_line_with_its_default(values, monkeypatch):
     found = flags_of(page)
     expected = [
         name for part in Config().__dict__.values() for name in part.__dict__
-    ] + ['algorithm', 'privacy', 'compression', 'compression_down', 'run_dir']
+    ] + [
+        *('algorithm', 'privacy', 'aggregation', 'compression', 'compression_down'),
+        'run_dir',
+    ]
     assert found == expected
     assert max(map(len, page.splitlines())) <= 90
     for line in (

@@ -6,11 +6,14 @@ import math
 import dp_accounting
 import numpy as np
 import pytest
+import tensorflow_federated as tff
 from dp_accounting import pld, rdp
 from scipy import optimize, stats
 
+from tff_transfer import runtime
 from tff_transfer.errors import UserError
 from tff_transfer.privacy import accounting
+from tff_transfer.privacy.central import Central
 from tff_transfer.privacy.tree import Tree
 
 MECHANISM = accounting.SampledGaussian(1.0, 360, 50, True, 1e-3)
@@ -87,3 +90,19 @@ def test_the_published_epsilon_of_dp_fed_avg():
     assert epsilons[moments].min() == pytest.approx(4.634, abs=5e-4)
     # What is known of Gaussian noise since makes it less.
     assert 3.5 < accounting._by_rdp(published, 5_000) < 4.2
+
+
+@pytest.mark.parametrize('noise', [0.1, 1.0, 8.0])
+def test_the_norm_is_found_out_of_the_same_epsilon(noise):
+    # Andrew et al. 2021, theorem 1: what is left for updates, z_u^-2 = z^-2 - (2 s)^-2,
+    # where s is the noise of the count, which a client moves by a half.
+    of = Central(noise_multiplier=noise, quantile=0.5, clip=0.3)
+    mechanism = of.mechanism(accounting.Plan(40, 8, 4, 10))
+    process = of.aggregator(mechanism).create(tff.TensorType(np.float32, [3]))
+    with runtime.use_compiled():
+        state = process.initialize().query_state
+    sums = state.numerator_state
+    below = sums.quantile_estimator_state.below_estimate_state
+    of_count, of_updates = below.numerator_state.stddev, sums.noise_multiplier
+    assert of_count == pytest.approx(max(0.4, noise))
+    assert of_updates**-2 + (2 * of_count) ** -2 == pytest.approx(noise**-2, 1e-4)

@@ -66,4 +66,7 @@ class Central(Budget):
                 cohort,
                 initial_l2_norm_clip=self.clip,
                 target_unclipped_quantile=self.quantile,
+                # A twentieth of the clients, as in the paper, is too little noise for
+                # the count where few clients need much of it.
+                clipped_count_stddev=max(0.05 * cohort, noise),
             )
