@@ -82,6 +82,7 @@ def test_near_examples_vote(hidden, more):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_without_a_vote_it_is_federated_averaging():
     weights, found = predicted(of('knnper', lam=0.0), context())
     expected, _, _ = run(of('fedavg'))

@@ -137,6 +137,7 @@ def test_each_has_its_case():
     assert {*CASES, *of_nets, 'local'} == keeping
 
 
+@pytest.mark.slow
 def test_without_a_tie_own_models_are_those_of_clients_alone():
     _, _, expected = run(of('local'))
     for name in ('ditto', 'mrmtl'):
@@ -197,6 +198,7 @@ def test_two_heads_need_a_dense_last_layer():
         of('fedrod').build(dataclasses.replace(context(), model=cosine))
 
 
+@pytest.mark.slow
 def test_prototypes_that_hold_nothing_leave_clients_alone():
     _, _, expected = run(of('local'), net())
     _, _, found = run(of('fedproto', lam=0.0), net())
@@ -242,6 +244,7 @@ def test_mixing_weights_are_learned_in_each_round_anew(share):
     assert np.abs(never[1][0] - own[0]).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_without_mixing_it_is_federated_averaging():
     expected, _, _ = run(of('fedavg'))
     for options in (of('fedala', mixed=()), of('fedala', mixed=ALL, eta=0.0)):

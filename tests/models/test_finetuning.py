@@ -224,6 +224,7 @@ def test_a_cut_is_named_or_counted():
         finetuning.cut(backbone, top_layers=9)
 
 
+@pytest.mark.slow
 def test_the_top_trains_on_activations_as_on_images():
     backbone = backbones.load(network())
     frozen, top, _ = finetuning.cut(backbone, top_layers=2)

@@ -71,7 +71,9 @@ def pictures(clients=10, each=40):
     )
 
 
-@pytest.mark.parametrize('name', ['prototype', 'ridge'])
+@pytest.mark.parametrize(
+    'name', [pytest.param('prototype', marks=pytest.mark.slow), 'ridge']
+)
 def test_a_run_of_one_round(small_backbone, tmp_path, name):
     config = Config(DataConfig(unseen_fraction=0.2), algorithm=registry.options(name)())
     data = pictures()
@@ -96,9 +98,8 @@ def test_a_run_of_one_round(small_backbone, tmp_path, name):
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize(
-    'name', ['personalprototype', pytest.param('personalridge', marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize('name', ['personalprototype', 'personalridge'])
+@pytest.mark.slow
 def test_a_run_of_one_round_with_own_heads(small_backbone, tmp_path, name):
     config = Config(DataConfig(unseen_fraction=0.2), algorithm=registry.options(name)())
     data = pictures()
@@ -121,6 +122,7 @@ def test_a_head_of_ones_own_and_a_computed_one_are_refused(small_backbone):
         loop.train(config, data=pictures(), head=own)
 
 
+@pytest.mark.slow
 def test_a_run_with_a_cosine_head(small_backbone, tmp_path):
     config = Config(
         DataConfig(unseen_fraction=0.2),

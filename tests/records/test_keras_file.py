@@ -161,6 +161,7 @@ def test_named_networks_predict_as_the_trained_model(model, data, tmp_path, plai
     check_run(result, data, found)
 
 
+@pytest.mark.slow
 def test_a_cosine_head_is_read_with_this_package(data, tmp_path, monkeypatch):
     monkeypatch.setattr(
         loop, 'load_backbone', lambda config: backbones.load(small_network())

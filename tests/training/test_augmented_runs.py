@@ -46,6 +46,7 @@ def config(*, model='mlp', finetune='head', head_rounds=None, **training):
 CHANGES = {'augment_shift': 0.2, 'augment_rotation': 15.0, 'augment_flip': True}
 
 
+@pytest.mark.slow
 def test_training_is_augmented_and_resumes_alike(tmp_path):
     data = make_data()
     plain = loop.train(config(), data=data)

@@ -124,6 +124,7 @@ def test_they_are_in_the_report(run):
     assert repr(run.personalization) in repr(run)
 
 
+@pytest.mark.slow
 def test_no_test_label_reaches_anything(run):
     data = make_data()
     changed = np.where(data.is_train, data.y, (data.y + 1) % CLASSES)
@@ -226,6 +227,7 @@ def test_weights_of_each_client_give_what_was_evaluated(name):
             )
 
 
+@pytest.mark.slow
 def test_the_best_round_in_memory_keeps_what_its_clients_had(tmp_path):
     chosen = config(
         'ditto', rounds=6, evaluate_every=1, export='best', adaptation_epochs=(1,)
@@ -240,6 +242,7 @@ def test_the_best_round_in_memory_keeps_what_its_clients_had(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_what_one_round_computes_of_all_is_global_and_central(tmp_path):
     chosen = config('personalprototype', baselines=True)
     chosen.check()
@@ -276,6 +279,7 @@ def test_one_model_for_all_has_the_statistics_of_all(tmp_path, monkeypatch):
         )
 
 
+@pytest.mark.slow
 def test_who_has_no_model_is_told():
     result = loop.train(config('fedavg', rounds=1), data=make_data())
     with pytest.raises(UserError, match='have no models of their own'):

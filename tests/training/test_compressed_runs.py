@@ -98,14 +98,13 @@ def test_what_comes_down_is_what_clients_begin_with(cohorts):  # noqa: F811
     assert row['bytes/down'] < row['bytes/down_coded'] <= row['bytes/down'] + 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'scheme',
     [
         RandomK(fraction=0.2),  # It draws, and it remembers.
-        *(
-            pytest.param(scheme, marks=pytest.mark.slow)
-            for scheme in (Uniform(4, rotate=True), PowerSGD())
-        ),
+        Uniform(4, rotate=True),
+        PowerSGD(),
     ],
     ids=lambda scheme: type(scheme).__name__,
 )

@@ -20,7 +20,8 @@ def config(parts=(), fraction=0.25, **training):
     return dataclasses.replace(made, model=network, algorithm=method)
 
 
-@pytest.mark.parametrize('parts', [(), pytest.param(('head',), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('parts', [(), ('head',)])
 def test_labels_of_test_examples_reach_nothing(parts):
     data = make_data()
     changed = np.where(data.is_train, data.y, (data.y + 1) % CLASSES)

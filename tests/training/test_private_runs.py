@@ -159,14 +159,15 @@ def test_correlated_noise_is_of_the_same_weights_in_all_rounds():
         dataclasses.replace(made, model=model).check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'of',
     [
-        pytest.param(CENTRAL, marks=pytest.mark.slow),
-        pytest.param(Tree(noise_multiplier=0.5), marks=pytest.mark.slow),
+        CENTRAL,
+        Tree(noise_multiplier=0.5),
         Banded(noise_multiplier=0.5),
-        pytest.param(Distributed(noise_multiplier=0.5), marks=pytest.mark.slow),
-        pytest.param(Local(noise_multiplier=0.5), marks=pytest.mark.slow),
+        Distributed(noise_multiplier=0.5),
+        Local(noise_multiplier=0.5),
     ],
 )
 def test_a_killed_run_draws_the_same_noise_again(of, tmp_path, monkeypatch):
