@@ -12,6 +12,7 @@ from tff_transfer.algorithms import registry
 from tff_transfer.compression.sparse import TopK
 from tff_transfer.errors import UserError
 from tff_transfer.privacy.central import Central
+from tff_transfer.privacy.distributed import Distributed
 from tff_transfer.secure_aggregation import costs
 from tff_transfer.training import loop
 
@@ -45,6 +46,19 @@ def test_what_does_not_go_with_it_is_refused(changed, words):
     made = make_config(weighting='uniform')
     with pytest.raises(UserError, match=words):
         dataclasses.replace(secure(made), **changed).check()
+
+
+@pytest.mark.parametrize(
+    'made',
+    [
+        secure(),
+        dataclasses.replace(make_config(), privacy=Distributed(noise_multiplier=1.0)),
+    ],
+)
+def test_the_worker_of_tff_has_no_secure_sums(made):
+    training = dataclasses.replace(made.training, runtime='stock', weighting='uniform')
+    with pytest.raises(UserError, match='use --runtime=compiled'):
+        dataclasses.replace(made, training=training).check()
 
 
 def test_every_method_is_summed_securely_or_refused():

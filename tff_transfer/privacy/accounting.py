@@ -21,6 +21,9 @@ from tff_transfer.errors import UserError
 
 # More rounds need less noise than this for no epsilon that anybody asks for.
 _MOST_NOISE = 1e4
+# Steps of privacy losses; five times dp_accounting's, for which epsilon is higher by
+# less than a millionth, and a round's is found in 20 ms instead of 100.
+_GRID = 5e-4
 # To what share noise is found.
 _PRECISION = 1e-3
 
@@ -180,6 +183,7 @@ def _loss_of_round(mechanism: SampledGaussian):
         mechanism.noise_multiplier,
         sampling_prob=mechanism.cohort / mechanism.population,
         use_connect_dots=True,
+        value_discretization_interval=_GRID,
     )
 
 

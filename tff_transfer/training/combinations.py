@@ -7,6 +7,7 @@ from tff_transfer.algorithms import registry
 from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.errors import UserError
 from tff_transfer.privacy import registry as privacy_registry
+from tff_transfer.privacy.distributed import Distributed
 
 # The policies of --batch_norm that train with the statistics of batches.
 BY_BATCHES = ('local', 'aggregate')
@@ -94,6 +95,16 @@ def check(config) -> None:
     _check_compression(config, name)
     if isinstance(config.aggregation, Secure):
         _check_secure(config, name)
+    secure = {
+        '--aggregation=secure': isinstance(config.aggregation, Secure),
+        '--privacy=distributed': isinstance(config.privacy, Distributed),
+    }
+    for flag, given in secure.items():
+        if given and training.runtime == 'stock':
+            raise UserError(
+                f"{flag} sums securely, which TFF's own worker cannot; use"
+                ' --runtime=compiled'
+            )
     if name in registry.OF_ONE_ROUND:
         _check_one_round(name, model, training)
     if name in registry.IN_ONE_PLACE and model.batch_norm == 'local':
