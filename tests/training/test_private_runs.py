@@ -303,7 +303,9 @@ def test_clients_clip_the_gradient_of_each_example(made_cohorts):
 def test_the_noise_of_gradients_has_its_deviation():
     # At a clip of nearly nothing there is noise alone, in batches of 5, 5 and 2.
     of = PerExample(noise_multiplier=1e6, clip=1e-6)
-    result = loop.train(private(of, rounds=40, evaluate_every=40), data=make_data())
+    result = loop.train(
+        private(of, rounds=40, evaluate_every=40, seed=1), data=make_data()
+    )
     moved = np.concatenate([w.ravel() for w in result.weights])
     deviation = 0.1 * np.sqrt(40 / 3 * (1 / 5**2 + 1 / 5**2 + 1 / 2**2))
     assert 0.6 * deviation < np.sqrt(np.mean(moved**2)) < 1.5 * deviation
