@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
-from tff_transfer import pipes
+from tff_transfer import options, pipes
 from tff_transfer.errors import UserError
 
 # Flags of earlier versions, and what they are called now.
@@ -23,16 +23,20 @@ def fail(message: str) -> None:
     sys.exit(2)
 
 
-def refuse(given: Sequence[str], instead: str) -> None:
+def refuse(config, chosen: Sequence[str], instead: str) -> None:
     """Refuses flags that a study would override.
 
     Args:
-      given: The names of those that were given.
+      config: What flags made, a `training.config.Config`.
+      chosen: The names of those that the study chooses itself, of training or of parts
+        of the configuration.
       instead: What one gives instead.
 
     Raises:
       UserError: There are any.
     """
+    changed = (*options.changed(config.training), *options.changed(config))
+    given = [name for name in changed if name in chosen]
     if given:
         raise UserError(
             f'this study chooses {", ".join(given)} itself; leave it out, and give'

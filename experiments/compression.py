@@ -59,6 +59,10 @@ COLUMNS = (
 _CHOSEN = (
     *('client_learning_rate', 'server_optimizer', 'server_learning_rate'),
     'evaluate_every',
+    *(
+        'compression',
+        'compression_down',
+    ),
 )
 
 
@@ -83,9 +87,7 @@ def check(config: Config) -> None:
     Raises:
       UserError: There is one.
     """
-    given = [*options.changed(config.training), *options.changed(config)]
-    chosen = (*_CHOSEN, 'compression', 'compression_down')
-    command_line.refuse([n for n in given if n in chosen], '--schemes and --rates')
+    command_line.refuse(config, _CHOSEN, '--schemes and --rates')
 
 
 def row(name: str, runs: dict[float, list[dict]], target: float) -> list[str]:

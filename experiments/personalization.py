@@ -48,7 +48,7 @@ METHODS = (
 MODEL = ModelConfig(hidden_units=(64,))
 # Sizes of clients are put together in so many groups.
 _GROUPS = 5
-_CHOSEN = ('client_learning_rate', 'evaluate_every', 'baselines')
+_CHOSEN = ('client_learning_rate', 'evaluate_every', 'baselines', 'algorithm')
 
 
 def configured(config: Config, name: str, rate: float, **training) -> Config:
@@ -216,11 +216,7 @@ def check(config: Config) -> None:
     Raises:
       UserError: There is one.
     """
-    defaults = Config().training
-    given = [n for n in _CHOSEN if getattr(config.training, n) != getattr(defaults, n)]
-    if config.algorithm != Config().algorithm:
-        given.append('algorithm')
-    command_line.refuse(given, '--methods')
+    command_line.refuse(config, _CHOSEN, '--methods')
     unknown = set(flags.FLAGS.methods) - set(METHODS)
     if unknown:
         raise UserError(

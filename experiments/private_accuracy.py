@@ -37,6 +37,10 @@ USUAL = ('central', 'tree', 'banded')
 _CHOSEN = (
     *('client_learning_rate', 'server_optimizer', 'server_learning_rate'),
     *('weighting', 'evaluate_every'),
+    *(
+        'model',
+        'privacy',
+    ),
 )
 
 
@@ -64,13 +68,7 @@ def check(config: Config, kinds: Sequence[str]) -> None:
     Raises:
       UserError: There is one.
     """
-    default = Config()
-    given = [
-        n for n in ('model', 'privacy') if getattr(config, n) != getattr(default, n)
-    ]
-    found, usual = config.training, default.training
-    given += [n for n in _CHOSEN if getattr(found, n) != getattr(usual, n)]
-    command_line.refuse(given, '--starts, --privacies and --epsilons')
+    command_line.refuse(config, _CHOSEN, '--starts, --privacies and --epsilons')
     if unknown := set(kinds) - set(KINDS):
         raise UserError(
             f'--privacies has {min(unknown)!r}, but must be of {", ".join(KINDS)}'

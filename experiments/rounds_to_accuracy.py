@@ -40,6 +40,10 @@ METHODS = tuple(
 _CHOSEN = (
     *('client_learning_rate', 'server_optimizer', 'server_learning_rate'),
     *('evaluate_every', 'on_divergence'),
+    *(
+        'model',
+        'algorithm',
+    ),
 )
 
 
@@ -74,14 +78,7 @@ def check(config: Config) -> None:
     Raises:
       UserError: There is one.
     """
-    chosen = dict.fromkeys(('model', 'algorithm'), (config, Config()))
-    chosen |= dict.fromkeys(_CHOSEN, (config.training, Config().training))
-    given = [
-        name
-        for name, (found, default) in chosen.items()
-        if getattr(found, name) != getattr(default, name)
-    ]
-    command_line.refuse(given, '--starts, --methods and --rates')
+    command_line.refuse(config, _CHOSEN, '--starts, --methods and --rates')
 
 
 def rounds_to(rows: list[dict], column: str, target: float) -> int | None:
