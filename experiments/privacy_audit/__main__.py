@@ -29,7 +29,7 @@ from tff_transfer.errors import UserError
 from tff_transfer.privacy import registry as privacy_registry
 from tff_transfer.privacy.nothing import NoPrivacy
 from tff_transfer.records import audit_log
-from tff_transfer.training import loop, methods, setup, sources, stages
+from tff_transfer.training import loop, methods, setup, sources
 from tff_transfer.training.config import Config
 
 # Rows that are transformed at a time.
@@ -93,7 +93,7 @@ def audited(config: Config, given) -> tuple[report.Found, dict[str, str]]:
     shadows.targets(config, made)  # To say before long work what cannot be.
     clients = len(made.seen)
     context = methods.context_of(training, made.model, clients)
-    mechanism = stages.mechanism_of(config, context)
+    mechanism = methods.mechanism_of(config, context)
     size = sum(map(np.size, context.initial))
     kind = privacy_registry.name_of(privacy)
     # The delta of a run of more clients, or of half of them, is the same.

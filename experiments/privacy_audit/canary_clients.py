@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer import progress
+from tff_transfer import progress, vectors
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.audit import canaries
 from tff_transfer.errors import UserError
@@ -61,14 +61,13 @@ class WithCanaries:
                     ' so that no canary can take its place; audit another'
                 )
             # A delta has the sign of before less after.
-            sizes = [leaf.shape.num_elements() for leaf in leaves]
-            sent = -self.norm * canaries.direction(self.seed, latest, sum(sizes))
-            parts = tf.split(sent, sizes)
-            delta = [
-                tf.where(latest >= 0, tf.reshape(part, leaf.shape), leaf)
-                for part, leaf in zip(parts, leaves, strict=True)
-            ]
-            delta = tf.nest.pack_sequence_as(update.delta, delta)
+            size = sum(leaf.shape.num_elements() for leaf in leaves)
+            sent = -self.norm * canaries.direction(self.seed, latest, size)
+            delta = tf.nest.map_structure(
+                lambda own, other: tf.where(latest >= 0, own, other),
+                vectors.shaped(sent, update.delta),
+                update.delta,
+            )
             return update._replace(delta=delta)
 
         return dataclasses.replace(method, client_update=client_update)

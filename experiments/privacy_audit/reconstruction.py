@@ -18,7 +18,7 @@ from tff_transfer import models, progress, runtime
 from tff_transfer.audit import inversion
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.privacy.local import Local
-from tff_transfer.training import loop, methods, stages
+from tff_transfer.training import loop, methods
 from tff_transfer.training.config import Config
 
 # How long, and how smooth an image, the CNN's images are searched for.
@@ -101,7 +101,7 @@ def _aggregated_alone(
     training = config.training
     weights = model.functional.initial_weights[0]
     context = methods.context_of(training, model, clients)
-    mechanism = stages.mechanism_of(config, context)
+    mechanism = methods.mechanism_of(config, context)
     each = tuple(tf.TensorSpec(weight.shape, tf.float32) for weight in weights)
     sent = tff.types.tensorflow_to_type(each)
     aggregation = config.privacy.aggregator(mechanism).create(sent)
