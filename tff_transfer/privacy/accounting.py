@@ -68,7 +68,17 @@ class Mechanism(Protocol):
     gradient_clip: float | None = None
 
     def epsilon(self, rounds: int) -> float:
-        """Returns epsilon after some rounds."""
+        """Returns epsilon after some rounds, infinite without noise.
+
+        Args:
+          rounds: How many rounds there were.
+        """
+        if not rounds:
+            return 0.0
+        return self.spent(rounds) if self.noise_multiplier else math.inf
+
+    def spent(self, rounds: int) -> float:
+        """Returns epsilon after some rounds, one or more, that have noise."""
 
     def described(self, rounds: int) -> str:
         """Returns what is promised after some rounds, in a line."""
@@ -120,19 +130,12 @@ class SampledGaussian(Mechanism):
             f' {self.cohort} of {self.population} clients a round, {drawn}'
         )
 
-    def epsilon(self, rounds: int) -> float:
+    def spent(self, rounds: int) -> float:
         """Returns epsilon after some rounds.
 
         Rényi DP, and with Poisson sampling also privacy loss distributions, which
         know no fixed cohorts: the smaller one, since both hold.
-
-        Args:
-          rounds: How many rounds there were.
         """
-        if not rounds:
-            return 0.0
-        if not self.noise_multiplier:
-            return math.inf
         by_rdp = _by_rdp(self, rounds)
         return min(by_rdp, _by_pld(self, rounds)) if self.poisson else by_rdp
 

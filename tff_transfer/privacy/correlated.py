@@ -28,16 +28,8 @@ class CorrelatedGaussian(InTurn):
         """
         raise NotImplementedError
 
-    def epsilon(self, rounds: int) -> float:
-        """Returns epsilon after some rounds: all of them are one Gaussian mechanism.
-
-        Args:
-          rounds: How many rounds there were.
-        """
-        if not rounds:
-            return 0.0
-        if not self.noise_multiplier:
-            return math.inf
+    def spent(self, rounds: int) -> float:
+        """Returns epsilon: all rounds together are one Gaussian mechanism."""
         reach = math.sqrt(self.squared_sensitivity(rounds))
         return gaussian_epsilon(self.noise_multiplier / reach, self.delta)
 

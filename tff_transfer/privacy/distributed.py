@@ -131,16 +131,10 @@ class Discrete(InTurn):
         l1 = math.ceil(l2 * min(math.sqrt(self.padded), l2))
         return skellam_rdp(total, l1, l2, ORDERS)
 
-    def epsilon(self, rounds: int) -> float:
-        """Returns epsilon after some rounds, by Rényi DP.
-
-        Args:
-          rounds: How many rounds there were.
-        """
-        if not rounds:
-            return 0.0
-        spent = self.participations(rounds) * self.of_round
-        return float(rdp.compute_epsilon(ORDERS, spent, self.delta)[0])
+    def spent(self, rounds: int) -> float:
+        """Returns epsilon after some rounds, by Rényi DP."""
+        divergence = self.participations(rounds) * self.of_round
+        return float(rdp.compute_epsilon(ORDERS, divergence, self.delta)[0])
 
 
 @dataclasses.dataclass(frozen=True)

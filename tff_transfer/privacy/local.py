@@ -34,19 +34,14 @@ class Randomized(InTurn):
 
     about = 'what any client sends'
 
-    def epsilon(self, rounds: int) -> float:
-        """Returns epsilon after some rounds, of a client who took all its turns.
+    def spent(self, rounds: int) -> float:
+        """Returns epsilon of a client who took all its turns.
 
         Any two updates are told apart, so that the Gaussian mechanism's sensitivity is
         twice the norm; of those with an epsilon of their own, the sum or the
         composition of privacy losses, whichever is less.
-
-        Args:
-          rounds: How many rounds there were.
         """
         times = self.participations(rounds)
-        if not times:
-            return 0.0
         if self.kind == 'gaussian':
             reach = 2 * math.sqrt(times)
             return gaussian_epsilon(self.noise_multiplier / reach, self.delta)

@@ -39,14 +39,8 @@ class NoisyGradients(InTurn):
         """The norm to which the gradient of an example is clipped."""
         return self.clip
 
-    def epsilon(self, rounds: int) -> float:
-        """Returns epsilon after some rounds, of an example whose client took all turns.
-
-        Args:
-          rounds: How many rounds there were.
-        """
-        if not rounds:
-            return 0.0
+    def spent(self, rounds: int) -> float:
+        """Returns epsilon of an example whose client took all its turns."""
         uses = self.participations(rounds) * self.epochs
         return gaussian_epsilon(self.noise_multiplier / math.sqrt(uses), self.delta)
 
