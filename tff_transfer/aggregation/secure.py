@@ -7,6 +7,7 @@ out, and counted in bytes (`costs`).
 """
 
 import dataclasses
+import functools
 
 import tensorflow as tf
 import tensorflow_federated as tff
@@ -72,6 +73,7 @@ class Secure:
         return sum(spent.up), sum(spent.down)
 
 
+@functools.lru_cache(maxsize=64)  # Each round asks.
 def neighbours(cohort: int) -> int:
     """Returns with how many others each client shares masks: SecAgg+, or all."""
     bears = round(_CORRUPT * cohort), round(_DROPPED * cohort)

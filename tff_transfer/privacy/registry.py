@@ -24,5 +24,7 @@ _KINDS = Variants(
 NAMES, options, name_of = _KINDS.NAMES, _KINDS.options, _KINDS.name_of
 # Those whose noise is correlated over rounds.
 CORRELATED = ('tree', 'banded')
+# Those with which clients change their updates once more before they send them.
+ON_CLIENTS = ('distributed', 'local')
 # Those that promise something of single examples, whose client is trusted.
 OF_EXAMPLES = ('perexample',)

@@ -41,7 +41,6 @@ _ALONE = dict.fromkeys(registry.OF_ONE_ROUND, 'exact sums travel, once') | {
 _OPTIMIZER = (
     'the state of an optimizer travels, whose small numbers must not become zeros'
 )
-_NOISE_ON_CLIENTS = ('distributed', 'local')
 _UNCOMPRESSED = {
     'compression': {
         **_ALONE,
@@ -268,7 +267,7 @@ def _check_compression(config, name: str) -> None:
                 f' {why[name]}; leave it out'
             )
     kind = privacy_registry.name_of(config.privacy)
-    on_clients = kind in _NOISE_ON_CLIENTS
+    on_clients = kind in privacy_registry.ON_CLIENTS
     if on_clients and not isinstance(config.compression, NoCompression):
         raise UserError(
             f'with --privacy={kind} clients change their updates once more before they'
