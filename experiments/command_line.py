@@ -13,7 +13,10 @@ from tff_transfer.errors import UserError
 # Flags of earlier versions, and what they are called now.
 _NOW = {'ridge_penalty': '--algorithm=ridge --ridge.penalty'}
 # Flags whose choices have options of their own, which --help shows.
-CHOSEN = ('algorithm', 'privacy', 'aggregation', 'compression')
+CHOSEN = (
+    *('algorithm', 'privacy', 'aggregation', 'compression'),
+    *('selection', 'fleet'),
+)
 _PRESETS = pathlib.Path(__file__).parent / 'presets'
 
 

@@ -23,10 +23,12 @@ KNOWS = {
     'secure_aggregation': (),
     'aggregation': ('secure_aggregation',),
     'audit': (),
+    'simulation': ('data',),
     'records': ('models', 'features', 'backbones', 'networks', 'data'),
     'training': (
         *('algorithms', 'models', 'features', 'backbones', 'networks', 'data'),
         *('records', 'runtime', 'privacy', 'compression', 'aggregation'),
+        'simulation',
     ),
 }
 # Of the modules at top level only what the doctor asks knows any folder.

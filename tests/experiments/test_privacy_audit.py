@@ -12,6 +12,7 @@ import pytest
 from experiments.privacy_audit import __main__ as command
 from experiments.privacy_audit import canary_clients, reconstruction, report, shadows
 from tff_transfer.audit import canaries
+from tff_transfer.data import cohorts
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.privacy.accounting import SampledGaussian, gaussian_epsilon
@@ -19,7 +20,7 @@ from tff_transfer.privacy.central import Central
 from tff_transfer.privacy.nothing import NoPrivacy
 from tff_transfer.privacy.per_example import PerExample
 from tff_transfer.records import audit_log
-from tff_transfer.training import loop, participants, stages
+from tff_transfer.training import loop, stages
 from tff_transfer.training import setup as setups
 from tff_transfer.training.config import (
     Config,
@@ -65,13 +66,13 @@ def made(privacy=None, size=SIZE, **training):
 def test_canaries_send_their_directions_and_nothing_else(monkeypatch):
     config, setup = made(client_learning_rate=1e-20, rounds=1)
     chosen = []
-    choose = participants.choose_clients
+    choose = cohorts.choose_clients
 
     def spy(*arguments, **named):
         chosen.append(choose(*arguments, **named))
         return chosen[-1]
 
-    monkeypatch.setitem(participants._CHOOSE, 'fixed', spy)
+    monkeypatch.setattr(cohorts, 'choose_clients', spy)
     monkeypatch.setattr(canary_clients, 'NEVER_SENT', 50)
     found = canary_clients.watched(config, setup, 11, 0.3, 1e-3)
     # 11 more of 11 clients make cohorts twice as large.

@@ -79,11 +79,11 @@ def test_a_killed_run_goes_on_to_the_same_bits(whole, tmp_path, monkeypatch):
     last = whole.rows[-1]['round']
     killed = min(3, last)
 
-    def dying(stage, round_number):
+    def dying(stage, turnout, round_number):
         seen.append(round_number)
         if len(seen) == killed:
             raise Killed
-        return make(stage, round_number)
+        return make(stage, turnout, round_number)
 
     monkeypatch.setattr(participants.Participants, 'cohort', dying)
     with pytest.raises(Killed):

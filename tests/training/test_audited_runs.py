@@ -21,13 +21,13 @@ def test_a_killed_run_leaves_the_log_of_one_that_was_not(
     config, data = dataclasses.replace(made, privacy=of), make_data()
     cohort, chosen = participants.Participants.cohort, {}
 
-    def dying(participants, round_number):
-        clients = participants.setup.seen[participants.chosen(round_number)]
+    def dying(participants, turnout, round_number):
+        clients = participants.setup.seen[turnout.clients]
         chosen[round_number] = [data.client_ids[client] for client in clients]
         if round_number == 4 and not (tmp_path / 'died').exists():
             (tmp_path / 'died').touch()
             raise KeyError('killed')
-        return cohort(participants, round_number)
+        return cohort(participants, turnout, round_number)
 
     monkeypatch.setattr(participants.Participants, 'cohort', dying)
     # What little noise costs takes long to compute.

@@ -152,11 +152,11 @@ def test_killed_in_a_baseline_it_goes_on_to_the_same_bits(
     # which the tries are done again.
     make, seen = participants.Participants.cohort, []
 
-    def dying(stage, round_number):
+    def dying(stage, turnout, round_number):
         seen.append(round_number)
         if len(seen) == killed:
             raise Killed
-        return make(stage, round_number)
+        return make(stage, turnout, round_number)
 
     monkeypatch.setattr(participants.Participants, 'cohort', dying)
     chosen = made(export_client=('client 3',))

@@ -113,11 +113,11 @@ def test_a_killed_run_draws_and_remembers_the_same(scheme, tmp_path, monkeypatch
     whole = loop.train(config, data=make_data())
     make, seen = participants.Participants.cohort, []
 
-    def dying(stage, round_number):
+    def dying(stage, turnout, round_number):
         seen.append(round_number)
         if len(seen) == 2:
             raise Killed
-        return make(stage, round_number)
+        return make(stage, turnout, round_number)
 
     monkeypatch.setattr(participants.Participants, 'cohort', dying)
     with pytest.raises(Killed):

@@ -229,7 +229,8 @@ def test_unseen_clients_never_train():
     result = loop.train(make_config(), data=make_data())
     (stage,) = stages.stages(make_config(), result.setup)
     for round_number in range(1, 30):
-        cohort = stage.participants.cohort(round_number)
+        turnout = stage.participants.turnout((), round_number, None)
+        cohort = stage.participants.cohort(turnout, round_number)
         unseen = np.isin(result.setup.data.client_of_row, result.setup.unseen)
         banned = {row.tobytes() for row in result.setup.data.x[unseen]}
         assert not banned & {row.tobytes() for row in cohort.examples['x']}

@@ -176,11 +176,11 @@ def test_a_killed_run_draws_the_same_noise_again(of, tmp_path, monkeypatch):
     whole = loop.train(config, tmp_path / 'whole', data=make_data())
     make, seen = participants.Participants.cohort, []
 
-    def dying(stage, round_number):
+    def dying(stage, turnout, round_number):
         seen.append(round_number)
         if len(seen) == 3:
             raise KeyError('killed')
-        return make(stage, round_number)
+        return make(stage, turnout, round_number)
 
     monkeypatch.setattr(participants.Participants, 'cohort', dying)
     with pytest.raises(KeyError):
@@ -233,7 +233,7 @@ def test_cohorts_are_drawn_client_by_client():
 
 def test_a_round_of_nobody_is_a_round_too(monkeypatch):
     nobody = np.zeros(0, np.int64)
-    monkeypatch.setitem(participants._CHOOSE, 'poisson', lambda *_, **__: nobody)
+    monkeypatch.setattr(cohorts, 'sample_clients', lambda *_, **__: nobody)
     result = loop.train(private(rounds=2), data=make_data())
     assert np.abs(result.weights[0]).min() > 0
     ditto = dataclasses.replace(

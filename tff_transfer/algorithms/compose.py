@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,7 +13,12 @@ import tensorflow_federated as tff
 import tree
 from tensorflow_federated.python.core.impl.types import type_conversions
 
-from tff_transfer.algorithms.computations import Computations, Kept
+from tff_transfer.algorithms.computations import (
+    NOTHING_TOLD,
+    Computations,
+    Kept,
+    Settings,
+)
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.algorithms.traffic import bytes_of, traffic_of
 from tff_transfer.errors import UserError
@@ -103,6 +109,7 @@ def compose(
     cohort: int | None = None,
     compression: Any = None,
     compression_down: Any = None,
+    settings: Settings = NOTHING_TOLD,
 ) -> Composed:
     """Makes a TFF process of a method.
 
@@ -119,6 +126,8 @@ def compose(
         clients send their deltas, before anything else is done with these.
       compression_down: Of `compression.registry.DOWN`, by which what the method
         broadcasts is sent.
+      settings: What a client is told of itself in each round, such as
+        `Settings(rate=np.float32(1))`.
 
     Returns:
       The process, and what one must know of it.
@@ -129,7 +138,7 @@ def compose(
         that a scheme could compress.
     """
     wiring = _Wiring(
-        Computations(method, context, cohort, compression, compression_down),
+        Computations(method, context, cohort, compression, compression_down, settings),
         aggregator or tff.aggregators.MeanFactory(no_nan_division=True),
     )
     if cohort is not None and not wiring.only_mean:
@@ -178,19 +187,22 @@ class _Wiring:
 
         return initialize
 
-    def round(self, state, batches, kept):
+    def round(self, state, batches, kept, settings):
         """One round, in TFF's federated language: state, metrics, what is kept."""
         of_server = (state.server, state.statistics)
         message = self.message(state)
         if self.of.method.gather is None:
             gathered = tff.federated_eval(_nothing, tff.SERVER)
         else:
-            value, weight = tff.federated_map(self.of.gather, (message, batches, kept))
+            value, weight = tff.federated_map(
+                self.of.gather, (message, batches, kept, settings)
+            )
             gathered = self.of.mean_of_gathered.next(
                 self.of.mean_of_gathered.initialize(), value, weight
             ).result
         sent = tff.federated_map(
-            self.of.work, (message, batches, kept, tff.federated_broadcast(gathered))
+            self.of.work,
+            (message, batches, kept, settings, tff.federated_broadcast(gathered)),
         )
         weight = (sent.weight,) if self.weighted else ()
         mean = self.aggregation.next(state.aggregator, sent.delta, *weight)
@@ -252,25 +264,40 @@ class _Wiring:
 
     @functools.cached_property
     def process(self) -> tff.templates.IterativeProcess:
+        of = self.of
         state_type = self.initialize.type_signature.result
-        of_clients = tff.FederatedType(self.of.data_type, tff.CLIENTS)
-        if self.of.kept is not None:
+        # Kept, and settings, where there are any.
+        given = [of.kept is not None, bool(tf.nest.flatten(of.settings))]
+        own = itertools.compress((of.kept_type, of.settings_type), given)
+        of_clients = [tff.FederatedType(t, tff.CLIENTS) for t in (of.data_type, *own)]
 
-            @tff.federated_computation(
-                state_type,
-                of_clients,
-                tff.FederatedType(self.of.kept_type, tff.CLIENTS),
+        def of_round(state, batches, kept=None, settings=None):
+            nothing = tff.federated_eval(_nothing, tff.CLIENTS)
+            now, metrics, *kept = self.round(
+                state,
+                batches,
+                nothing if kept is None else kept,
+                nothing if settings is None else settings,
             )
-            def next_with_kept(state, batches, kept):
-                return self.round(state, batches, kept)
-
-            return tff.templates.IterativeProcess(self.initialize, next_with_kept)
-
-        @tff.federated_computation(state_type, of_clients)
-        def next_without(state, batches):
-            kept = tff.federated_eval(_nothing, tff.CLIENTS)
-            now, metrics, _ = self.round(state, batches, kept)
+            if of.kept is not None:
+                return now, metrics, *kept
             return tff.learning.templates.LearningProcessOutput(now, metrics)
+
+        # TFF reads the names of arguments, and takes no defaults.
+        forms = {
+            (False, False): lambda state, batches: of_round(state, batches),
+            (True, False): lambda state, batches, kept: of_round(state, batches, kept),
+            (False, True): lambda state, batches, settings: of_round(
+                state, batches, settings=settings
+            ),
+            (True, True): lambda state, batches, kept, settings: of_round(
+                state, batches, kept, settings
+            ),
+        }
+        wrap = tff.federated_computation(state_type, *of_clients)
+        next_round = wrap(forms[tuple(given)])
+        if len(of_clients) > 1:
+            return tff.templates.IterativeProcess(self.initialize, next_round)
 
         @tff.tensorflow.computation(state_type.member)
         def get_weights(state):
@@ -288,7 +315,7 @@ class _Wiring:
             )
 
         return tff.learning.templates.LearningProcess(
-            self.initialize, next_without, get_weights, set_weights
+            self.initialize, next_round, get_weights, set_weights
         )
 
     @property

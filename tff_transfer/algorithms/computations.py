@@ -35,6 +35,19 @@ class Kept(NamedTuple):
     memory: tuple = ()
 
 
+class Settings(NamedTuple):
+    """What is special about a client in a round; `()` each where nothing is.
+
+    Attributes:
+      rate: What its learning rate is multiplied by, float32 [].
+    """
+
+    rate: Any = ()
+
+
+NOTHING_TOLD = Settings()
+
+
 class Message(NamedTuple):
     """What travels to a client: the method's own, BatchNorm's, and the round."""
 
@@ -67,6 +80,7 @@ class Computations:
         may not know.
       compression: A scheme's options, by which clients send their deltas.
       compression_down: Those by which the server sends what the method broadcasts.
+      settings: What a client is told of itself in each round, arrays of the shape.
     """
 
     method: Method
@@ -74,6 +88,7 @@ class Computations:
     cohort: int | None = None
     compression: Any = None
     compression_down: Any = None
+    settings: Settings = NOTHING_TOLD
 
     @functools.cached_property
     def _own(self) -> Kept:
@@ -108,7 +123,7 @@ class Computations:
             server, statistics = self._started()
             message = Message(self.method.broadcast(server), statistics, tf.constant(1))
             kept = tf.nest.map_structure(tf.constant, own)
-            client = self._client(message, batches, kept)
+            client = self._client(message, batches, kept, self.settings)
             more = ()
             if self.method.gather is not None:
                 more = self.method.gather(message.of_method, client)[:1]
@@ -126,6 +141,12 @@ class Computations:
     def kept_type(self) -> tff.Type:
         """The type of what a client keeps."""
         return type_of(() if self.kept is None else self.kept)
+
+    @functools.cached_property
+    def settings_type(self) -> tff.Type:
+        """The type of what a client is told of itself in each round."""
+        told = tf.nest.flatten(self.settings)
+        return type_of(self.settings if told else ())
 
     @functools.cached_property
     def data_type(self) -> tff.SequenceType:
@@ -169,24 +190,32 @@ class Computations:
 
         return coded_down
 
-    def _client(self, message: 'Message', batches, kept) -> Client:
+    def _client(
+        self, message: 'Message', batches, kept, settings: Settings | tuple = ()
+    ) -> Client:
+        rate = settings.rate if settings else ()
         if not tf.nest.flatten(kept):
-            return Client(batches, (), (), message.statistics, message.round)
+            return Client(batches, (), (), message.statistics, message.round, rate)
         statistics = message.statistics
         if self.context.local_statistics:
             statistics = kept.statistics
-        return Client(batches, kept.method, kept.personal, statistics, message.round)
+        return Client(
+            batches, kept.method, kept.personal, statistics, message.round, rate
+        )
 
     @functools.cached_property
     def gather(self):
         """What clients send before their update, if there is such a round."""
 
         @tff.tensorflow.computation(
-            self.message.type_signature.result, self.data_type, self.kept_type
+            self.message.type_signature.result,
+            self.data_type,
+            self.kept_type,
+            self.settings_type,
         )
         @tf.function(autograph=False)
-        def gather(message, batches, kept):
-            client = self._client(message, batches, kept)
+        def gather(message, batches, kept, settings):
+            client = self._client(message, batches, kept, settings)
             value, weight = self.method.gather(message.of_method, client)
             finite = all_finite((value, weight))
             return zero_unless(finite, value), zero_unless(finite, weight)
@@ -214,11 +243,12 @@ class Computations:
             self.message.type_signature.result,
             self.data_type,
             self.kept_type,
+            self.settings_type,
             self.gathered_type,
         )
         @tf.function(autograph=False)
-        def work(message, batches, kept, gathered):
-            client = self._client(message, batches, kept)
+        def work(message, batches, kept, settings, gathered):
+            client = self._client(message, batches, kept, settings)
             more = () if self.method.gather is None else (gathered,)
             update = self.method.client_update(message.of_method, client, *more)
             return self._sent(client, update, kept)

@@ -245,7 +245,7 @@ def train(
         optimizer_state = optimizer.initialize(specs)
     start = (
         before,
-        scheduled(optimizer, optimizer_state, context.client_schedule, client.round),
+        scheduled(optimizer, optimizer_state, *_schedule_of(context, client)),
         tf.constant(0.0),
         tf.constant(0.0),
         tf.nest.map_structure(tf.zeros_like, client.statistics),
@@ -268,6 +268,16 @@ def scheduled(optimizer, state, schedule: Callable | None, round_number):
     rate = _first_hparams(optimizer)['learning_rate'] * schedule(round_number)
     hparams = {**optimizer.get_hparams(state), 'learning_rate': rate}
     return optimizer.set_hparams(state, hparams)
+
+
+def _schedule_of(context: Context, client: Client) -> tuple[Callable | None, Any]:
+    """Returns what a client's learning rate is multiplied by, of its round."""
+    schedule = context.client_schedule
+    if isinstance(client.rate, tuple):
+        return schedule, client.round
+    if schedule is None:
+        return lambda _: client.rate, client.round
+    return lambda number: client.rate * schedule(number), client.round
 
 
 def _first_hparams(optimizer):

@@ -27,6 +27,8 @@ class Client(NamedTuple):
       personal: Its own trained weights, which never travel, in the model's order.
       statistics: BatchNorm's statistics at the start of the round.
       round: The round, from 1, int32 [].
+      rate: What its learning rate is multiplied by in this round, float32 []; `()`
+        where all have the same.
     """
 
     batches: Any
@@ -34,6 +36,7 @@ class Client(NamedTuple):
     personal: tuple
     statistics: tuple
     round: Any
+    rate: Any = ()
 
 
 class Update(NamedTuple):

@@ -21,6 +21,10 @@ from tff_transfer.options import (
 )
 from tff_transfer.privacy import registry as privacy_registry
 from tff_transfer.privacy.nothing import NoPrivacy
+from tff_transfer.simulation.fleet import registry as fleet_registry
+from tff_transfer.simulation.fleet.ideal import Ideal
+from tff_transfer.simulation.selection import registry as selection_registry
+from tff_transfer.simulation.selection.uniform import Uniform
 from tff_transfer.training import combinations
 
 OPTIMIZERS = ('sgd', 'adagrad', 'adam', 'adamw', 'adafactor', 'rmsprop', 'yogi')
@@ -478,6 +482,20 @@ class Config:
         'How the server sends what clients begin with: float16; or uniform8, the'
         ' nearest of 256 levels of each tensor.',
         compression_registry.DOWN,
+    )
+
+    selection: Any = variant(
+        Uniform(),
+        'How the clients of a round are chosen; docs/selection.md. Options as of'
+        ' algorithms.',
+        selection_registry.RULES,
+    )
+
+    fleet: Any = variant(
+        Ideal(),
+        'What clients run on: how fast, how often they are there, and how they fail;'
+        ' docs/fleet.md. Options as of algorithms.',
+        fleet_registry.KINDS,
     )
 
     __repr__ = repr_of_changed

@@ -1,66 +1,141 @@
 """Who takes part in a round, how long each trains, and on which examples."""
 
+import collections
 import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tff_transfer.algorithms import one_round, registry
-from tff_transfer.data.cohorts import (
-    Cohort,
-    choose_clients,
-    choose_in_turn,
-    draw_epochs,
-    sample_clients,
-    training_cohort,
-)
+from tff_transfer.data.cohorts import Cohort, draw_epochs, training_cohort
 from tff_transfer.data.federated import FederatedData
+from tff_transfer.simulation.selection.known import OF_ROUNDS, Known
+from tff_transfer.simulation.selection.rule import Rule
 from tff_transfer.training.config import TrainingConfig
 from tff_transfer.training.setup import Setup
 
-# How the clients of a round are drawn, by the name that a private run's mechanism has.
-_CHOOSE = {
-    'fixed': choose_clients,
-    'poisson': sample_clients,
-    'in turn': choose_in_turn,
-}
+
+class Turnout(NamedTuple):
+    """Who takes part in a round.
+
+    Attributes:
+      clients: Their numbers among the seen clients, int64 [clients].
+      epochs: How many epochs each does, int64 [clients]; 0 if nothing comes of it.
+      asked: How many others got the model to tell their loss.
+    """
+
+    clients: np.ndarray
+    epochs: np.ndarray
+    asked: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Participants:
     """The clients of the rounds of a method.
 
+    What is observed of rounds, on which the choice of later ones may hang, is a
+    structure of arrays over the seen clients: a part of a run's state.
+
     Attributes:
       config: How many there are, and how long they train.
       setup: Who may take part, and what is trained.
       method: The method's name in `algorithms.registry`.
-      sampling: How they are drawn, of `_CHOOSE`.
+      rule: How they are chosen.
       held_out: The share of a client's examples that is its validation part.
     """
 
     config: TrainingConfig
     setup: Setup
     method: str
-    sampling: str
+    rule: Rule
     held_out: float
 
-    def chosen(self, round_number: int) -> np.ndarray:
-        """Returns which of the seen clients take part, [clients]."""
+    def nothing_observed(self) -> Any:
+        """Returns what is observed before the first round; `()` if nothing ever is."""
+        count = len(self.setup.seen)
+        first = {
+            'losses': np.full(count, np.nan),
+            'last': np.zeros(count, np.int64),
+            'seconds': np.full(count, np.nan),
+        }
+        asked = [name for name in OF_ROUNDS if name in self.rule.needs]
+        return collections.OrderedDict((name, first[name]) for name in asked) or ()
+
+    def observed(
+        self,
+        before: Any,
+        turnout: Turnout,
+        round_number: int,
+        loss_of: Callable[[np.ndarray], np.ndarray],
+    ) -> Any:
+        """Returns what is observed after a round.
+
+        Args:
+          before: What was observed before it.
+          turnout: Who took part.
+          round_number: The round.
+          loss_of: Gives the mean loss of the model that clients got, over their
+            training examples, float64 [some], of their numbers among the seen ones.
+        """
+        if not before:
+            return ()
+        clients = turnout.clients[turnout.epochs > 0]
+        after = collections.OrderedDict((n, v.copy()) for n, v in before.items())
+        if 'losses' in after:
+            after['losses'][clients] = loss_of(clients)
+        if 'last' in after:
+            after['last'][clients] = round_number
+        return after
+
+    def turnout(
+        self,
+        observed: Any,
+        round_number: int,
+        loss_of: Callable[[np.ndarray], np.ndarray],
+    ) -> Turnout:
+        """Returns who takes part in a round (arguments as of `observed`)."""
         if self.method in registry.OF_ALL:
-            return np.arange(len(self.setup.seen))
-        return _CHOOSE[self.sampling](
-            len(self.setup.seen),
+            clients = np.arange(len(self.setup.seen))
+            return Turnout(clients, self._epochs(clients, round_number))
+        known = self._known(observed)
+        asked = []
+
+        def loss_at(places):
+            asked.extend(places)
+            return loss_of(known.clients[places])
+
+        places = self.rule.choose(
+            known,
             self.config.clients_per_round,
             seed=self.config.seed,
             round_number=round_number,
+            loss_of=loss_at,
+        )
+        clients = known.clients[places]
+        return Turnout(
+            clients,
+            self._epochs(clients, round_number),
+            len(np.setdiff1d(asked, places)),
         )
 
-    def epochs(self, round_number: int) -> np.ndarray:
-        """Returns how many epochs each client of a round does, 0 if it is dropped."""
+    def _known(self, observed: Any) -> Known:
+        seen, needs = self.setup.seen, self.rule.needs
+        data, found = self.setup.data, dict(observed or {})
+        if 'examples' in needs:
+            found['examples'] = data.num_train[seen]
+        if 'labels' in needs:
+            of_clients = (data.y[np.r_[data.train_rows(c)]] for c in seen)
+            counts = [np.bincount(y, minlength=data.num_classes) for y in of_clients]
+            found['labels'] = np.stack(counts)
+        return Known(np.arange(len(seen)), **found)
+
+    def _epochs(self, clients: np.ndarray, round_number: int) -> np.ndarray:
         config = self.config
         if self.method in registry.IN_ONE_PLACE:
             return np.array([config.client_epochs])
         epochs, late = draw_epochs(
-            self.setup.seen[self.chosen(round_number)],
+            self.setup.seen[clients],
             config.min_client_epochs or config.client_epochs,
             config.client_epochs,
             straggler_fraction=config.straggler_fraction,
@@ -69,11 +144,10 @@ class Participants:
         )
         return np.where(late, 0, epochs) if config.drop_stragglers else epochs
 
-    def cohort(self, round_number: int) -> Cohort:
+    def cohort(self, turnout: Turnout, round_number: int) -> Cohort:
         """Returns the examples of a round."""
-        clients = self.setup.seen[self.chosen(round_number)]
-        epochs = self.epochs(round_number)
-        return self.gathered(self.setup.data, clients, epochs, round_number)
+        clients = self.setup.seen[turnout.clients]
+        return self.gathered(self.setup.data, clients, turnout.epochs, round_number)
 
     def gathered(
         self, data: FederatedData, clients: np.ndarray, epochs, round_number: int

@@ -3,6 +3,7 @@
 import collections
 import copy
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from tff_transfer.aggregation.secure import Secure
 from tff_transfer.algorithms import registry
 from tff_transfer.algorithms.compose import compose
 from tff_transfer.compression.nothing import NoCompression
+from tff_transfer.simulation.selection.registry import OF_MECHANISM
 from tff_transfer.training import columns
 from tff_transfer.training.client_states import ClientStates
 from tff_transfer.training.config import Config
@@ -28,8 +30,9 @@ from tff_transfer.training.setup import Setup
 class Stage:
     """Rounds of a method.
 
-    A state has the process's as `server` and, as `kept`, the index of what the seen
-    clients keep (`client_states`), where they keep anything.
+    A state has the process's as `server`; as `kept` the index of what the seen clients
+    keep (`client_states`), where they keep anything; and as `observed` what is known of
+    them of former rounds, where the choice of later ones hangs on it.
 
     Attributes:
       setup: What is trained.
@@ -68,7 +71,9 @@ class Stage:
             self._config,
             setup,
             self._name,
-            sampling='fixed' if self._mechanism is None else self._mechanism.sampling,
+            rule=config.selection
+            if self._mechanism is None
+            else OF_MECHANISM[self._mechanism.sampling],
             held_out=getattr(config.algorithm, 'validation_fraction', 0.0),
         )
         self._composed = compose(
@@ -119,38 +124,44 @@ class Stage:
             kept = self._states.empty_index(len(self.setup.seen))
         with runtime.in_round(0):
             server = self._composed.process.initialize()
-        return collections.OrderedDict(server=server, kept=kept)
+        observed = self.participants.nothing_observed()
+        return collections.OrderedDict(server=server, kept=kept, observed=observed)
 
     def next(self, state, round_number: int) -> tuple[Any, dict[str, float]]:
         """Returns the state after a round, and the columns of `metrics.csv` it fills.
 
         Those are what `columns.of_training` gives, and the bytes of all its clients.
         """
-        cohort, kept, more = self.participants.cohort(round_number), state['kept'], ()
+        loss_of = functools.partial(self._losses, state)
+        turnout = self.participants.turnout(state['observed'], round_number, loss_of)
+        cohort = self.participants.cohort(turnout, round_number)
+        kept, more = state['kept'], ()
         if self._states is not None:
-            chosen = self.participants.chosen(round_number)
-            more = (self._states.take(kept, chosen),)
+            more = (self._states.take(kept, turnout.clients),)
         with runtime.in_round(round_number):
             server, metrics, *now = self._composed.process.next(
                 state['server'], cohort, *more
             )
         if self._states is not None:
-            kept = self._states.put(kept, chosen, *now)
+            kept = self._states.put(kept, turnout.clients, *now)
         if self._method.choices is not None:
             server = server._replace(server=self._with_best_choice(server.server))
-        after = collections.OrderedDict(server=server, kept=kept)
+        observed = self.participants.observed(
+            state['observed'], turnout, round_number, loss_of
+        )
+        after = collections.OrderedDict(server=server, kept=kept, observed=observed)
         row = {}
         if self._mechanism is None:
             row = columns.of_training(self.setup.model.task, metrics, cohort)
         else:  # Of what clients did nothing is told but by what had noise added.
             row = {columns.EPSILON: self._mechanism.epsilon(round_number)}
-        epochs = self.participants.epochs(round_number)
-        receivers, senders = len(cohort), np.count_nonzero(epochs)
+        receivers, senders = len(cohort), np.count_nonzero(turnout.epochs)
         if self._name in registry.IN_ONE_PLACE:
             receivers = senders = 0
         if self._mechanism is not None:
             receivers = senders = self._mechanism.cohort
         up, down = self._bytes(receivers)
+        receivers += turnout.asked
         row['bytes/up'], row['bytes/down'] = up * senders, down * receivers
         beside = self._composed.bytes_beside
         for name in self.coded:
@@ -170,7 +181,9 @@ class Stage:
           The names of its clients, the bytes that leave each of them by what they are,
           and the clipping norm and the noise multiplier that are applied.
         """
-        clients = self.setup.seen[self.participants.chosen(round_number)]
+        loss_of = functools.partial(self._losses, state)
+        turnout = self.participants.turnout(state['observed'], round_number, loss_of)
+        clients = self.setup.seen[turnout.clients]
         leaves = tree.flatten_with_path(state['server'].aggregator)
         norms = [float(str(leaf)) for path, leaf in leaves if 'l2_norm_clip' in path]
         return {
@@ -194,6 +207,21 @@ class Stage:
     def measured(self) -> tuple[str, ...]:
         """The columns of what method and aggregation measure."""
         return self._composed.measured if self._mechanism is None else ()
+
+    def _losses(self, state, clients: np.ndarray) -> np.ndarray:
+        """Returns the mean loss of a state's model by clients, float64 [clients].
+
+        Args:
+          state: The state, of whose model clients have what a new one gets.
+          clients: Their numbers among the seen ones, whose training examples judge it.
+        """
+        data = self.setup.data
+        rows = [np.r_[data.train_rows(c)] for c in self.setup.seen[clients]]
+        found = self._evaluator.per_example(
+            self.weights(state), np.concatenate([*rows, np.zeros(0, np.int64)])
+        )['loss']
+        ends = np.cumsum([len(mine) for mine in rows])[:-1]
+        return np.array([np.mean(x) for x in np.split(found, ends)]) if rows else found
 
     def _with_best_choice(self, server) -> Any:
         """Returns the method's state with the best of the weights it leaves."""

@@ -1,0 +1,1 @@
+"""Who takes part and when: selection, devices and the clock; knows no TensorFlow."""

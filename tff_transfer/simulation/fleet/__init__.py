@@ -1,0 +1,1 @@
+"""What clients run on: how fast they are, when they are there, and how they fail."""

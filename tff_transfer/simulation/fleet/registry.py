@@ -1,0 +1,6 @@
+"""What clients run on, by name."""
+
+from tff_transfer.options import Variants
+from tff_transfer.simulation.fleet.ideal import Ideal
+
+KINDS = Variants(__package__, {'ideal': Ideal})

@@ -1,0 +1,1 @@
+"""How the clients of a round are chosen: one file for each published rule."""
