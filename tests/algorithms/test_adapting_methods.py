@@ -118,7 +118,15 @@ def rounding(case, of_gradients):
     return 2e-4 if 'hessian' in case else of_gradients
 
 
-@pytest.mark.parametrize('case', CASES)
+@pytest.mark.parametrize(
+    'case',
+    [
+        c
+        if c in ('fedbabu', 'perfedavg', 'personalridge')
+        else pytest.param(c, marks=pytest.mark.slow)
+        for c in CASES
+    ],
+)
 def test_own_models_are_those_of_the_paper(case):
     options, of_rounds, of_client = CASES[case]
     server, models = adapted(options)

@@ -188,6 +188,7 @@ def with_fed_bn():
     return made, after_one_step(made, FED_AVG)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('options', [FedBABU(), FedRecon()])
 def test_a_head_that_begins_anew_goes_with_fed_bn(options, with_fed_bn):
     made, expected = with_fed_bn

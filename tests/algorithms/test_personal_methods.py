@@ -94,7 +94,13 @@ def net(**changed):
     return dataclasses.replace(context(**changed), model=hidden)
 
 
-@pytest.mark.parametrize('case', OF_NETS)
+@pytest.mark.parametrize(
+    'case',
+    [
+        c if c == 'fedproto' else pytest.param(c, marks=pytest.mark.slow)
+        for c in OF_NETS
+    ],
+)
 def test_four_rounds_of_a_network_are_those_of_the_paper(case):
     options, changed, reference = OF_NETS[case]
     made = net(**changed)
@@ -110,7 +116,15 @@ def test_four_rounds_of_a_network_are_those_of_the_paper(case):
     np.testing.assert_allclose(shared, server, rtol=2e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize('name', CASES)
+@pytest.mark.parametrize(
+    'name',
+    [
+        n
+        if n in ('ditto', 'apfl', 'fedper')
+        else pytest.param(n, marks=pytest.mark.slow)
+        for n in CASES
+    ],
+)
 def test_four_rounds_are_those_of_the_paper(name):
     options, reference = CASES[name]
     made = divided(options)

@@ -5,6 +5,7 @@ import collections
 import dataclasses
 
 import numpy as np
+import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
@@ -65,6 +66,7 @@ def test_federated_averaging_stalls_where_its_fixed_point_is():
     )
 
 
+@pytest.mark.slow
 def test_scaffold_converges_to_the_optimum():
     found = distances('scaffold', 150)
     assert found[-1] < 1e-5

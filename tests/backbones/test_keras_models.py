@@ -113,7 +113,7 @@ def exported(model, spec, cosine=False):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('cosine', [False, True])
+@pytest.mark.parametrize('cosine', [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_model_of_ours_extracts_what_goes_into_its_last_layer(
     tmp_path, data, kind, cosine
 ):

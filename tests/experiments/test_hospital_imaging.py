@@ -147,6 +147,7 @@ def test_a_last_layer_takes_weighted_means_of_steps(monkeypatch):
     assert (found.rate, found.rounds) == (0.5, 1)
 
 
+@pytest.mark.slow
 def test_the_best_round_on_validation_examples_is_kept(monkeypatch):
     monkeypatch.setattr(heads, 'RATES', (0.1, 1e-9))
     data = on_vectors(np.random.default_rng(1), (80, 80))

@@ -309,6 +309,7 @@ def test_a_run_leaves_a_report_and_a_model(tmp_path):
     np.testing.assert_allclose(served['probabilities'].numpy().sum(axis=1), 1, 1e-6)
 
 
+@pytest.mark.slow
 def test_what_a_method_measures_has_a_column_and_a_picture(tmp_path):
     # The server's optimizer is as by default: FedExP has none.
     config = make_config(rounds=2, server_optimizer='adam', server_learning_rate=0.02)
@@ -340,6 +341,7 @@ def test_early_stopping_counts_evaluations_without_a_better_one():
     assert not loop.stopped_early(TrainingConfig(), CLASSIFICATION, same)
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_a_run(tmp_path):
     # With this learning rate on the server nothing changes.
     config = make_config(rounds=50, early_stop_patience=3, server_learning_rate=1e-12)

@@ -175,6 +175,7 @@ def with_rounds(config, rounds):
     return dataclasses.replace(config, training=training)
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_to_more_rounds(tmp_path):
     data, config = make_data(), make_config(rounds=5, evaluate_every=3)
     whole = loop.train(config, tmp_path / 'whole', data=data)
@@ -310,6 +311,7 @@ def head(activation, frozen=False):
     return make
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_another_network(backbone, tmp_path, monkeypatch):
     config = Config(
         DataConfig(unseen_fraction=0.25),
