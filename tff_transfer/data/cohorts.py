@@ -95,7 +95,15 @@ def sample_clients(clients: int, mean: int, *, seed: int, round_number: int):
     return np.flatnonzero(draw.random(clients) < mean / clients)
 
 
-def choose_in_turn(clients: int, size: int, *, seed: int, round_number: int):
+def choose_in_turn(
+    clients: int,
+    size: int,
+    *,
+    seed: int,
+    round_number: int,
+    groups: int | None = None,
+    present: np.ndarray | None = None,
+):
     """Chooses the clients of a round so that each one's rounds are far apart.
 
     The clients are divided, once, into as many groups as there are disjoint cohorts;
@@ -107,19 +115,24 @@ def choose_in_turn(clients: int, size: int, *, seed: int, round_number: int):
       size: How many are wanted, at most `clients`.
       seed: The run's seed.
       round_number: The round, from 1.
+      groups: How many groups there are, if fewer than that.
+      present: The numbers of those that may be chosen, if not all.
 
     Returns:
-      Their numbers, int64 [size], in the order drawn from the round's group.
+      Their numbers, int64 [size], in the order drawn from the round's group; fewer if
+      fewer of it are present.
 
     Raises:
       UserError: More are wanted than there are.
     """
     _check_size(clients, size)
     order = randomness.generator(seed, 'groups').permutation(clients)
-    groups = clients // size
+    groups = groups or clients // size
     group = order[(round_number - 1) % groups :: groups]
+    if present is not None:
+        group = group[np.isin(group, present)]
     draw = randomness.generator(seed, 'cohort in turn', round_number)
-    return draw.choice(group, size, replace=False)
+    return draw.choice(group, min(size, len(group)), replace=False)
 
 
 def draw_epochs(

@@ -8,6 +8,7 @@ from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.errors import UserError
 from tff_transfer.privacy import registry as privacy_registry
 from tff_transfer.privacy.distributed import Distributed
+from tff_transfer.training import selections
 
 # The policies of --batch_norm that train with the statistics of batches.
 BY_BATCHES = ('local', 'aggregate')
@@ -92,6 +93,7 @@ def check(config) -> None:
     if config.private:
         _check_private(config, name)
     _check_compression(config, name)
+    selections.check(config, name)
     if isinstance(config.aggregation, Secure):
         _check_secure(config, name)
     secure = {

@@ -487,7 +487,7 @@ class Config:
     selection: Any = variant(
         Uniform(),
         'How the clients of a round are chosen; docs/selection.md. Options as of'
-        ' algorithms.',
+        ' algorithms, such as --powerofchoice.d.',
         selection_registry.RULES,
     )
 

@@ -2,7 +2,8 @@
 
 import collections
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,10 +11,14 @@ import numpy as np
 from tff_transfer.algorithms import one_round, registry
 from tff_transfer.data.cohorts import Cohort, draw_epochs, training_cohort
 from tff_transfer.data.federated import FederatedData
-from tff_transfer.simulation.selection.known import OF_ROUNDS, Known
+from tff_transfer.simulation.selection.known import OF_LOSSES, OF_ROUNDS, Known
 from tff_transfer.simulation.selection.rule import Rule
 from tff_transfer.training.config import TrainingConfig
 from tff_transfer.training.setup import Setup
+
+# Of the numbers of some seen clients, what a model's losses over the training examples
+# of each come to, float64 [some], by the names of `known.OF_LOSSES`.
+LossesOf = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
 class Turnout(NamedTuple):
@@ -56,7 +61,9 @@ class Participants:
         count = len(self.setup.seen)
         first = {
             'losses': np.full(count, np.nan),
+            'squared_losses': np.full(count, np.nan),
             'last': np.zeros(count, np.int64),
+            'times': np.zeros(count, np.int64),
             'seconds': np.full(count, np.nan),
         }
         asked = [name for name in OF_ROUNDS if name in self.rule.needs]
@@ -67,7 +74,7 @@ class Participants:
         before: Any,
         turnout: Turnout,
         round_number: int,
-        loss_of: Callable[[np.ndarray], np.ndarray],
+        losses_of: LossesOf,
     ) -> Any:
         """Returns what is observed after a round.
 
@@ -75,24 +82,27 @@ class Participants:
           before: What was observed before it.
           turnout: Who took part.
           round_number: The round.
-          loss_of: Gives the mean loss of the model that clients got, over their
-            training examples, float64 [some], of their numbers among the seen ones.
+          losses_of: Judges the model that clients got.
         """
         if not before:
             return ()
         clients = turnout.clients[turnout.epochs > 0]
         after = collections.OrderedDict((n, v.copy()) for n, v in before.items())
-        if 'losses' in after:
-            after['losses'][clients] = loss_of(clients)
+        if any(name in after for name in OF_LOSSES):
+            for name, values in losses_of(clients).items():
+                if name in after:
+                    after[name][clients] = values
         if 'last' in after:
             after['last'][clients] = round_number
+        if 'times' in after:
+            after['times'][clients] += 1
         return after
 
     def turnout(
         self,
         observed: Any,
         round_number: int,
-        loss_of: Callable[[np.ndarray], np.ndarray],
+        losses_of: LossesOf,
     ) -> Turnout:
         """Returns who takes part in a round (arguments as of `observed`)."""
         if self.method in registry.OF_ALL:
@@ -103,7 +113,7 @@ class Participants:
 
         def loss_at(places):
             asked.extend(places)
-            return loss_of(known.clients[places])
+            return losses_of(known.clients[places])['losses']
 
         places = self.rule.choose(
             known,
@@ -121,14 +131,22 @@ class Participants:
 
     def _known(self, observed: Any) -> Known:
         seen, needs = self.setup.seen, self.rule.needs
-        data, found = self.setup.data, dict(observed or {})
+        found = dict(observed or {})
+        if 'population' in needs:
+            found['population'] = len(seen)
         if 'examples' in needs:
-            found['examples'] = data.num_train[seen]
+            found['examples'] = self.setup.data.num_train[seen]
         if 'labels' in needs:
-            of_clients = (data.y[np.r_[data.train_rows(c)]] for c in seen)
-            counts = [np.bincount(y, minlength=data.num_classes) for y in of_clients]
-            found['labels'] = np.stack(counts)
+            found['labels'] = self._labels
         return Known(np.arange(len(seen)), **found)
+
+    @functools.cached_property
+    def _labels(self) -> np.ndarray:
+        """How many training examples of each class clients have, [seen, classes]."""
+        data = self.setup.data
+        of_clients = (data.y[np.r_[data.train_rows(c)]] for c in self.setup.seen)
+        counts = [np.bincount(y, minlength=data.num_classes) for y in of_clients]
+        return np.stack(counts)
 
     def _epochs(self, clients: np.ndarray, round_number: int) -> np.ndarray:
         config = self.config

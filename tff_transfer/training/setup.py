@@ -123,6 +123,7 @@ def _split(config: Config, data: FederatedData) -> tuple[np.ndarray, np.ndarray]
             f'--clients_per_round={config.training.clients_per_round}, but {data.name}'
             f' has {len(seen)} clients to train on; give at most that'
         )
+    config.selection.check(config.training.clients_per_round, len(seen))
     trained = data.y[data.is_train & np.isin(data.client_of_row, seen)]
     if len(np.unique(trained)) < 2:
         found = f'all {len(trained)} are of one class' if len(trained) else 'has none'

@@ -132,8 +132,8 @@ class Stage:
 
         Those are what `columns.of_training` gives, and the bytes of all its clients.
         """
-        loss_of = functools.partial(self._losses, state)
-        turnout = self.participants.turnout(state['observed'], round_number, loss_of)
+        losses_of = functools.partial(self._losses, state)
+        turnout = self.participants.turnout(state['observed'], round_number, losses_of)
         cohort = self.participants.cohort(turnout, round_number)
         kept, more = state['kept'], ()
         if self._states is not None:
@@ -147,7 +147,7 @@ class Stage:
         if self._method.choices is not None:
             server = server._replace(server=self._with_best_choice(server.server))
         observed = self.participants.observed(
-            state['observed'], turnout, round_number, loss_of
+            state['observed'], turnout, round_number, losses_of
         )
         after = collections.OrderedDict(server=server, kept=kept, observed=observed)
         row = {}
@@ -181,8 +181,8 @@ class Stage:
           The names of its clients, the bytes that leave each of them by what they are,
           and the clipping norm and the noise multiplier that are applied.
         """
-        loss_of = functools.partial(self._losses, state)
-        turnout = self.participants.turnout(state['observed'], round_number, loss_of)
+        losses_of = functools.partial(self._losses, state)
+        turnout = self.participants.turnout(state['observed'], round_number, losses_of)
         clients = self.setup.seen[turnout.clients]
         leaves = tree.flatten_with_path(state['server'].aggregator)
         norms = [float(str(leaf)) for path, leaf in leaves if 'l2_norm_clip' in path]
@@ -208,20 +208,29 @@ class Stage:
         """The columns of what method and aggregation measure."""
         return self._composed.measured if self._mechanism is None else ()
 
-    def _losses(self, state, clients: np.ndarray) -> np.ndarray:
-        """Returns the mean loss of a state's model by clients, float64 [clients].
+    def _losses(self, state, clients: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns what the losses of a state's model come to (`participants.LossesOf`).
 
         Args:
           state: The state, of whose model clients have what a new one gets.
-          clients: Their numbers among the seen ones, whose training examples judge it.
+          clients: Their numbers among the seen ones, whose training examples judge it;
+            of a client without examples the losses are 0.
         """
         data = self.setup.data
         rows = [np.r_[data.train_rows(c)] for c in self.setup.seen[clients]]
         found = self._evaluator.per_example(
             self.weights(state), np.concatenate([*rows, np.zeros(0, np.int64)])
         )['loss']
-        ends = np.cumsum([len(mine) for mine in rows])[:-1]
-        return np.array([np.mean(x) for x in np.split(found, ends)]) if rows else found
+        ends = np.cumsum([len(mine) for mine in rows], dtype=np.int64)
+        found, counts = (
+            found.astype(np.float64),
+            np.maximum(np.diff(ends, prepend=0), 1),
+        )
+        names = {'losses': found, 'squared_losses': np.square(found)}
+        return {
+            name: np.array([np.sum(x) for x in np.split(values, ends)[:-1]]) / counts
+            for name, values in names.items()
+        }
 
     def _with_best_choice(self, server) -> Any:
         """Returns the method's state with the best of the weights it leaves."""

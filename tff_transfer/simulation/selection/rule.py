@@ -12,10 +12,21 @@ class Rule(Protocol):
     """A rule by which the clients of a round are chosen; a dataclass of options.
 
     Attributes:
-      needs: The fields of `Known` that it reads.
+      needs: The fields of `Known` that it reads, and `known.ASKED` if it asks clients.
     """
 
-    needs: ClassVar[tuple[str, ...]]
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def check(self, size: int, clients: int) -> None:
+        """Checks its options.
+
+        Args:
+          size: How many clients take part in a round.
+          clients: How many may take part at all.
+
+        Raises:
+          UserError: An option does not go with these.
+        """
 
     def choose(
         self,
