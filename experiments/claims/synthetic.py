@@ -1,15 +1,21 @@
 """Logistic regression on synthetic(1, 1), of which several papers tell."""
 
 import tff_transfer as tt
+from tff_transfer.simulation.selection.rule import Rule
+from tff_transfer.simulation.selection.uniform import Uniform
 
 # The seed of data on which rates and the like are chosen.
 OF_CHOICES = 100
+
+UNIFORM = Uniform()
 
 # A server that takes the clients' mean weights.
 MEAN = {'server_optimizer': 'sgd', 'server_learning_rate': 1.0}
 
 
-def train(method, *, clients: int, seed: int, **training) -> tt.Result:
+def train(
+    method, *, clients: int, seed: int, selection: Rule = UNIFORM, **training
+) -> tt.Result:
     """Trains on the data, and with the draws, of a seed.
 
     Args:
@@ -17,6 +23,7 @@ def train(method, *, clients: int, seed: int, **training) -> tt.Result:
       clients: How many clients there are; a fifth of the examples of each are test
         examples.
       seed: The seed of all draws, those of the data too.
+      selection: The rule by which the clients of a round are chosen.
       **training: Fields of the `TrainingConfig`.
     """
     data = tt.DataConfig(
@@ -28,4 +35,5 @@ def train(method, *, clients: int, seed: int, **training) -> tt.Result:
         unseen_fraction=0.0,
     )
     training = tt.TrainingConfig(seed=seed, **training)
-    return tt.train(tt.Config(data, tt.ModelConfig(model='mlp'), training, method))
+    model = tt.ModelConfig(model='mlp')
+    return tt.train(tt.Config(data, model, training, method, selection=selection))

@@ -9,6 +9,7 @@ from experiments.claims import (
     fedexp,
     fednova,
     fedprox,
+    power_of_choice,
     pretrained_start,
     qfedavg,
     scaffold,
@@ -96,6 +97,21 @@ def test_fednova_has_a_row_for_each_method_and_kind_of_epochs(monkeypatch):
     ]
     # Before the first round it is log 10 = 2.303.
     assert all(float(row[3].split()[0]) < 2.2 for row in table[1:])
+
+
+@pytest.mark.slow
+def test_power_of_choice_sends_the_model_to_its_candidates(monkeypatch):
+    monkeypatch.delitem(power_of_choice.RULES, 'pow-d, d = 6')
+    table = power_of_choice.measure([0], 8).table
+    assert {row[0]: row[-1] for row in table[1:]} == {
+        'uniform': '3',
+        'by examples': '3',
+        'pow-d, d = 15': '15',
+        'pow-d, d = 30': '30',
+        'rpow-d, d = 15': '3',
+    }
+    # The mean of the last quarter is reached by the run that it is of.
+    assert table[2][1].isdigit() and 0 < int(table[2][1]) <= 8
 
 
 @pytest.mark.slow
