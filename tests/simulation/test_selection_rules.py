@@ -25,6 +25,7 @@ def known(count, **fields):
     """Returns what is known of so many clients before the first round."""
     nothing = {
         'population': count,
+        'cohort': 4,
         'examples': np.full(count, 10),
         'labels': np.full([count, 2], 5),
         'losses': np.full(count, np.nan),
@@ -131,8 +132,11 @@ def test_clients_in_turn_keep_their_separation_whoever_is_present(separation):
     rule, draw, rounds = RoundRobin(separation=separation), np.random.default_rng(0), []
     everyone = known(23)
     for number in range(1, 121):
-        there = everyone.of(np.flatnonzero(draw.random(23) < 0.6))
-        places = chosen(rule, there, 4, round_number=number)
+        there = everyone.of(np.flatnonzero(draw.random(23) < draw.random()))
+        size = min(4, len(there))
+        places = (
+            chosen(rule, there, size, round_number=number) if size else there.clients
+        )
         assert len(set(places)) == len(places) <= 4
         rounds.append(set(there.clients[places]))
     assert max(map(len, rounds)) == 4 and min(map(len, rounds)) < 4

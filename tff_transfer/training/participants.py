@@ -134,6 +134,8 @@ class Participants:
         found = dict(observed or {})
         if 'population' in needs:
             found['population'] = len(seen)
+        if 'cohort' in needs:
+            found['cohort'] = self.config.clients_per_round
         if 'examples' in needs:
             found['examples'] = self.setup.data.num_train[seen]
         if 'labels' in needs:

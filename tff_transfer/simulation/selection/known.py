@@ -24,6 +24,7 @@ class Known:
     Attributes:
       clients: Their numbers among all that may take part, int64 [clients], ascending.
       population: How many may take part at all, present or not, a number.
+      cohort: How many a round wants, however few are present, a number.
       examples: How many training examples each has, int64 [clients].
       labels: How many of each class, int64 [clients, classes].
       losses: The mean loss, over its training examples, of the model that it got when
@@ -37,6 +38,7 @@ class Known:
 
     clients: np.ndarray
     population: int | None = None
+    cohort: int | None = None
     examples: np.ndarray | None = None
     labels: np.ndarray | None = None
     losses: np.ndarray | None = None

@@ -22,7 +22,7 @@ from tff_transfer.simulation.selection.rule import Rule
 class RoundRobin(Rule):
     """One group of clients after another (`cohorts.choose_in_turn`)."""
 
-    needs: ClassVar[tuple[str, ...]] = ('population',)
+    needs: ClassVar[tuple[str, ...]] = ('population', 'cohort')
 
     separation: int | None = option(
         None,
@@ -47,7 +47,7 @@ class RoundRobin(Rule):
             size,
             seed=seed,
             round_number=round_number,
-            groups=self.separation,
+            groups=self.separation or known.population // known.cohort,
             present=known.clients,
         )
         return np.searchsorted(known.clients, chosen)
