@@ -494,9 +494,9 @@ class Config:
     fleet: Any = variant(
         Ideal(),
         'What clients run on: how fast, how often they are there, and how they fail;'
-        ' docs/fleet.md. ideal, never late; drawn, from distributions; daynight, there'
-        ' in their night alone, a trace of our own making for demonstrations. Options'
-        ' as of algorithms, such as --drawn.speed.',
+        ' docs/fleet.md. ideal, never late; drawn, from distributions; trace, of files;'
+        ' daynight, there in their night alone, a trace of our own making for'
+        ' demonstrations. Options as of algorithms, such as --drawn.speed.',
         fleet_registry.KINDS,
     )
 
