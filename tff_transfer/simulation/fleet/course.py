@@ -1,8 +1,8 @@
 """What becomes of a synchronous round: who reports in time, and when it ends.
 
 The server asks more clients than it needs, takes the first that report, and closes the
-round at a deadline (Bonawitz et al. 2019, "Towards federated learning at scale", section
-2.2). All of it follows from sizes and draws, before anything is trained.
+round at a deadline (Bonawitz et al. 2019, "Towards federated learning at scale",
+section 2.2). All follows from sizes and draws, before anything is trained.
 """
 
 from typing import NamedTuple
