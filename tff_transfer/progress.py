@@ -6,6 +6,14 @@ from collections.abc import Iterable
 import tqdm
 
 
+def duration(seconds: float) -> str:
+    """Returns how long something takes in the largest unit of which it is one."""
+    for unit, size in (('d', 86400), ('h', 3600), ('min', 60)):
+        if seconds >= size:
+            return f'{seconds / size:.1f} {unit}'
+    return f'{seconds:.1f} s'
+
+
 def bar(iterable: Iterable | None = None, **arguments) -> tqdm.tqdm:
     """Returns a `tqdm` bar that is quiet when standard error is no terminal."""
     notebook = 'ipykernel' in sys.modules

@@ -53,9 +53,11 @@ def test_who_is_there_by_hand():
     for second, left in by_second.items():
         np.testing.assert_array_equal(mine.remaining(second), left)
         np.testing.assert_array_equal(mine.available(second), np.array(left) > 0)
-    assert mine.first(30) == 50
-    assert mine.first(360) == 390
-    assert mine.first(12.5) == 12.5
+    assert mine.first(30, np.array([0, 1])) == 50
+    assert mine.first(30, np.array([1, 2])) == 90
+    assert mine.first(360, np.arange(3)) == 390
+    assert mine.first(12.5, np.arange(3)) == 12.5
+    assert mine.first(12.5, np.array([1])) == np.inf
 
 
 def test_the_first_second_is_one_in_which_somebody_is_there():
@@ -69,7 +71,7 @@ def test_the_first_second_is_one_in_which_somebody_is_there():
             np.array([86400.1]),
         )
         now = draw.uniform(0, 1e7)
-        first = one.first(now)
+        first = one.first(now, np.array([0]))
         assert one.available(first).all() and now <= first <= now + 86400.2
 
 
@@ -77,7 +79,7 @@ def test_who_never_goes_and_who_never_comes():
     assert always(3).available(1e12).all()
     assert (always(3).remaining(7.3) == np.inf).all()
     nobody = Availability(2, *(np.zeros(0, int), *[np.zeros(0)] * 3))
-    assert not nobody.available(3.0).any() and nobody.first(3.0) == np.inf
+    assert not nobody.available(3.0).any() and nobody.first(3.0, np.arange(2)) == np.inf
 
 
 def test_speeds_and_bandwidths_are_log_normal():
@@ -127,7 +129,7 @@ def test_nights_by_hand():
         here = hour >= 22 or hour < 6
         there = 10 <= hour < 18
         np.testing.assert_array_equal(by_hour[hour], np.where(first, here, there))
-    assert fleet.availability.first(7 * 3600.0) == 10 * 3600
+    assert fleet.availability.first(7 * 3600.0, np.arange(2000)) == 10 * 3600
 
 
 def test_nights_start_at_unlike_hours():

@@ -29,18 +29,24 @@ _COLOURS = {
 _WITH_COUNTS, _WITH_NAMES = 12, 70
 
 
-def _curve(axes, rows: Sequence[Mapping], column: str, **style) -> None:
-    points = [(r['round'], r[column]) for r in rows if r.get(column) is not None]
+# What a metric may be drawn by, besides rounds: seconds, shown as hours.
+SIMULATED = 'time/simulated_s'
+
+
+def _curve(axes, rows: Sequence[Mapping], column: str, by: str, **style) -> None:
+    of = 3600 if by == SIMULATED else 1
+    points = [(r[by] / of, r[column]) for r in rows if r.get(column) is not None]
     if points:
         axes.plot(*zip(*points, strict=True), **style)
 
 
-def by_round(rows: Sequence[Mapping], metric: str) -> Figure:
+def by_round(rows: Sequence[Mapping], metric: str, *, timed: bool = False) -> Figure:
     """Draws a metric by round, of all parts of a run that have it.
 
     Args:
       rows: The rows of a run, as `Result.rows` or `metrics.read` gives them.
       metric: What is measured, such as `'accuracy'` or `'loss'`.
+      timed: Whether to draw it by simulated hours instead, of a run that has these.
 
     Returns:
       The figure.
@@ -57,14 +63,15 @@ def by_round(rows: Sequence[Mapping], metric: str) -> Figure:
             if known
             else f'there are no rows to draw {metric!r} of'
         )
+    by = SIMULATED if timed else 'round'
     figure = Figure((6, 3.4), layout='constrained')
     axes = figure.subplots()
     for part, label in _LABELS.items():
         evaluated = part in ('seen', 'unseen')
         style = {'marker': 'o', 'markersize': 3} if evaluated else {'linewidth': 1}
         column, colour = f'{part}/{metric}', _COLOURS[part]
-        _curve(axes, rows, column, label=label, color=colour, **style)
-    axes.set(xlabel='round', ylabel=metric)
+        _curve(axes, rows, column, by, label=label, color=colour, **style)
+    axes.set(xlabel='simulated hours' if timed else 'round', ylabel=metric)
     axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend(frameon=False)

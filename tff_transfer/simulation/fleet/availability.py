@@ -43,17 +43,24 @@ class Availability:
         """Returns which clients are there, bool [clients]."""
         return self.remaining(at_second) > 0
 
-    def first(self, at_second: float) -> float:
-        """Returns the first second from now on in which a client is there.
+    def first(self, at_second: float, among: np.ndarray) -> float:
+        """Returns the first second from now on in which one of some clients is there.
 
-        It is infinite if none ever is.
+        Args:
+          at_second: Now.
+          among: The numbers of these clients, int64 [some].
+
+        Returns:
+          Seconds from the run's start; infinite if none of them ever is there.
         """
-        if not len(self.clients):
+        waits = np.mod(self.starts - at_second, self.periods)
+        theirs = waits[np.isin(self.clients, among)]
+        if not len(theirs):
             return np.inf
-        if self.available(at_second).any():
+        if self.available(at_second)[among].any():
             return at_second
-        second = at_second + np.min(np.mod(self.starts - at_second, self.periods))
-        while not self.available(second).any():  # Rounded to before the start.
+        second = at_second + np.min(theirs)
+        while not self.available(second)[among].any():  # Rounded to before the start.
             second = np.nextafter(second, np.inf)
         return second
 
