@@ -223,10 +223,13 @@ def _check_fleet(config, name: str) -> None:
                 f'with {flags} it hangs on how many examples a client has whether its'
                 f' update is used, of which {private} promises nothing; leave it out'
             )
-        if isinstance(config.privacy, Distributed) and (flags := _given(dropout)):
+        on_clients = privacy_registry.name_of(config.privacy) in (
+            privacy_registry.ON_CLIENTS
+        )
+        if on_clients and (flags := _given(dropout)):
             raise UserError(
-                f'{private} has clients add the noise together, of which {flags} would'
-                ' leave some out; leave it out'
+                f'{private} has each client of a round add noise, which with {flags}'
+                ' some would not send; leave it out'
             )
     if isinstance(config.aggregation, Secure) and (flags := _given(may_fail | dropout)):
         raise UserError(

@@ -70,7 +70,7 @@ class Devices:
             self.fleet,
             clients,
             durations,
-            wanted if self.over_selection > 1 else len(clients),
+            min(wanted, len(clients)) if self.over_selection > 1 else len(clients),
             deadline=self.deadline,
             starts=starts,
             round_number=round_number,
