@@ -1,12 +1,12 @@
 """How single clients train, where they do not all train alike."""
 
-import csv
 import dataclasses
 import pathlib
 
 import numpy as np
 
 from tff_transfer.algorithms import registry
+from tff_transfer.data import csv_cells
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.training.config import Config
@@ -74,15 +74,8 @@ def of(config: Config, data: FederatedData) -> ClientSettings | None:
 
 
 def _read(path: pathlib.Path) -> list[dict[str, str]]:
-    """Returns the rows of a file, at least one, with cells of known columns alone."""
-    try:
-        with open(path, encoding='utf-8-sig', newline='') as file:
-            header, *rows = [r for r in csv.reader(file, strict=True) if any(r)] or [[]]
-    except OSError as error:
-        raise UserError(f'{path}: cannot be read: {error.strerror}') from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f'{path}: is no CSV text in UTF-8 ({error})') from error
-    header = [cell.strip() for cell in header]
+    """Returns the rows of a file, at least one, of known columns alone."""
+    header, rows = csv_cells.read(path)
     unknown = [name for name in header if name not in ('client', *_COLUMNS)]
     if 'client' not in header or len({*header}) != len(header) or unknown:
         raise UserError(
@@ -91,13 +84,7 @@ def _read(path: pathlib.Path) -> list[dict[str, str]]:
         )
     if not rows:
         raise UserError(f'{path}: has a header but no clients; add rows')
-    for line, row in enumerate(rows, 2):
-        if len(row) != len(header):
-            raise UserError(
-                f'{path}: row {line} has {len(row)} cells, but the header has'
-                f' {len(header)}; the file may be truncated'
-            )
-    return [dict(zip(header, map(str.strip, r), strict=True)) for r in rows]
+    return rows
 
 
 def _value(path: pathlib.Path, line: int, column: str, cell: str) -> float:

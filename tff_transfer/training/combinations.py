@@ -1,7 +1,6 @@
 """Which values of a configuration fit together."""
 
 import dataclasses
-from collections.abc import Mapping
 
 from tff_transfer.aggregation.secure import Secure
 from tff_transfer.algorithms import registry
@@ -12,8 +11,7 @@ from tff_transfer.privacy.distributed import Distributed
 from tff_transfer.training import selections
 from tff_transfer.simulation.fleet import registry as fleet_registry
 from tff_transfer.simulation.fleet.ideal import Ideal
-from tff_transfer.simulation.fleet.trace import Trace
-from tff_transfer.simulation.selection.uniform import RoundRobin
+from tff_transfer.training import combinations_of_devices
 
 # The policies of --batch_norm that train with the statistics of batches.
 BY_BATCHES = ('local', 'aggregate')
@@ -44,8 +42,6 @@ _ALONE = dict.fromkeys(registry.OF_ONE_ROUND, 'exact sums travel, once') | {
     'local': 'nothing travels',
     'central': 'all examples are in one place',
 }
-# Fleets whose clients never go.
-_ALWAYS_THERE = ('drawn',)
 _OPTIMIZER = (
     'the state of an optimizer travels, whose small numbers must not become zeros'
 )
@@ -98,7 +94,7 @@ def check(config) -> None:
             ' cosine; use --head=linear'
         )
     if not isinstance(config.fleet, Ideal):
-        _check_fleet(config, name)
+        combinations_of_devices.check(config, name)
     if config.private:
         _check_private(config, name)
     _check_compression(config, name)
@@ -187,60 +183,6 @@ def check(config) -> None:
                 ' --finetune=all, head_then_all, bias_norm or adapters, or'
                 ' --model=cnn'
             )
-
-
-def _check_fleet(config, name: str) -> None:
-    training, kind = config.training, fleet_registry.KINDS.name_of(config.fleet)
-    said = f'--fleet={kind}'
-    if isinstance(config.fleet, Trace) and not config.fleet.path:
-        raise UserError(f'{said} needs --trace.path, the files to read')
-    if name in registry.OF_ALL:
-        raise UserError(
-            f'{said} tells when clients of a round are done, but with --algorithm='
-            f'{name} all take part at once; leave it out'
-        )
-    if training.drop_stragglers:
-        raise UserError(
-            f'--drop_stragglers leaves out who is drawn, but with {said} who is late by'
-            ' its device; use --deadline'
-        )
-    by_turns = isinstance(config.selection, RoundRobin)
-    if by_turns and not config.private and kind not in _ALWAYS_THERE:
-        raise UserError(
-            f'--selection=roundrobin gives each client its turn, but with {said} it may'
-            ' not be there then; use another --selection'
-        )
-    may_fail = {
-        '--over_selection': training.over_selection > 1,
-        '--deadline': training.deadline is not None,
-        f'--fleet={kind}': kind not in _ALWAYS_THERE,
-    }
-    dropout = {f'--{kind}.dropout': config.fleet.dropout > 0}
-    if config.private:
-        private = f'--privacy={privacy_registry.name_of(config.privacy)}'
-        if flags := _given(may_fail):
-            raise UserError(
-                f'with {flags} it hangs on how many examples a client has whether its'
-                f' update is used, of which {private} promises nothing; leave it out'
-            )
-        on_clients = privacy_registry.name_of(config.privacy) in (
-            privacy_registry.ON_CLIENTS
-        )
-        if on_clients and (flags := _given(dropout)):
-            raise UserError(
-                f'{private} has each client of a round add noise, which with {flags}'
-                ' some would not send; leave it out'
-            )
-    if isinstance(config.aggregation, Secure) and (flags := _given(may_fail | dropout)):
-        raise UserError(
-            f'with {flags} clients may be missing whose secrets --aggregation=secure'
-            ' needs, which rounds do not simulate; leave it out'
-        )
-
-
-def _given(flags: Mapping[str, bool]) -> str | None:
-    """Returns the first flag that is given."""
-    return next((flag for flag, given in flags.items() if given), None)
 
 
 def _check_private(config, name: str) -> None:

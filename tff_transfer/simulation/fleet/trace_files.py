@@ -6,12 +6,12 @@ measurements. docs/fleet.md shows all three.
 """
 
 import collections
-import csv
 import dataclasses
 import pathlib
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
+from tff_transfer.data import csv_cells
 from tff_transfer.errors import UserError
 
 # Whose line it is: by FedScale, and by MobiPerf.
@@ -69,14 +69,7 @@ def read(path: pathlib.Path) -> tuple[type, Told]:
     Raises:
       UserError: It cannot be read, or holds something else.
     """
-    try:
-        with open(path, encoding='utf-8-sig', newline='') as file:
-            lines = [row for row in csv.reader(file, strict=True) if any(row)]
-    except OSError as error:
-        raise UserError(f'{path}: cannot be read: {error.strerror}') from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f'{path}: is no CSV text in UTF-8 ({error})') from error
-    header = [cell.strip() for cell in lines[0]] if lines else []
+    header, rows = csv_cells.read(path)
     device = next((name for name in _DEVICE if name in header), None)
     form = next((f for f, needs in _NEEDS.items() if {*needs} <= {*header}), None)
     if device is None or form is None:
@@ -85,16 +78,8 @@ def read(path: pathlib.Path) -> tuple[type, Told]:
             f'{path}: needs a column client, or device_id, and those of one of these'
             f' forms: {forms}; it has {", ".join(header)[:80] or "none"}'
         )
-    if len(lines) == 1:
+    if not rows:
         raise UserError(f'{path}: has a header but no devices; add rows')
-    rows = []
-    for number, row in enumerate(lines[1:], 2):
-        if len(row) != len(header):
-            raise UserError(
-                f'{path}: row {number} has {len(row)} cells, but the header has'
-                f' {len(header)}; the file may be truncated'
-            )
-        rows.append(dict(zip(header, map(str.strip, row), strict=True)))
     return form, _READERS[form](path, device, rows)
 
 
