@@ -22,7 +22,8 @@ from tff_transfer.simulation.fleet.day_night import DayNight
 from tff_transfer.simulation.fleet.drawn import Drawn
 from tff_transfer.simulation.fleet.ideal import Ideal
 from tff_transfer.simulation.fleet.trace import Trace
-from tff_transfer.simulation.selection.uniform import RoundRobin
+from tff_transfer.simulation.selection.oort import Oort
+from tff_transfer.simulation.selection.round_robin import RoundRobin
 from tff_transfer.training import loop, stages
 from tff_transfer.training.client_states import took_part
 from tff_transfer.training.config import Config
@@ -254,7 +255,6 @@ def test_the_clock_goes_on_where_another_stage_begins(
         ),
         (Ideal(), {'over_selection': 2.0}, '--over_selection is for --fleet=drawn'),
         (Trace(), {}, '--fleet=trace needs --trace.path'),
-        (DayNight(), {'selection': RoundRobin()}, 'may not be there'),
         (
             Drawn(),
             {
@@ -311,3 +311,41 @@ def test_clients_that_are_never_there_are_one_line(tmp_path):
     fleet = trace_of(tmp_path, data, np.ones(len(data)), behaviour)
     with pytest.raises(UserError, match='none of the clients that train is ever'):
         loop.train(config_of(fleet), data=data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('rule', [Oort(), RoundRobin()], ids=['oort', 'roundrobin'])
+def test_rules_of_selection_go_on_with_absent_clients(rule, tmp_path):
+    data = make_data()
+    starts = np.random.default_rng(3).integers(0, 900, len(data))
+    behaviour = [f'{start},{start + 90}' for start in starts]
+    duration = np.linspace(50, 500, len(data))
+    fleet = trace_of(tmp_path, data, duration, behaviour, flops=33.0)
+    config = dataclasses.replace(config_of(fleet, over_selection=1.5), selection=rule)
+    config.check()
+    setup = loop.train(
+        dataclasses.replace(
+            config,
+            fleet=Ideal(),
+            training=dataclasses.replace(config.training, rounds=0, over_selection=1.0),
+        ),
+        data=data,
+    ).setup
+    (stage,) = stages.stages(config, setup)
+    with loop.use_runtime(config.training):
+        state, before = stage.initialize(), 0.0
+        for number in range(1, 9):
+            turnout = stage.participants.turnout(state['observed'], number, None)
+            asked = setup.seen[turnout.clients]
+            begins = fleet.fleet(data.client_ids, 0).availability.first(
+                before, setup.seen
+            )
+            there = (begins - starts[asked]) % 1000 < 90
+            assert there.all()
+            state, _ = stage.next(state, number)
+            before = float(state['observed']['clock'])
+    if isinstance(rule, Oort):
+        known = np.isfinite(state['observed']['seconds'])
+        expected = 3 * 12 * duration[setup.seen] / 1000
+        assert known.any()
+        np.testing.assert_allclose(state['observed']['seconds'][known], expected[known])

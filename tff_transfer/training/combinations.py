@@ -8,10 +8,8 @@ from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.errors import UserError
 from tff_transfer.privacy import registry as privacy_registry
 from tff_transfer.privacy.distributed import Distributed
-from tff_transfer.training import selections
-from tff_transfer.simulation.fleet import registry as fleet_registry
 from tff_transfer.simulation.fleet.ideal import Ideal
-from tff_transfer.training import combinations_of_devices
+from tff_transfer.training import combinations_of_devices, selections
 
 # The policies of --batch_norm that train with the statistics of batches.
 BY_BATCHES = ('local', 'aggregate')

@@ -8,7 +8,6 @@ from tff_transfer.errors import UserError
 from tff_transfer.privacy import registry as privacy_registry
 from tff_transfer.simulation.fleet import registry as fleet_registry
 from tff_transfer.simulation.fleet.trace import Trace
-from tff_transfer.simulation.selection.uniform import RoundRobin
 
 # Fleets whose clients never go.
 _ALWAYS_THERE = ('drawn',)
@@ -37,12 +36,6 @@ def check(config, name: str) -> None:
         raise UserError(
             f'--drop_stragglers leaves out who is drawn, but with {said} who is late by'
             ' its device; use --deadline'
-        )
-    by_turns = isinstance(config.selection, RoundRobin)
-    if by_turns and not config.private and kind not in _ALWAYS_THERE:
-        raise UserError(
-            f'--selection=roundrobin gives each client its turn, but with {said} it may'
-            ' not be there then; use another --selection'
         )
     _check_missing(config, kind)
 
