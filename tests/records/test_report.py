@@ -292,3 +292,15 @@ def test_python_that_repeats_a_run_knows_its_method():
     names['train'] = lambda config, data: made.append((config, data))
     exec(call, names)
     assert made == [(config, 'the data')]
+
+
+def test_what_is_judged_is_drawn_by_simulated_time():
+    rows = [
+        {'round': n, 'seen/accuracy': n / 4, 'time/simulated_s': 5400.0 * n}
+        for n in range(3)
+    ]
+    (axes,) = plots.by_round(rows, 'accuracy', timed=True).axes
+    assert axes.get_xlabel() == 'simulated time, h'
+    np.testing.assert_allclose(
+        axes.lines[0].get_xydata(), [[0, 0], [1.5, 0.25], [3, 0.5]]
+    )

@@ -236,7 +236,7 @@ def test_the_head_first_and_all_then(data, tmp_path, small_backbone):
     folder = tmp_path / 'run' / 'checkpoints'
     with runtime.use_compiled():
         state, _ = checkpoints.load(folder, 2, run[0].initialize())
-        started = run[1].after(run[0].weights(state))
+        started = run[1].after(run[0].weights(state), state['observed'])
         per_example = run[1].per_example(started, rows)
     setup = whole.setup
     found = evaluation.summary(setup.model.task, setup.data, rows, per_example)

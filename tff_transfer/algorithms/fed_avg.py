@@ -81,9 +81,8 @@ def server_from(context: Context, weights: tuple) -> Server:
 
 def server_step(context: Context, server: Server, aggregate) -> Server:
     """Takes a step of the server's optimizer against the clients' mean delta."""
-    optimizer = context.server_optimizer
-    state = local.scheduled(
-        optimizer, server.optimizer, context.server_schedule, aggregate.round
-    )
+    optimizer, schedule = context.server_optimizer, context.server_schedule
+    factor = None if schedule is None else schedule(aggregate.round)
+    state = local.scheduled(optimizer, server.optimizer, factor)
     state, weights = optimizer.next(state, server.weights, aggregate.delta)
     return Server(tuple(weights), state)

@@ -26,14 +26,17 @@ class FedNova:
 
     def build(self, context: Context) -> Method:
         """Makes the method."""
-        local.sgd_hparams(context, 1, 'FedNova')
+        momentum = local.sgd_momentum(context, 'FedNova')
 
         def client_update(weights, client):
-            rate, momentum = local.sgd_hparams(context, client.round, 'FedNova')
+            rate = local.rate_of(context, client)
             trained = local.train(
                 context, weights, client, direction=proximal(weights, self.mu)
             )
             norm = accumulated(trained.steps, rate, momentum, self.mu)
+            if not isinstance(client.rate, tuple):
+                # By the rate that all have: who takes longer steps goes farther.
+                norm *= client.rate
             plain = local.update(context, client, trained)
             return plain._replace(
                 delta=tuple(tf.math.divide_no_nan(d, norm) for d in trained.delta),

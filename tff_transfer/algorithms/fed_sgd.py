@@ -31,7 +31,7 @@ class FedSGD:
                 )
 
             found = local.train(
-                dataclasses.replace(context, client_schedule=None),
+                context,
                 weights,
                 client,
                 direction=direction,

@@ -201,7 +201,7 @@ def train(
         [batch], to use instead of the model's.
       regulariser: A function of (representation, batch) whose value, float32 [], is
         added to the loss (see `Model.representation`).
-      optimizer: Instead of the context's.
+      optimizer: Instead of the context's, with a rate of its own in this round.
       optimizer_state: What the optimizer goes on from; it starts anew if not given.
       watch: A function of a batch to float32 [], whose sum over batches is wanted too.
 
@@ -209,6 +209,7 @@ def train(
       What comes of it; without batches, zeros and what there was.
     """
     functional = context.model.functional
+    factor = rate_factor(context, client) if optimizer is None else None
     optimizer = optimizer or context.client_optimizer
     gradient = gradient_function(context, client, loss, regulariser)
     shared = len(weights)
@@ -245,7 +246,7 @@ def train(
         optimizer_state = optimizer.initialize(specs)
     start = (
         before,
-        scheduled(optimizer, optimizer_state, *_schedule_of(context, client)),
+        scheduled(optimizer, optimizer_state, factor),
         tf.constant(0.0),
         tf.constant(0.0),
         tf.nest.map_structure(tf.zeros_like, client.statistics),
@@ -261,23 +262,28 @@ def train(
     return Trained(delta, own, steps, examples, moments, metrics, state, watched)
 
 
-def scheduled(optimizer, state, schedule: Callable | None, round_number):
-    """Returns an optimizer's state with its learning rate of a round."""
-    if schedule is None:
+def scheduled(optimizer, state, factor):
+    """Returns an optimizer's state with its first learning rate times a factor.
+
+    It stays as it is where the factor is None.
+    """
+    if factor is None:
         return state
-    rate = _first_hparams(optimizer)['learning_rate'] * schedule(round_number)
+    rate = _first_hparams(optimizer)['learning_rate'] * factor
     hparams = {**optimizer.get_hparams(state), 'learning_rate': rate}
     return optimizer.set_hparams(state, hparams)
 
 
-def _schedule_of(context: Context, client: Client) -> tuple[Callable | None, Any]:
-    """Returns what a client's learning rate is multiplied by, of its round."""
-    schedule = context.client_schedule
-    if isinstance(client.rate, tuple):
-        return schedule, client.round
-    if schedule is None:
-        return lambda _: client.rate, client.round
-    return lambda number: client.rate * schedule(number), client.round
+def rate_factor(context: Context, client: Client):
+    """Returns what a client's learning rate is multiplied by in its round.
+
+    That is by the schedule and by its own rate, float32 []; None without either.
+    """
+    of_client = None if isinstance(client.rate, tuple) else client.rate
+    if context.client_schedule is None:
+        return of_client
+    factor = context.client_schedule(client.round)
+    return factor if of_client is None else factor * of_client
 
 
 def _first_hparams(optimizer):
@@ -285,8 +291,8 @@ def _first_hparams(optimizer):
     return optimizer.get_hparams(optimizer.initialize(tf.TensorSpec([])))
 
 
-def sgd_hparams(context: Context, round_number, who: str) -> tuple[Any, Any]:
-    """Returns learning rate and momentum of the clients' SGD in a round.
+def sgd_momentum(context: Context, who: str) -> float:
+    """Returns the momentum of the clients' SGD.
 
     Raises:
       UserError: The clients' optimizer is another one, for which `who`, a method,
@@ -297,11 +303,14 @@ def sgd_hparams(context: Context, round_number, who: str) -> tuple[Any, Any]:
         raise UserError(
             f'{who} is defined for SGD on the clients; use --client_optimizer=sgd'
         )
-    hparams = _first_hparams(optimizer)
-    rate = hparams['learning_rate']
-    if context.client_schedule is not None:
-        rate *= context.client_schedule(round_number)
-    return rate, hparams.get('momentum', 0.0)
+    return _first_hparams(optimizer).get('momentum', 0.0)
+
+
+def rate_of(context: Context, client: Client) -> Any:
+    """Returns the learning rate of a client's optimizer in its round."""
+    rate = _first_hparams(context.client_optimizer)['learning_rate']
+    factor = rate_factor(context, client)
+    return rate if factor is None else rate * factor
 
 
 def mean_gradient(context: Context, weights: tuple, client: Client) -> tuple:

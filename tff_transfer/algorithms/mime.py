@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer.algorithms import fed_avg, local
-from tff_transfer.algorithms.method import Context, Method
+from tff_transfer.algorithms.method import Client, Context, Method
 from tff_transfer.errors import UserError
 
 
@@ -44,7 +44,7 @@ class MimeLite:
             weights, base = message
             gradient, _ = local.mean_gradient(context, weights, client)
             trained = local.train(
-                context, weights, client, optimizer=_Fixed(context, base, client.round)
+                context, weights, client, optimizer=_Fixed(context, base, client)
             )
             return local.update(
                 context, client, trained, delta=(trained.delta, gradient)
@@ -92,7 +92,7 @@ class Mime:
                 start,
                 client,
                 direction=direction,
-                optimizer=_Fixed(context, base, client.round),
+                optimizer=_Fixed(context, base, client),
             )
             return local.update(context, client, trained)
 
@@ -110,10 +110,10 @@ class Mime:
 class _Fixed(tff.learning.optimizers.Optimizer):
     """The clients' optimizer with a state that came from the server and stays."""
 
-    def __init__(self, context: Context, base, round_number):
+    def __init__(self, context: Context, base, client: Client):
         self._optimizer = context.client_optimizer
-        schedule = context.client_schedule
-        self._base = local.scheduled(self._optimizer, base, schedule, round_number)
+        factor = local.rate_factor(context, client)
+        self._base = local.scheduled(self._optimizer, base, factor)
 
     def initialize(self, specs):
         """Returns nothing: the state is the server's."""

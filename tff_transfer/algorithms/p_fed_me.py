@@ -26,11 +26,11 @@ class PFedMe:
 
     def build(self, context: Context) -> Method:
         """Makes the method."""
-        local.sgd_hparams(context, 1, 'pFedMe')
+        local.sgd_momentum(context, 'pFedMe')
         count = len(context.initial)
 
         def client_update(weights, client):
-            rate, _ = local.sgd_hparams(context, client.round, 'pFedMe')
+            rate = local.rate_of(context, client)
 
             def direction(gradient_of, values, batch):
                 shared, before = values[:count], values[count:]

@@ -29,10 +29,10 @@ class QFedAvg:
 
     def build(self, context: Context) -> Method:
         """Makes the method."""
-        local.sgd_hparams(context, 1, 'q-FedAvg')
+        local.sgd_momentum(context, 'q-FedAvg')
 
         def client_update(weights, client):
-            rate, _ = local.sgd_hparams(context, client.round, 'q-FedAvg')
+            rate = local.rate_of(context, client)
             at_start = local.summed_loss(context, weights, client)
             trained = local.train(context, weights, client, watch=at_start)
             loss = tf.math.divide_no_nan(trained.watched, trained.examples) + 1e-10

@@ -63,6 +63,9 @@ BY_SERVER_OPTIMIZER = (
 # Those that are defined for SGD on the clients.
 BY_CLIENT_SGD = ('scaffold', 'fednova', 'qfedavg', 'pfedme')
 
+# Those whose clients take no step of their own, and so have no rate.
+WITHOUT_CLIENT_RATE = ('fedsgd',)
+
 # Those that leave each client a model of its own, which is what is evaluated.
 BY_OWN_MODELS = (
     'local', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl', 'pfedme',

@@ -38,7 +38,7 @@ class Scaffold:
 
     def build(self, context: Context) -> Method:
         """Makes the method."""
-        _, momentum = local.sgd_hparams(context, 1, 'SCAFFOLD')
+        momentum = local.sgd_momentum(context, 'SCAFFOLD')
         if momentum:
             raise UserError(
                 'SCAFFOLD is defined for SGD without momentum on the clients; leave'
@@ -61,8 +61,7 @@ class Scaffold:
             if self.variates == 'I':
                 now, _ = local.mean_gradient(context, weights, client)
             else:
-                rate, _ = local.sgd_hparams(context, client.round, 'SCAFFOLD')
-                followed = rate * trained.steps
+                followed = local.rate_of(context, client) * trained.steps
                 now = tuple(
                     tf.math.divide_no_nan(delta, followed) - c
                     for delta, c in zip(trained.delta, correction, strict=True)

@@ -26,12 +26,12 @@ class Cohort(Sequence):
     Attributes:
       examples: Arrays [rows, ...] by name, in the structure of the model's input_spec.
       row_splits: int64 [clients + 1].
-      batch_size: Rows of a batch.
+      batch_size: Rows of a batch: one number, or one a client, [clients].
     """
 
     examples: collections.OrderedDict
     row_splits: np.ndarray
-    batch_size: int
+    batch_size: int | np.ndarray
 
     __repr__ = reprs.of_fields
 
@@ -45,7 +45,12 @@ class Cohort(Sequence):
             raise IndexError(f'client {client} of a cohort of {len(self)}')
         rows = slice(self.row_splits[client], self.row_splits[client + 1])
         mine = tf.nest.map_structure(lambda array: array[rows], self.examples)
-        return tf.data.Dataset.from_tensor_slices(mine).batch(self.batch_size)
+        return tf.data.Dataset.from_tensor_slices(mine).batch(self.batch_sizes[client])
+
+    @property
+    def batch_sizes(self) -> np.ndarray:
+        """Rows of a batch of each client, [clients]."""
+        return np.broadcast_to(self.batch_size, [len(self)])
 
 
 def choose_clients(clients: int, size: int, *, seed: int, round_number: int):
@@ -188,7 +193,7 @@ def training_cohort(
     data: FederatedData,
     clients: Sequence[int],
     *,
-    batch_size: int,
+    batch_size: int | np.ndarray,
     epochs: int | Sequence[int],
     seed: int,
     round_number: int,
@@ -204,7 +209,7 @@ def training_cohort(
     Args:
       data: The population.
       clients: The numbers of the clients of this round.
-      batch_size: Rows of a batch.
+      batch_size: Rows of a batch: one number, or one a client.
       epochs: How often each example is seen; each epoch is shuffled anew. One number,
         or one a client, of which 0 leaves its examples out.
       seed: The run's seed.

@@ -2,12 +2,14 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import PIL.Image
 from matplotlib.figure import Figure
 
+from tff_transfer import progress
 from tff_transfer.errors import UserError
 
 _LABELS = {
@@ -29,18 +31,23 @@ _COLOURS = {
 _WITH_COUNTS, _WITH_NAMES = 12, 70
 
 
-def _curve(axes, rows: Sequence[Mapping], column: str, **style) -> None:
-    points = [(r['round'], r[column]) for r in rows if r.get(column) is not None]
+# What a metric may be drawn by, besides rounds: seconds.
+SIMULATED = 'time/simulated_s'
+
+
+def _curve(axes, rows: Sequence[Mapping], column: str, place: Callable, **style):
+    points = [(place(row), row[column]) for row in rows if row.get(column) is not None]
     if points:
         axes.plot(*zip(*points, strict=True), **style)
 
 
-def by_round(rows: Sequence[Mapping], metric: str) -> Figure:
+def by_round(rows: Sequence[Mapping], metric: str, *, timed: bool = False) -> Figure:
     """Draws a metric by round, of all parts of a run that have it.
 
     Args:
       rows: The rows of a run, as `Result.rows` or `metrics.read` gives them.
       metric: What is measured, such as `'accuracy'` or `'loss'`.
+      timed: Whether to draw it by simulated time instead, of a run that has it.
 
     Returns:
       The figure.
@@ -57,14 +64,18 @@ def by_round(rows: Sequence[Mapping], metric: str) -> Figure:
             if known
             else f'there are no rows to draw {metric!r} of'
         )
+    said, place = 'round', operator.itemgetter('round')
+    if timed:
+        name, size = progress.unit(rows[-1][SIMULATED])
+        said, place = f'simulated time, {name}', lambda row: row[SIMULATED] / size
     figure = Figure((6, 3.4), layout='constrained')
     axes = figure.subplots()
     for part, label in _LABELS.items():
         evaluated = part in ('seen', 'unseen')
         style = {'marker': 'o', 'markersize': 3} if evaluated else {'linewidth': 1}
         column, colour = f'{part}/{metric}', _COLOURS[part]
-        _curve(axes, rows, column, label=label, color=colour, **style)
-    axes.set(xlabel='round', ylabel=metric)
+        _curve(axes, rows, column, place, label=label, color=colour, **style)
+    axes.set(xlabel=said, ylabel=metric)
     axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend(frameon=False)

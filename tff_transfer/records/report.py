@@ -134,6 +134,14 @@ def _summary(result) -> dict:
                 (_title(name), plots.svg(plots.by_round(result.rows, name)))
                 for name in drawn
             ),
+            *(
+                (
+                    f'{_title(name)} by simulated time',
+                    plots.svg(plots.by_round(result.rows, name, timed=True)),
+                )
+                for name in (task.decides,)
+                if plots.SIMULATED in result.rows[0]
+            ),
             ('Clients', plots.svg(plots.per_client(result.per_client, task.decides))),
         ],
     }

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import itertools
 import json
 import os
@@ -105,12 +106,19 @@ def check_same_network(run_dir: pathlib.Path, model: Model) -> None:
     _check_same(run_dir, 'network', name, model.fingerprint)
 
 
+def check_same_file(run_dir: pathlib.Path, what: str, path: pathlib.Path) -> None:
+    """Does `_check_same` for a file that tells of clients."""
+    with open(path, 'rb') as file:
+        sha256 = hashlib.file_digest(file, 'sha256').hexdigest()
+    _check_same(run_dir, what, path.name, sha256)
+
+
 def _check_same(run_dir: pathlib.Path, what: str, name: str, sha256: str) -> None:
     """Records what a run begins with, or checks that it is still the same.
 
     Args:
       run_dir: The run directory; the record is `<what>.json`.
-      what: `data`, `backbone` or `network`.
+      what: `data`, `backbone`, `network`, or what a file tells.
       name: What it is called in messages; it is not compared.
       sha256: What tells it from others.
 

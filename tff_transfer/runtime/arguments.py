@@ -186,11 +186,12 @@ def cohort_sequences(cohort: Cohort, element: tff.Type, where: str) -> ClientSeq
             )
         arrays.append(tensor_array(column, leaf, name))
     splits = np.asarray(cohort.row_splits, np.int64)
-    steps = -(-np.diff(splits) // cohort.batch_size)
+    sizes = cohort.batch_sizes
+    steps = -(-np.diff(splits) // sizes)
     starts = layouts.starts_of(steps)
     of_client = np.arange(starts[-1]) - np.repeat(starts[:-1], steps)
     rows = np.append(
-        np.repeat(splits[:-1], steps) + of_client * cohort.batch_size, splits[-1]
+        np.repeat(splits[:-1], steps) + of_client * np.repeat(sizes, steps), splits[-1]
     )
     return ClientSequences(tuple((a, rows) for a in arrays), starts)
 

@@ -225,7 +225,11 @@ def _with(config: Config, algorithm) -> Config:
         config.training, tflite=False, export_keras=False, export_client=()
     )
     data, model, training = options.in_effect(
-        config.data, model, training, algorithm=registry.name_of(algorithm)
+        config.data,
+        model,
+        training,
+        algorithm=registry.name_of(algorithm),
+        fleet='ideal',
     )
     return Config(data, model, training, algorithm)
 

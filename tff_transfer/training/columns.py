@@ -16,6 +16,8 @@ PARTS = ('seen', 'unseen')
 CODED = 'bytes/{}_coded'
 # The privacy that is spent up to a round.
 EPSILON = 'privacy/epsilon'
+# When a round ended, by the devices that clients run on.
+SIMULATED = 'time/simulated_s'
 
 
 def names(
@@ -24,6 +26,7 @@ def names(
     *,
     private: bool = False,
     coded: Iterable[str] = (),
+    timed: bool = False,
 ) -> tuple[str, ...]:
     """Returns the names of the columns of a run, in order.
 
@@ -32,6 +35,7 @@ def names(
       measured: The names of what method and aggregation measure, a name once or more.
       private: Whether something is promised of clients' data.
       coded: Which directions, `up` and `down`, are compressed.
+      timed: Whether the clients' devices have a time that is told.
     """
     evaluated = (*task.measures, task.per_client)
     return (
@@ -45,6 +49,7 @@ def names(
         'bytes/up',
         'bytes/down',
         *map(CODED.format, coded),
+        *((SIMULATED,) if timed else ()),
         'time/round_s',
         'time/evaluation_s',
         'time/total_s',

@@ -8,7 +8,8 @@ from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.errors import UserError
 from tff_transfer.privacy import registry as privacy_registry
 from tff_transfer.privacy.distributed import Distributed
-from tff_transfer.training import selections
+from tff_transfer.simulation.fleet.ideal import Ideal
+from tff_transfer.training import combinations_of_devices, selections
 
 # The policies of --batch_norm that train with the statistics of batches.
 BY_BATCHES = ('local', 'aggregate')
@@ -90,6 +91,8 @@ def check(config) -> None:
             f'--algorithm={name} is for a last layer that is a dense one, but --head is'
             ' cosine; use --head=linear'
         )
+    if not isinstance(config.fleet, Ideal):
+        combinations_of_devices.check(config, name)
     if config.private:
         _check_private(config, name)
     _check_compression(config, name)
@@ -192,6 +195,11 @@ def _check_private(config, name: str) -> None:
         )
     if kind in privacy_registry.OF_EXAMPLES:
         _check_of_examples(said, name, model)
+        if training.client_settings is not None:
+            raise UserError(
+                f'{said} accounts for the same epochs and batches of all clients; leave'
+                ' --client_settings out'
+            )
     elif name in registry.BESIDE_THE_MEAN:
         raise UserError(
             f'{said} adds noise to the mean of what clients send, but --algorithm='

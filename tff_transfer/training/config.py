@@ -59,6 +59,8 @@ _GIVEN_PASSES = _except(
     'algorithm', registry.NAMES, (*registry.IN_ONE_PLACE, *registry.BY_OWN_PASSES)
 )
 _UNEQUAL_EPOCHS = {'min_client_epochs': GIVEN}
+# What has time, and devices that may be late.
+_DEVICES = _except('fleet', fleet_registry.KINDS.NAMES, ('ideal',))
 _WITH_EPSILON = ('adagrad', 'adam', 'adamw', 'rmsprop', 'yogi')
 
 
@@ -269,6 +271,26 @@ class TrainingConfig:
         False,
         "Leave the stragglers' work out, as a server does that does not wait.",
         only_for=_UNEQUAL_EPOCHS,
+    )
+    over_selection: float = option(
+        1.0,
+        'How many times as many clients are asked as --clients_per_round, of whom the'
+        ' first that report are used.',
+        at_least=1,
+        only_for=_DEVICES,
+    )
+    deadline: float | None = option(
+        None,
+        'After how many simulated seconds a round ends, whoever has not reported.',
+        above=0,
+        only_for=_DEVICES,
+    )
+    client_settings: str | None = option(
+        None,
+        'A CSV file with how single clients train, by their names: the columns client'
+        ' and, of which an empty cell is what all others have, epochs, batch_size and'
+        ' learning_rate.',
+        only_for=_except('algorithm', registry.NAMES, registry.OF_ALL),
     )
     batch_size: int = option(20, "Examples of a client's batch.", at_least=1)
     max_examples: int | None = option(
@@ -494,7 +516,9 @@ class Config:
     fleet: Any = variant(
         Ideal(),
         'What clients run on: how fast, how often they are there, and how they fail;'
-        ' docs/fleet.md. Options as of algorithms.',
+        ' docs/fleet.md. ideal, never late; drawn, from distributions; trace, of files;'
+        ' daynight, there in their night alone, a trace of our own making for'
+        ' demonstrations. Options as of algorithms, such as --drawn.speed.',
         fleet_registry.KINDS,
     )
 

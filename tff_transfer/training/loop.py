@@ -28,7 +28,9 @@ from tff_transfer.records.metrics import Records
 from tff_transfer.records.run_directory import writing
 from tff_transfer.training import (
     baselines,
+    client_settings,
     columns,
+    devices,
     divergence,
     exports,
     resuming,
@@ -96,6 +98,11 @@ def train(
             run_directory.check_same_data(run_dir, data)
             run_directory.check_same_backbone(run_dir, backbone)
         exports.check_clients(config.training, data)
+        devices.check(config, data)
+        client_settings.of(config, data)
+        if run_dir is not None:
+            for what, path in devices.files(config).items():
+                run_directory.check_same_file(run_dir, what, path)
         model = head_or_network(config, data, backbone, head)
         if config.training.export_keras:
             keras_file.check(data.x, backbone, model.network)
@@ -150,7 +157,9 @@ def _train(
     reached, exported = resuming.resume(run, run_dir, best=best)
     stage, done, state = reached.stage, reached.round, reached.state
     measured = (name for stage in run for name in stage.measured)
-    names = columns.names(task, measured, private=private, coded=run[-1].coded)
+    names = columns.names(
+        task, measured, private=private, coded=run[-1].coded, timed=run[-1].timed
+    )
     records = Records(run_dir, names, up_to_round=done if done else -1)
     log = None
     if private and run_dir is not None:
@@ -174,6 +183,8 @@ def _train(
     with contextlib.closing(records):
         if not records.rows:
             row = {'round': 0, **evaluate()}
+            if stage.timed:
+                row[columns.SIMULATED] = 0.0
             records.append({**row, 'time/total_s': time.perf_counter() - start})
             divergence.warn(config, records.rows)
         bar = progress.bar(total=rounds, initial=done, desc=said, unit='round')
@@ -184,7 +195,7 @@ def _train(
                 if done not in stage.rounds:
                     head = stage.weights(state)
                     stage = run[-1]
-                    state = stage.after(head)
+                    state = stage.after(head, state['observed'])
                 if log is not None:
                     log.append(stage.audited(state, done))
                 state, found = stage.next(state, done)
@@ -246,7 +257,8 @@ def _result(
     """
     state, setup = exported.state, last.setup
     if exported.stage is not last:  # Of the head, with the backbone as it came.
-        state, found = last.after(exported.stage.weights(state)), None
+        head = exported.stage.weights(state)
+        state, found = last.after(head, state['observed']), None
     weights = last.weights(state)
     if found is None:
         found = _judged(last, state, rows_of)
@@ -337,6 +349,8 @@ def _told(row: Mapping, rows: Sequence[Mapping], task: Task) -> dict[str, str]:
         found = {'epsilon': _shown(row[columns.EPSILON], '.2f')}
     else:
         found = {'loss': _shown(row.get('train/loss'), '.3f')}
+    if columns.SIMULATED in row:
+        found['clock'] = progress.duration(row[columns.SIMULATED])
     unseen = _last(rows, f'unseen/{task.decides}')
     return {**found, 'unseen': _shown(unseen, task.shown)}
 

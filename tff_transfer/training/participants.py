@@ -9,11 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tff_transfer.algorithms import one_round, registry
+from tff_transfer.algorithms.computations import Settings
 from tff_transfer.data.cohorts import Cohort, draw_epochs, training_cohort
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.simulation.selection.known import OF_LOSSES, OF_ROUNDS, Known
 from tff_transfer.simulation.selection.rule import Rule
+from tff_transfer.training.client_settings import ClientSettings
 from tff_transfer.training.config import TrainingConfig
+from tff_transfer.training.devices import Devices
+from tff_transfer.training.devices import asked as asked_for
 from tff_transfer.training.setup import Setup
 
 # Of the numbers of some seen clients, what a model's losses over the training examples
@@ -28,11 +32,18 @@ class Turnout(NamedTuple):
       clients: Their numbers among the seen clients, int64 [clients].
       epochs: How many epochs each does, int64 [clients]; 0 if nothing comes of it.
       asked: How many others got the model to tell their loss.
+      late: How many of them send what is not used.
+      seconds: How long each takes by its device, float64 [clients]; None if these are
+        ideal.
+      ends: When the round ends, in simulated seconds from the run's start.
     """
 
     clients: np.ndarray
     epochs: np.ndarray
     asked: int = 0
+    late: int = 0
+    seconds: np.ndarray | None = None
+    ends: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +59,8 @@ class Participants:
       method: The method's name in `algorithms.registry`.
       rule: How they are chosen.
       held_out: The share of a client's examples that is its validation part.
+      devices: What they run on, if time is simulated.
+      settings: How single ones train, if they do not all train alike.
     """
 
     config: TrainingConfig
@@ -55,6 +68,8 @@ class Participants:
     method: str
     rule: Rule
     held_out: float
+    devices: Devices | None = None
+    settings: ClientSettings | None = None
 
     def nothing_observed(self) -> Any:
         """Returns what is observed before the first round; `()` if nothing ever is."""
@@ -67,7 +82,10 @@ class Participants:
             'seconds': np.full(count, np.nan),
         }
         asked = [name for name in OF_ROUNDS if name in self.rule.needs]
-        return collections.OrderedDict((name, first[name]) for name in asked) or ()
+        found = collections.OrderedDict((name, first[name]) for name in asked)
+        if self.devices is not None:
+            found['clock'] = np.zeros(())
+        return found or ()
 
     def observed(
         self,
@@ -96,6 +114,10 @@ class Participants:
             after['last'][clients] = round_number
         if 'times' in after:
             after['times'][clients] += 1
+        if turnout.seconds is not None:
+            if 'seconds' in after:
+                after['seconds'][clients] = turnout.seconds[turnout.epochs > 0]
+            after['clock'] = np.array(turnout.ends)
         return after
 
     def turnout(
@@ -109,6 +131,13 @@ class Participants:
             clients = np.arange(len(self.setup.seen))
             return Turnout(clients, self._epochs(clients, round_number))
         known = self._known(observed)
+        size, starts = self.config.clients_per_round, 0.0
+        if self.devices is not None:
+            seen = self.setup.seen
+            starts = self.devices.starts(float(observed['clock']), seen)
+            there = self.devices.fleet.available(starts)[seen]
+            known = known.of(np.flatnonzero(there))
+            size = min(asked_for(self.config.over_selection, size), len(known))
         asked = []
 
         def loss_at(places):
@@ -117,21 +146,41 @@ class Participants:
 
         places = self.rule.choose(
             known,
-            self.config.clients_per_round,
+            size,
             seed=self.config.seed,
             round_number=round_number,
             loss_of=loss_at,
         )
         clients = known.clients[places]
-        return Turnout(
+        turnout = Turnout(
             clients,
             self._epochs(clients, round_number),
             len(np.setdiff1d(asked, places)),
+        )
+        if self.devices is None:
+            return turnout
+        return self._on_devices(turnout, starts, round_number)
+
+    def _on_devices(
+        self, turnout: Turnout, starts: float, round_number: int
+    ) -> Turnout:
+        """Returns a turnout of which nothing comes of who is late or drops out."""
+        devices, clients = self.devices, self.setup.seen[turnout.clients]
+        durations = devices.seconds(clients, turnout.epochs)
+        used, late, lasts = devices.course(
+            clients, durations, self.config.clients_per_round, starts, round_number
+        )
+        return turnout._replace(
+            epochs=np.where(used, turnout.epochs, 0),
+            late=np.count_nonzero(late),
+            seconds=durations,
+            ends=starts + lasts,
         )
 
     def _known(self, observed: Any) -> Known:
         seen, needs = self.setup.seen, self.rule.needs
         found = dict(observed or {})
+        found.pop('clock', None)
         if 'population' in needs:
             found['population'] = len(seen)
         if 'cohort' in needs:
@@ -154,6 +203,8 @@ class Participants:
         config = self.config
         if self.method in registry.IN_ONE_PLACE:
             return np.array([config.client_epochs])
+        if self.settings is not None and config.min_client_epochs is None:
+            return self.settings.epochs[self.setup.seen[clients]]
         epochs, late = draw_epochs(
             self.setup.seen[clients],
             config.min_client_epochs or config.client_epochs,
@@ -167,10 +218,26 @@ class Participants:
     def cohort(self, turnout: Turnout, round_number: int) -> Cohort:
         """Returns the examples of a round."""
         clients = self.setup.seen[turnout.clients]
-        return self.gathered(self.setup.data, clients, turnout.epochs, round_number)
+        batch_size = self.config.batch_size
+        if self.settings is not None:
+            batch_size = self.settings.batch_size[clients]
+        return self.gathered(
+            self.setup.data, clients, turnout.epochs, round_number, batch_size
+        )
+
+    def told(self, turnout: Turnout) -> Settings | None:
+        """Returns what each client is told of itself, arrays [clients], if anything."""
+        if self.settings is None or self.settings.rate is None:
+            return None
+        return Settings(self.settings.rate[self.setup.seen[turnout.clients]])
 
     def gathered(
-        self, data: FederatedData, clients: np.ndarray, epochs, round_number: int
+        self,
+        data: FederatedData,
+        clients: np.ndarray,
+        epochs,
+        round_number: int,
+        batch_size: int | np.ndarray | None = None,
     ) -> Cohort:
         """Returns the examples of some clients as a round has them.
 
@@ -179,15 +246,18 @@ class Participants:
           clients: Their numbers, [clients].
           epochs: How many epochs each does, or all.
           round_number: The round, on which the order of examples hangs.
+          batch_size: Examples of a batch, or each one's; that of all if not given.
         """
         config, setup = self.config, self.setup
         if self.method in registry.BY_OWN_PASSES:
             epochs = np.minimum(epochs, 1)
+        if batch_size is None:
+            batch_size = config.batch_size
         of_one = self.method in registry.OF_ONE_ROUND
         return training_cohort(
             data,
             clients,
-            batch_size=one_round.BATCH_SIZE if of_one else config.batch_size,
+            batch_size=one_round.BATCH_SIZE if of_one else batch_size,
             epochs=epochs,
             seed=config.seed,
             round_number=round_number,

@@ -15,15 +15,16 @@ from tff_transfer import runtime
 from tff_transfer.aggregation.secure import Secure
 from tff_transfer.algorithms import registry
 from tff_transfer.algorithms.compose import compose
+from tff_transfer.algorithms.computations import NOTHING_TOLD, Settings
 from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.simulation.selection.registry import OF_MECHANISM
-from tff_transfer.training import columns
+from tff_transfer.training import client_settings, columns, devices
 from tff_transfer.training.client_states import ClientStates
 from tff_transfer.training.config import Config
 from tff_transfer.training.evaluation import Evaluator
 from tff_transfer.training.methods import mechanism_of, method_of
 from tff_transfer.training.own_models import OwnModels
-from tff_transfer.training.participants import Participants
+from tff_transfer.training.participants import Participants, Turnout
 from tff_transfer.training.setup import Setup
 
 
@@ -67,6 +68,18 @@ class Stage:
             by_noise = config.privacy.aggregator(self._mechanism)
             if by_noise is not None:
                 aggregator, cohort = by_noise, self._mechanism.cohort
+        settings = client_settings.of(config, setup.data)
+        has_rates = settings is not None and settings.rate is not None
+        self._composed = compose(
+            self._method,
+            context,
+            aggregator,
+            cohort=cohort,
+            compression=_given(config.compression),
+            compression_down=_given(config.compression_down),
+            settings=Settings(np.float32(1)) if has_rates else NOTHING_TOLD,
+        )
+        bytes_each = self._bytes(self._config.clients_per_round)
         self.participants = Participants(
             self._config,
             setup,
@@ -75,14 +88,8 @@ class Stage:
             if self._mechanism is None
             else OF_MECHANISM[self._mechanism.sampling],
             held_out=getattr(config.algorithm, 'validation_fraction', 0.0),
-        )
-        self._composed = compose(
-            self._method,
-            context,
-            aggregator,
-            cohort=cohort,
-            compression=_given(config.compression),
-            compression_down=_given(config.compression_down),
+            devices=devices.of(config, setup, *bytes_each),
+            settings=settings,
         )
         self._evaluator = Evaluator(setup.model, setup.data, setup.transform)
         self._states, self._needed = None, {}
@@ -138,12 +145,15 @@ class Stage:
         kept, more = state['kept'], ()
         if self._states is not None:
             more = (self._states.take(kept, turnout.clients),)
+        told = self.participants.told(turnout)
+        if told is not None:
+            more = (*more, runtime.StackedClients(told))
         with runtime.in_round(round_number):
             server, metrics, *now = self._composed.process.next(
                 state['server'], cohort, *more
             )
         if self._states is not None:
-            kept = self._states.put(kept, turnout.clients, *now)
+            kept = self._stored(kept, turnout, *now)
         if self._method.choices is not None:
             server = server._replace(server=self._with_best_choice(server.server))
         observed = self.participants.observed(
@@ -155,7 +165,8 @@ class Stage:
             row = columns.of_training(self.setup.model.task, metrics, cohort)
         else:  # Of what clients did nothing is told but by what had noise added.
             row = {columns.EPSILON: self._mechanism.epsilon(round_number)}
-        receivers, senders = len(cohort), np.count_nonzero(turnout.epochs)
+        receivers = len(cohort)
+        senders = np.count_nonzero(turnout.epochs) + turnout.late
         if self._name in registry.IN_ONE_PLACE:
             receivers = senders = 0
         if self._mechanism is not None:
@@ -168,7 +179,19 @@ class Stage:
             of = {'up': senders, 'down': receivers}[name]
             found = int(metrics['coded'][name]) * (1 if name == 'up' else receivers)
             row[columns.CODED.format(name)] = found + beside[name] * of
+        if self.timed:
+            row[columns.SIMULATED] = turnout.ends
         return after, row
+
+    def _stored(self, kept, turnout: Turnout, now) -> np.ndarray:
+        """Returns the index of what clients keep, once a round's have it stored.
+
+        Who did nothing in it is not among those that took part.
+        """
+        took_part = turnout.epochs > 0
+        if not took_part.all():
+            now = [its for its, did in zip(now, took_part, strict=True) if did]
+        return self._states.put(kept, turnout.clients[took_part], now)
 
     def audited(self, state, round_number: int) -> dict[str, Any]:
         """Returns what a round is about to do with clients, for `audit.jsonl`.
@@ -202,6 +225,15 @@ class Stage:
         None where something is promised of clients' data: it hangs on these.
         """
         return tuple(self._composed.bytes_beside) if self._mechanism is None else ()
+
+    @property
+    def timed(self) -> bool:
+        """Whether simulated time is told.
+
+        Not where something is promised of clients' data: how long they take hangs on
+        how many examples they have.
+        """
+        return self.participants.devices is not None and self._mechanism is None
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -324,14 +356,19 @@ class Stage:
             down += more
         return up, down
 
-    def after(self, head: Sequence[np.ndarray]) -> Any:
-        """Returns the state that starts with the weights of a head."""
+    def after(self, head: Sequence[np.ndarray], observed: Any) -> Any:
+        """Returns the state that starts with the weights of a head.
+
+        Args:
+          head: The weights.
+          observed: What was observed of the rounds that trained it, which holds on.
+        """
         state = self.initialize()
         server = state['server'].server
         weights = (*server.weights[: -len(head)], *head)
         server = self._method.with_weights(server, weights)
         server = state['server']._replace(server=server)
-        return collections.OrderedDict(state, server=server)
+        return collections.OrderedDict(state, server=server, observed=observed)
 
     def per_example(self, state, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Returns what is measured of each row (see `Evaluator`)."""

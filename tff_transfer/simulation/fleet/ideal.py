@@ -6,3 +6,7 @@ import dataclasses
 @dataclasses.dataclass(frozen=True)
 class Ideal:
     """Clients that are always there and never late."""
+
+    def fleet(self, names, seed) -> None:
+        """Returns nothing (see `Kind`)."""
+        del names, seed
