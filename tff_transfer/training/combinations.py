@@ -2,13 +2,14 @@
 
 import dataclasses
 
+from tff_transfer.aggregation.robust import Robust
 from tff_transfer.aggregation.secure import Secure
 from tff_transfer.algorithms import registry
 from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.errors import UserError
 from tff_transfer.privacy import registry as privacy_registry
 from tff_transfer.privacy.distributed import Distributed
-from tff_transfer.training import selections
+from tff_transfer.training import robust_runs, selections
 
 # The policies of --batch_norm that train with the statistics of batches.
 BY_BATCHES = ('local', 'aggregate')
@@ -96,6 +97,8 @@ def check(config) -> None:
     selections.check(config, name)
     if isinstance(config.aggregation, Secure):
         _check_secure(config, name)
+    if isinstance(config.aggregation, Robust):
+        robust_runs.check(config, name)
     secure = {
         '--aggregation=secure': isinstance(config.aggregation, Secure),
         '--privacy=distributed': isinstance(config.privacy, Distributed),
