@@ -31,6 +31,7 @@ COMMANDS = {
     'kept': (sys.executable, '-m', 'benchmarks.kept'),
     'own_models': (sys.executable, '-m', 'benchmarks.own_models'),
     'secure_aggregation': (sys.executable, '-m', 'benchmarks.secure_aggregation'),
+    'robust_aggregation': (sys.executable, '-m', 'benchmarks.robust_aggregation'),
     'frozen': (sys.executable, '-m', 'benchmarks.frozen'),
     'memory': (
         sys.executable,

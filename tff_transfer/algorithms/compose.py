@@ -20,6 +20,7 @@ from tff_transfer.algorithms.computations import (
     Settings,
 )
 from tff_transfer.algorithms.method import Context, Method
+from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.algorithms.traffic import bytes_of, traffic_of
 from tff_transfer.errors import UserError
 
@@ -110,6 +111,7 @@ def compose(
     compression: Any = None,
     compression_down: Any = None,
     settings: Settings = NOTHING_TOLD,
+    public: PublicExamples | None = None,
 ) -> Composed:
     """Makes a TFF process of a method.
 
@@ -128,6 +130,10 @@ def compose(
         broadcasts is sent.
       settings: What a client is told of itself in each round, such as
         `Settings(rate=np.float32(1))`.
+      public: The server's own examples. An aggregator with a true attribute
+        `needs_reference` has what they come to as one more argument, at the server; one
+        with a true `remembers` takes pairs of a client's delta and the sum of all that
+        it sent.
 
     Returns:
       The process, and what one must know of it.
@@ -137,9 +143,14 @@ def compose(
         clients than what the aggregator makes of their deltas; or there is nothing
         that a scheme could compress.
     """
+    aggregator = aggregator or tff.aggregators.MeanFactory(no_nan_division=True)
+    if getattr(aggregator, 'needs_reference', False) and public is None:
+        raise UserError('the aggregator needs examples at the server; give public=')
+    remembers = getattr(aggregator, 'remembers', False)
+    schemes = (compression, compression_down)
     wiring = _Wiring(
-        Computations(method, context, cohort, compression, compression_down, settings),
-        aggregator or tff.aggregators.MeanFactory(no_nan_division=True),
+        Computations(method, context, cohort, *schemes, settings, remembers, public),
+        aggregator,
     )
     if cohort is not None and not wiring.only_mean:
         raise UserError(
@@ -170,7 +181,10 @@ class _Wiring:
     def aggregation(self):
         sent = self.of.work.type_signature.result
         weight = (sent.weight,) if self.weighted else ()
-        return self.aggregator.create(sent.delta, *weight)
+        value = sent.delta
+        if self.of.remembers:
+            value = tff.types.to_type((sent.delta, sent.history))
+        return self.aggregator.create(value, *weight)
 
     @property
     def weighted(self) -> bool:
@@ -190,7 +204,8 @@ class _Wiring:
     def round(self, state, batches, kept, settings):
         """One round, in TFF's federated language: state, metrics, what is kept."""
         of_server = (state.server, state.statistics)
-        message = self.message(state)
+        at_server = self.message_at_server(state)
+        message = tff.federated_broadcast(at_server)
         if self.of.method.gather is None:
             gathered = tff.federated_eval(_nothing, tff.SERVER)
         else:
@@ -205,7 +220,12 @@ class _Wiring:
             (message, batches, kept, settings, tff.federated_broadcast(gathered)),
         )
         weight = (sent.weight,) if self.weighted else ()
-        mean = self.aggregation.next(state.aggregator, sent.delta, *weight)
+        value = sent.delta
+        if self.of.remembers:
+            value = tff.federated_zip((sent.delta, sent.history))
+        if getattr(self.aggregator, 'needs_reference', False):
+            weight += (tff.federated_map(self.of.reference, at_server),)
+        mean = self.aggregation.next(state.aggregator, value, *weight)
         sums, clients = tff.federated_sum(sent.sums), tff.federated_sum(sent.counts)
         server, statistics, rounds, used, measured = tff.federated_map(
             self.of.server,
@@ -238,8 +258,12 @@ class _Wiring:
 
     def message(self, state):
         """What travels to the clients, in TFF's federated language."""
+        return tff.federated_broadcast(self.message_at_server(state))
+
+    def message_at_server(self, state):
+        """What is about to travel, in TFF's federated language."""
         sent = (state.server, state.statistics, state.round)
-        return tff.federated_broadcast(tff.federated_map(self.of.message, sent))
+        return tff.federated_map(self.of.message, sent)
 
     @functools.cached_property
     def adapt(self) -> tff.Computation:

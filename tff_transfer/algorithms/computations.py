@@ -9,7 +9,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_transfer import vectors
 from tff_transfer.algorithms.method import Aggregate, Client, Context, Method, Update
+from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.algorithms.structures import all_finite, type_of, zero_unless
 from tff_transfer.compression.channel import Channel, send_floats
 from tff_transfer.networks import batch_norm
@@ -27,12 +29,15 @@ class Kept(NamedTuple):
       personal: Its own trained weights.
       statistics: BatchNorm's statistics, where they stay with the clients.
       memory: What it keeps of what it sent, where that is compressed (`Channel`).
+      history: The sum of all deltas that it sent, float32 [size], where the aggregation
+        asks for it: what a server would remember of each client.
     """
 
     method: Any
     personal: tuple
     statistics: tuple
     memory: tuple = ()
+    history: Any = ()
 
 
 class Settings(NamedTuple):
@@ -57,7 +62,11 @@ class Message(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """What a client gives, of which `kept` stays with it."""
+    """What a client gives, of which `kept` stays with it.
+
+    `history` is what the server then knows of it, if the aggregation asks for it: it
+    does not travel.
+    """
 
     delta: Any
     weight: Any
@@ -66,6 +75,7 @@ class Sent(NamedTuple):
     counts: Any
     dropped: Any
     metrics: Any
+    history: Any
     kept: Any
 
 
@@ -81,6 +91,8 @@ class Computations:
       compression: A scheme's options, by which clients send their deltas.
       compression_down: Those by which the server sends what the method broadcasts.
       settings: What a client is told of itself in each round, arrays of the shape.
+      remembers: Whether the sum of all deltas of each client is kept.
+      public: The server's own examples, if it has any.
     """
 
     method: Method
@@ -89,6 +101,8 @@ class Computations:
     compression: Any = None
     compression_down: Any = None
     settings: Settings = NOTHING_TOLD
+    remembers: bool = False
+    public: PublicExamples | None = None
 
     @functools.cached_property
     def _own(self) -> Kept:
@@ -106,7 +120,11 @@ class Computations:
     def kept(self) -> Kept | None:
         """What a client keeps before its first round, arrays, if it keeps anything."""
         memory = () if self.up is None else self.up.memory
-        kept = self._own._replace(memory=memory)
+        history = ()
+        if self.remembers:
+            sizes = (leaf.shape.num_elements() for leaf in tf.nest.flatten(self._delta))
+            history = np.zeros(sum(sizes), np.float32)
+        kept = self._own._replace(memory=memory, history=history)
         return kept if tf.nest.flatten(kept) else None
 
     @functools.cached_property
@@ -114,6 +132,11 @@ class Computations:
         """How deltas travel, if they are compressed."""
         if self.compression is None:
             return None
+        return Channel(self.compression, self._delta)
+
+    @functools.cached_property
+    def _delta(self):
+        """Specs of a method's delta."""
         own = self._own
 
         # Traced for its shapes alone: what clients keep, which `work` takes, hangs on
@@ -132,10 +155,9 @@ class Computations:
 
         spec = tf.data.DatasetSpec(self.context.model.functional.input_spec)
         found = delta.get_concrete_function(spec).structured_outputs
-        like = tf.nest.map_structure(
+        return tf.nest.map_structure(
             lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), found
         )
-        return Channel(self.compression, like)
 
     @functools.cached_property
     def kept_type(self) -> tff.Type:
@@ -256,6 +278,22 @@ class Computations:
         return work
 
     @functools.cached_property
+    def reference(self):
+        """What the server comes to on its own examples, as a client that is new."""
+
+        @tff.tensorflow.computation(self.message.type_signature.result)
+        @tf.function(autograph=False)
+        def reference(message):
+            kept = () if self.kept is None else self.kept
+            kept = tf.nest.map_structure(tf.constant, kept)
+            client = self._client(message, self.public.batches(message.round), kept)
+            update = self.method.client_update(message.of_method, client)
+            local = self.context.local_statistics
+            return (update.delta, () if local else update.moments)
+
+        return reference
+
+    @functools.cached_property
     def adapt(self):
         """What a client makes for its own model; nothing of it travels."""
 
@@ -270,7 +308,10 @@ class Computations:
                 return self._sent(client, update, kept).kept
             now = self.method.adapt(message.of_method, client)
             statistics = now.statistics if self.context.local_statistics else ()
-            return Kept(now.kept, now.personal, statistics, self._memory(kept))
+            return Kept(
+                *(now.kept, now.personal, statistics),
+                *(self._memory(kept), self._history(kept)),
+            )
 
         return adapt
 
@@ -279,6 +320,10 @@ class Computations:
         if tf.nest.flatten(kept):
             return kept.memory
         return () if self.up is None else self.up.memory
+
+    def _history(self, kept):
+        """Returns the sum of what a client sent before."""
+        return kept.history if tf.nest.flatten(kept) else ()
 
     def _sent(self, client: Client, update: Update, before) -> 'Sent':
         local = self.context.local_statistics
@@ -289,7 +334,10 @@ class Computations:
         if self.up is not None:
             raw = update.delta  # Of what is not finite a scheme may make what is.
             moved, memory, coded = self.up.send(raw, memory)
-        now = Kept(update.kept, update.personal, statistics, memory)
+        history = self._history(before)
+        if self.remembers:
+            history = history + vectors.joined(moved)
+        now = Kept(update.kept, update.personal, statistics, memory, history)
         delta = (moved, () if local else update.moments)
         finite = all_finite((raw, delta, update.weight, update.sums, now))
         counts = tf.logical_and(finite, update.examples > 0)
@@ -306,6 +354,7 @@ class Computations:
             tf.cast(counts, tf.float32),
             1 - tf.cast(finite, tf.float32),
             zero_unless(finite, update.metrics),
+            now.history,
             () if self.kept is None else now,
         )
 

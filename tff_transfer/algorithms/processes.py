@@ -7,6 +7,7 @@ from tff_transfer import models
 from tff_transfer.algorithms import registry
 from tff_transfer.algorithms.compose import Composed, compose
 from tff_transfer.algorithms.method import Context
+from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.compression import registry as compression_registry
 from tff_transfer.errors import UserError
 from tff_transfer.options import check
@@ -23,6 +24,7 @@ def process(
     epochs: int = 1,
     aggregator: tff.aggregators.WeightedAggregationFactory | None = None,
     compression=None,
+    public: PublicExamples | None = None,
 ) -> Composed:
     """Makes a TFF process of a method.
 
@@ -43,6 +45,7 @@ def process(
       aggregator: How the clients' deltas become one; their weighted mean if not given.
       compression: A scheme's options by which clients send these, such as
         `compression.sparse.TopK(fraction=0.01)`.
+      public: The server's own examples, for an aggregator that asks for them.
 
     Returns:
       The process, and what one must know of it: what clients keep, if anything.
@@ -77,4 +80,10 @@ def process(
         parts=getattr(options, 'parts', ()),
         epochs=epochs,
     )
-    return compose(options.build(context), context, aggregator, compression=compression)
+    return compose(
+        options.build(context),
+        context,
+        aggregator,
+        compression=compression,
+        public=public,
+    )

@@ -9,6 +9,7 @@ import tensorflow_federated as tff
 
 from tff_transfer.runtime import (
     aggregations,
+    appending,
     block_states,
     kept_values,
     keys,
@@ -51,6 +52,7 @@ class Functions:
         self._clients = Interpreter(
             name, settings.debug, settings.compute_dtype, self._keys
         )
+        self._rows: dict[str, tuple[int, ...] | None] = {}
         self.traces = 0
 
     def server(
@@ -117,11 +119,11 @@ class Functions:
           clients, int64 [blocks + 1], the server's part of the parameter,
           `phase.client_inputs`, the clients' part of the parameter and
           `phase.carried`, to lists (TensorFlow's, as variant tensors) of the blocks'
-          states of `phase.aggregates` and, stacked, each client's `phase.stored` and
-          `phase.outputs`.
+          states of `summed(phase)` and, stacked, what `kept_types` says of each client.
         """
         carried_types = [self._type_of(n) for n in phase.carried]
-        state_types = [self.state_type(n) for n in phase.aggregates]
+        summed = self.summed(phase)
+        state_types = [self.state_type(n) for n in summed]
         state_specs = self.state_specs(phase)
         kept_types = self.kept_types(phase)
         client_parts = [p.type for p in self._parts if p.at_clients]
@@ -171,7 +173,7 @@ class Functions:
                 scope = self._scope(self._server, server, (), iter(()), known)
                 new = []
                 with self._keys.at(lambda: keys.fold(key, keys.SERVER)):
-                    for name in phase.aggregates:
+                    for name in summed:
                         with self._aggregation(name, scope) as (aggregation, _):
                             new.extend(leaves(aggregation.zero()))
                 return [tf.convert_to_tensor(leaf) for leaf in new]
@@ -184,7 +186,7 @@ class Functions:
                 scope = scope_of(client)
                 states = iter(states)
                 new = []
-                for name, state_type in zip(phase.aggregates, state_types, strict=True):
+                for name, state_type in zip(summed, state_types, strict=True):
                     state = pack(states, state_type)
                     with self._aggregation(name, scope) as (aggregation, value):
                         new.extend(leaves(aggregation.accumulate(state, value())))
@@ -194,6 +196,11 @@ class Functions:
                     for i in phase.outputs
                 ]
                 kept = [leaf for value in kept for leaf in leaves(value)]
+                for name in phase.aggregates:
+                    if numbers := self.rows(name):
+                        with self._aggregation(name, scope) as (_, value):
+                            row = leaves(value())
+                        kept += [row[number] for number in numbers]
                 stacks = [
                     stack
                     for value, leaf, stack in zip(
@@ -252,12 +259,13 @@ class Functions:
         return _trace(run, specs)
 
     def merge(self, phase: Phase) -> tf.types.experimental.ConcreteFunction:
-        """Traces how blocks' states of `phase.aggregates` become one.
+        """Traces how blocks' states of `summed(phase)` become one.
 
         The function's arguments are `keys.SPECS`, the server's part of the parameter,
         `phase.client_inputs` and the lists that `clients` gives.
         """
-        state_types = [self.state_type(n) for n in phase.aggregates]
+        summed = self.summed(phase)
+        state_types = [self.state_type(n) for n in summed]
         states = self.state_specs(phase)
         specs = [
             *self._key_specs,
@@ -281,7 +289,7 @@ class Functions:
                 )
                 merged = []
                 with self._keys.at(lambda: keys.fold(key, keys.MERGE, block)):
-                    for name, t in zip(phase.aggregates, state_types, strict=True):
+                    for name, t in zip(summed, state_types, strict=True):
                         a, b = pack(before, t), pack(after, t)
                         with self._aggregation(name, scope) as (aggregation, _):
                             merged.extend(leaves(aggregation.merge(a, b)))
@@ -303,13 +311,31 @@ class Functions:
         return _trace(run, specs)
 
     def kept_types(self, phase: Phase) -> list[tff.Type]:
-        """Returns the types of what each client gives: stored calls, then outputs."""
+        """Returns the types of what each client gives.
+
+        These are stored calls, then outputs, then the rows of what is appended.
+        """
         outputs = [self._plan.outputs[i].block.type_signature for i in phase.outputs]
-        return [*map(self._type_of, phase.stored), *map(member, outputs)]
+        rows = []
+        for name in phase.aggregates:
+            if numbers := self.rows(name):
+                value = self._plan.calls[name].argument[0].type_signature.member
+                rows += [layouts.leaf_types(value)[i] for i in numbers]
+        return [*map(self._type_of, phase.stored), *map(member, outputs), *rows]
+
+    def rows(self, name: str) -> tuple[int, ...] | None:
+        """Returns what an aggregation appends, if it appends (`appending.rows_of`)."""
+        if name not in self._rows:
+            self._rows[name] = appending.rows_of(self._plan, name, self._server)
+        return self._rows[name]
+
+    def summed(self, phase: Phase) -> tuple[str, ...]:
+        """Returns those of `phase.aggregates` that have a state in each block."""
+        return tuple(n for n in phase.aggregates if self.rows(n) is None)
 
     def state_specs(self, phase: Phase) -> list[tf.TensorSpec]:
-        """Returns the specs of the states of `phase.aggregates`."""
-        types = [self.state_type(n) for n in phase.aggregates]
+        """Returns the specs of the states of `summed(phase)`."""
+        types = [self.state_type(n) for n in self.summed(phase)]
         return [spec for t in types for spec in layouts.specs(t)]
 
     def state_type(self, name: str) -> tff.Type:

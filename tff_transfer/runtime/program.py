@@ -106,6 +106,7 @@ class Program:
                 for index in phase.outputs:
                     size = len(_leaves(self._plan.outputs[index].block.type_signature))
                     outputs[index], kept = kept[:size], kept[size:]
+                states = self._states(phase, states, kept)
         return self._result(given, outputs, count, stacked)
 
     def _function(self, kind: str, phase: Phase, last: bool = False):
@@ -127,6 +128,18 @@ class Program:
                     except (ValueError, NotImplementedError, tf.errors.OpError) as e:
                         raise self._cannot_run(str(e).splitlines()[0][:300]) from e
         return self._compiled[key]
+
+    def _states(self, phase: Phase, summed: list, rows: list) -> list[tf.Tensor]:
+        """Returns the states of a phase's aggregations: sums, and appended rows."""
+        summed, rows, states = iter(summed), iter(rows), []
+        for name in phase.aggregates:
+            numbers = self._functions.rows(name)
+            if numbers is not None:
+                states += [to_tensor(next(rows).arrays[0]) for _ in numbers]
+                continue
+            specs = layouts.specs(self._functions.state_type(name))
+            states += [next(summed) for _ in specs]
+        return states
 
     def _size(self, name: str) -> int:
         return len(_leaves(self._plan.calls[name].type_signature))

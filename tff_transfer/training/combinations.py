@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from tff_transfer.aggregation.robust import Robust
 from tff_transfer.aggregation.secure import Secure
 from tff_transfer.algorithms import registry
 from tff_transfer.compression.nothing import NoCompression
@@ -9,7 +10,7 @@ from tff_transfer.errors import UserError
 from tff_transfer.privacy import registry as privacy_registry
 from tff_transfer.privacy.distributed import Distributed
 from tff_transfer.simulation.fleet.ideal import Ideal
-from tff_transfer.training import combinations_of_devices, selections
+from tff_transfer.training import combinations_of_devices, robust_runs, selections
 
 # The policies of --batch_norm that train with the statistics of batches.
 BY_BATCHES = ('local', 'aggregate')
@@ -99,6 +100,8 @@ def check(config) -> None:
     selections.check(config, name)
     if isinstance(config.aggregation, Secure):
         _check_secure(config, name)
+    if isinstance(config.aggregation, Robust):
+        robust_runs.check(config, name)
     secure = {
         '--aggregation=secure': isinstance(config.aggregation, Secure),
         '--privacy=distributed': isinstance(config.privacy, Distributed),

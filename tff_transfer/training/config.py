@@ -487,8 +487,9 @@ class Config:
 
     aggregation: Any = variant(
         Plain(),
-        'How updates become one: plain, their mean; or secure, by secure aggregation,'
-        ' docs/secure_aggregation.md. Options as of algorithms, such as --secure.clip.',
+        'How updates become one: plain, their mean; secure, by secure aggregation,'
+        ' docs/secure_aggregation.md; or by one of the rules of docs/robustness.md,'
+        ' which bear attackers. Options as of algorithms, such as --secure.clip.',
         aggregation_registry.KINDS,
     )
 

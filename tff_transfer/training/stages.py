@@ -12,13 +12,15 @@ import numpy as np
 import tree
 
 from tff_transfer import runtime
+from tff_transfer.aggregation.robust import Robust
 from tff_transfer.aggregation.secure import Secure
 from tff_transfer.algorithms import registry
 from tff_transfer.algorithms.compose import compose
 from tff_transfer.algorithms.computations import NOTHING_TOLD, Settings
+from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.simulation.selection.registry import OF_MECHANISM
-from tff_transfer.training import client_settings, columns, devices
+from tff_transfer.training import client_settings, columns, devices, robust_runs
 from tff_transfer.training.client_states import ClientStates
 from tff_transfer.training.config import Config
 from tff_transfer.training.evaluation import Evaluator
@@ -50,13 +52,19 @@ class Stage:
     ):
         self.setup, self.rounds = setup, rounds
         self._config = config.training
+        trained, public = robust_runs.public_clients(config, setup.seen)
         self._name = registry.name_of(config.algorithm)
         if self._name in registry.IN_ONE_PASS:
             self._config = dataclasses.replace(self._config, adaptation_epochs=(1,))
-        self._method, context = method_of(config, setup.model, len(setup.seen))
+        self._method, context = method_of(config, setup.model, len(trained))
         self._context = context
-        self._mechanism, self._secure = None, None
+        self._mechanism, self._secure, self._robust = None, None, None
         aggregator, cohort = None, None
+        if isinstance(config.aggregation, Robust):
+            self._robust = config.aggregation
+            aggregator = self._robust.aggregator(
+                self._config.clients_per_round, self._config.seed
+            )
         if isinstance(config.aggregation, Secure):
             self._secure = config.aggregation
             aggregator = self._secure.aggregator(
@@ -70,6 +78,17 @@ class Stage:
                 aggregator, cohort = by_noise, self._mechanism.cohort
         settings = client_settings.of(config, setup.data)
         has_rates = settings is not None and settings.rate is not None
+        among = dataclasses.replace(setup, seen=trained)
+        self.participants = Participants(
+            self._config,
+            among,
+            self._name,
+            rule=config.selection
+            if self._mechanism is None
+            else OF_MECHANISM[self._mechanism.sampling],
+            held_out=getattr(config.algorithm, 'validation_fraction', 0.0),
+            settings=settings,
+        )
         self._composed = compose(
             self._method,
             context,
@@ -78,18 +97,11 @@ class Stage:
             compression=_given(config.compression),
             compression_down=_given(config.compression_down),
             settings=Settings(np.float32(1)) if has_rates else NOTHING_TOLD,
+            public=self._public(public),
         )
         bytes_each = self._bytes(self._config.clients_per_round)
-        self.participants = Participants(
-            self._config,
-            setup,
-            self._name,
-            rule=config.selection
-            if self._mechanism is None
-            else OF_MECHANISM[self._mechanism.sampling],
-            held_out=getattr(config.algorithm, 'validation_fraction', 0.0),
-            devices=devices.of(config, setup, *bytes_each),
-            settings=settings,
+        self.participants = dataclasses.replace(
+            self.participants, devices=devices.of(config, among, *bytes_each)
         )
         self._evaluator = Evaluator(setup.model, setup.data, setup.transform)
         self._states, self._needed = None, {}
@@ -104,6 +116,18 @@ class Stage:
             self._config,
             self.participants.gathered,
             self._states,
+        )
+
+    def _public(self, clients: np.ndarray) -> PublicExamples | None:
+        """Returns some clients' training examples as the server's own, if any."""
+        if not len(clients):
+            return None
+        cohort = self.participants.gathered(self.setup.data, clients, 1, 0)
+        return PublicExamples(
+            cohort.examples,
+            cohort.batch_size,
+            self._config.client_epochs,
+            self._config.seed,
         )
 
     def repeated(self, seen: np.ndarray, seed: int) -> 'Stage':
@@ -128,7 +152,7 @@ class Stage:
         """Returns the state at the start."""
         kept = ()
         if self._states is not None:
-            kept = self._states.empty_index(len(self.setup.seen))
+            kept = self._states.empty_index(len(self.participants.setup.seen))
         with runtime.in_round(0):
             server = self._composed.process.initialize()
         observed = self.participants.nothing_observed()
@@ -206,7 +230,7 @@ class Stage:
         """
         losses_of = functools.partial(self._losses, state)
         turnout = self.participants.turnout(state['observed'], round_number, losses_of)
-        clients = self.setup.seen[turnout.clients]
+        clients = self.participants.setup.seen[turnout.clients]
         leaves = tree.flatten_with_path(state['server'].aggregator)
         norms = [float(str(leaf)) for path, leaf in leaves if 'l2_norm_clip' in path]
         return {
@@ -249,7 +273,9 @@ class Stage:
             of a client without examples the losses are 0.
         """
         data = self.setup.data
-        rows = [np.r_[data.train_rows(c)] for c in self.setup.seen[clients]]
+        rows = [
+            np.r_[data.train_rows(c)] for c in self.participants.setup.seen[clients]
+        ]
         found = self._evaluator.per_example(
             self.weights(state), np.concatenate([*rows, np.zeros(0, np.int64)])
         )['loss']
@@ -354,6 +380,10 @@ class Stage:
             numbers = up // 4  # The update and the weight.
             up, more = self._secure.bytes(cohort, numbers)
             down += more
+        if self._robust is not None:
+            # Without the weight.
+            more_up, more_down = self._robust.bytes(up // 4 - 1)
+            up, down = up + more_up, down + more_down
         return up, down
 
     def after(self, head: Sequence[np.ndarray], observed: Any) -> Any:
