@@ -91,8 +91,10 @@ def drawn(found: Sequence[Found]) -> Figure | None:
             )
             if known and np.any(spread):
                 axes.fill_between(x, mean - spread, mean + spread, alpha=0.15, **style)
-        if cost != 'round' and cost != 'epsilon':
+        if cost not in ('round', 'epsilon'):
             axes.set_xscale('log')
+        if cost == 'round':
+            axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set(xlabel=cost)
         axes.grid(alpha=0.3)
     points = np.concatenate([mean for _, mean, _ in curves[costs[0]]])

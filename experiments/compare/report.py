@@ -37,6 +37,7 @@ class Page:
       left_out: Why configurations are not among the arms, by name.
       command: What was typed.
       awards: What is best by what, as rows of cells after a head.
+      note: What to know of these.
       picture: The SVG of a picture to begin with.
     """
 
@@ -47,6 +48,7 @@ class Page:
     left_out: Mapping[str, str]
     command: str
     awards: Sequence[Sequence[str]] = ()
+    note: str = ''
     picture: str = ''
 
     @property

@@ -26,8 +26,10 @@ VALIDATION, GO_ON = 0.2, 4
 # Where rates, and options of methods that are sought beside them, are sought: between
 # these, by their logarithm.
 CLIENT_RATES = (0.003, 1.0)
-SERVER_RATES = {'sgd': (0.3, 3.0)}
 ADAPTIVE_RATES = (0.003, 0.3)
+# A server without an optimizer of its own takes the mean of the clients' weights, or
+# steps by the mean of their gradients.
+MEAN, GRADIENT_RATES = (1.0, 1.0), (0.03, 3.0)
 OWN = {
     'fedavgm': {'learning_rate': (0.1, 1.0)},
     **dict.fromkeys(
@@ -53,9 +55,9 @@ def space(config: Config, given: set[str]) -> dict[str, tuple[float, float]]:
         if name != 'fedsgd':  # Its clients send gradients, the rate is the server's.
             found['client_learning_rate'] = CLIENT_RATES
         if name in registry.BY_SERVER_OPTIMIZER:
-            optimizer = config.training.server_optimizer
-            bounds = SERVER_RATES.get(optimizer, ADAPTIVE_RATES)
-            found['server_learning_rate'] = bounds
+            adaptive = config.training.server_optimizer != 'sgd'
+            of_sgd = GRADIENT_RATES if name == 'fedsgd' else MEAN
+            found['server_learning_rate'] = ADAPTIVE_RATES if adaptive else of_sgd
     own = OWN.get(name, {})
     found |= {f'{name}.{option}': bounds for option, bounds in own.items()}
     return {flag: bounds for flag, bounds in found.items() if flag not in given}
@@ -68,23 +70,26 @@ def points(bounds: dict[str, tuple[float, float]], count: int) -> list[dict]:
     quasirandom sequences": of more points, the first ones stay the same.
 
     Args:
-      bounds: The least and the greatest value of each flag.
+      bounds: The least and the greatest value of each flag; where these are the same,
+        it is the value.
       count: How many.
 
     Returns:
       Values by flag, to three digits.
     """
-    if not bounds:
+    sought = {flag: it for flag, it in bounds.items() if it[0] < it[1]}
+    if not sought:
         return []
-    size, ratio = len(bounds), 2.0
+    size, ratio = len(sought), 2.0
     for _ in range(64):  # To the root of ratio ** (size + 1) == ratio + 1.
         ratio = (1 + ratio) ** (1 / (size + 1))
     steps = ratio ** -np.arange(1, size + 1)
     places = (0.5 + np.arange(count)[:, None] * steps) % 1
-    low, high = np.log(np.array([*bounds.values()])).T
+    low, high = np.log(np.array([*sought.values()])).T
     values = np.exp(low + places * (high - low))
+    fixed = {flag: least for flag, (least, _) in bounds.items()}
     return [
-        {flag: float(f'{v:.3g}') for flag, v in zip(bounds, row, strict=True)}
+        fixed | {flag: float(f'{v:.3g}') for flag, v in zip(sought, row, strict=True)}
         for row in values
     ]
 

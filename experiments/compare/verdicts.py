@@ -9,7 +9,7 @@ from experiments.compare import statistics
 from experiments.compare.figures import Judged
 from experiments.compare.statistics import Pair
 
-UNSEEN, ALL = 'clients who never trained', 'all clients, seen and unseen'
+UNSEEN, ALL = 'clients who never trained', 'clients, seen and unseen'
 # Arms up to which the page has all pairs.
 _ALL_PAIRS = 6
 
@@ -76,7 +76,7 @@ def tested(those: Judged) -> list[Tested]:
 
 def points(value: float) -> str:
     """Writes a difference of shares in points of a percent."""
-    return f'{100 * value:+.2f}'
+    return f'{round(100 * value, 2) + 0:+.2f}'  # Not -0.00.
 
 
 def told(pair: Pair) -> str:
