@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import itertools
+import pathlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
@@ -178,17 +179,19 @@ def unfit(found: Iterable[Arm]) -> dict[str, str]:
     return said
 
 
-def folder_of(name: str, config: Config) -> str:
-    """Returns the name of the folder of a run.
+def folder_of(runs: pathlib.Path, name: str, config: Config) -> pathlib.Path:
+    """Returns the folder of a run: the one that it has, or one named by its arm.
 
     Args:
-      name: Its arm's.
-      config: Its configuration, whose hash ends the name: so what else a grid holds
-        does not matter, and a run may go on to more rounds.
+      runs: The folder of all runs.
+      name: What the arm of the run is called, in a grid that holds these others.
+      config: Its configuration, by whose hash, at the end of the name, it is known
+        again among others; the hash is the same if it goes on to more rounds.
     """
     unset = {key: getattr(TrainingConfig, key) for key in run_directory.MAY_CHANGE}
     training = dataclasses.replace(config.training, **unset)
     flags = options.to_flags(dataclasses.replace(config, training=training))
-    digest = hashlib.sha256(' '.join(flags).encode()).hexdigest()
-    plain = re.sub(r'[^\w.=,-]+', '_', f'{name}-seed={config.training.seed}')
-    return f'{plain[:_LONGEST]}-{digest[:8]}'
+    digest = hashlib.sha256(' '.join(flags).encode()).hexdigest()[:8]
+    plain = re.sub(r'[^\w.=,-]+', '', f'{name},seed={config.training.seed}')
+    there = sorted(runs.glob(f'*-{digest}'))
+    return there[0] if there else runs / f'{plain[:_LONGEST]}-{digest}'

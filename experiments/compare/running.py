@@ -13,6 +13,7 @@ from experiments.compare.grid import Arm
 from experiments.compare.outcomes import Outcome
 from experiments.compare.search import Tuned
 from tff_transfer import options
+from tff_transfer.algorithms import registry
 from tff_transfer.errors import UserError
 from tff_transfer.records import run_directory
 
@@ -105,7 +106,7 @@ def run(plan: Plan) -> list[Found]:
             for config in arm.configs
         ]
         folders = [
-            plan.folder / grid.folder_of(plan.arms[place].name, config)
+            grid.folder_of(plan.folder, plan.arms[place].name, config)
             for place, config in runs
         ]
         missing = [
@@ -156,12 +157,20 @@ def facts(plan: Plan, found: Sequence[Found]) -> dict[str, str]:
             f'{unseen.sum():,} unseen, {(~unseen).sum():,} seen;'
             f' {clients.examples.sum():,.0f} test examples'
         )
-    training = sorted({arm.configs[0].training.rounds for arm in plan.arms})
-    told['rounds'] = ', '.join(map(str, training))
+    trained = [
+        config
+        for arm in plan.arms
+        if registry.name_of((config := arm.configs[0]).algorithm)
+        not in registry.OF_ONE_ROUND
+    ]
+    rounds = sorted({config.training.rounds for config in trained})
+    told['rounds'] = ', '.join(map(str, rounds)) or '1'
+    seeds = sorted({of.training.seed for arm in plan.arms for of in arm.configs})
+    told['seeds'] = ', '.join(map(str, seeds))
     if plan.budget:
-        steps = tuning.rungs(plan.budget, config)
-        told['tuning'] = ', then '.join(
-            f'{count} trials of {rounds} rounds' for count, rounds in steps
+        steps = tuning.rungs(plan.budget, trained[0])
+        told['tuning'] = 'of each arm ' + ', then '.join(
+            f'{count} for {rounds} rounds' for count, rounds in steps
         )
     return told
 

@@ -49,12 +49,13 @@ def drawn(judged: Judged, tested: Tested, costs: Sequence[Standing]) -> Figure:
     places = np.arange(len(names))
     edge = np.quantile(means, 1 - _SHOWN) - 0.005
     for place in places:
-        ends = [low[place], high[place]]
+        if means[place] < edge:
+            said = f' ◂ {means[place]:.1%}'
+            panels[0].text(edge, place, said, va='center', fontsize=8)
+            continue
+        ends = [max(low[place], edge), high[place]]
         panels[0].plot(ends, [place] * 2, color=colours[place], linewidth=2, alpha=0.5)
     panels[0].scatter(means, places, color=colours, s=22, zorder=3)
-    for place in np.flatnonzero(means < edge):
-        said = f'{means[place]:.1%} '
-        panels[0].text(edge, place, f'◂ {said}', va='center', fontsize=8)
     panels[0].set(
         xlim=(edge, None), xlabel='accuracy, mean over unseen clients (95 % interval)'
     )
@@ -68,7 +69,10 @@ def drawn(judged: Judged, tested: Tested, costs: Sequence[Standing]) -> Figure:
             color=[colours[place] for place in there],
             s=22,
         )
-        axes.set(xlabel=standing.by, xscale='log')
+        axes.set(xlabel=standing.by)
+        spent = [*standing.values.values()]
+        if spent and max(spent) > 10 * min(spent) > 0:
+            axes.set_xscale('log')
     for axes in panels:
         axes.grid(alpha=0.3)
         axes.spines[['top', 'right']].set_visible(False)

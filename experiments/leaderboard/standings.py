@@ -13,6 +13,8 @@ from tff_transfer.algorithms import registry
 REFERENCES = ('local',)
 # The default target is so far below what the best method comes to.
 _BELOW_BEST = 0.01
+# So many methods are named that cannot be told apart from one.
+_NAMED = 8
 _TRAVELLED, _SIMULATED = 'MB, up and down', 'simulated seconds'
 
 
@@ -57,7 +59,8 @@ class Standing:
         if all(self.apart(best, name) is None for name in others):
             told = 'one seed does not tell'
         else:
-            told = ', '.join(alike) or 'none'
+            more = f' and {len(alike) - _NAMED} more' if len(alike) > _NAMED else ''
+            told = ', '.join(alike[:_NAMED]) + more or 'none'
         found = f'{second}: {self.form(self.values[second])}'
         return [*cells, found, f'{difference} ({between})', told]
 
@@ -67,8 +70,14 @@ HEAD = ['by', 'best', 'next', 'difference (95 %)', 'not told apart from the best
 
 def target_of(found: Sequence[Found]) -> float:
     """Returns the accuracy to reach: a point below the last of the best method."""
-    ends = [curves.curve(each, 'round')[1][-1:] for each in found]
-    return float(np.floor(1000 * (np.max(np.concatenate(ends)) - _BELOW_BEST)) / 1000)
+    ends = [
+        np.mean(
+            [figures.last(of.rows, figures.ACCURACY) for of in each.outcomes.values()]
+        )
+        for each in found
+        if each.name not in REFERENCES
+    ]
+    return float(np.floor(np.round(1000 * (max(ends) - _BELOW_BEST), 6)) / 1000)
 
 
 def standings(found: Sequence[Found], judged: Judged, target: float) -> list[Standing]:

@@ -1,0 +1,86 @@
+"""Who stands where, by hand; and a small leaderboard as it is typed."""
+
+import pytest
+from absl import flags
+from test_compare_report import outcome
+
+from experiments.compare import axes, figures, report
+from experiments.compare.figures import Found
+from experiments.leaderboard import __main__ as leaderboard
+from experiments.leaderboard import picture, standings
+from tff_transfer.algorithms import registry
+from tff_transfer.training.config import Config
+
+
+def several(name, right, accuracies, seeds=3):
+    """Returns a method with as many seeds, whose runs differ by a round's bytes."""
+    runs = {}
+    for seed in range(seeds):
+        later = (0.1,) * (seed % 2)
+        runs[seed] = outcome(right, accuracies=(*later, *accuracies))
+    return Found(name, runs)
+
+
+def test_standings_by_hand():
+    found = [
+        several('slow', [4, 4, 4, 3], (0.1, 0.2, 0.3, 0.4, 0.9)),
+        several('fast', [4, 4, 3, 3], (0.1, 0.95, 0.9)),
+        several('never', [4, 4, 0, 4], (0.1, 0.2, 0.3)),
+        several('local', [4, 4, 4, 4], (0.1, 0.9, 0.99)),
+    ]
+    judged = figures.judged(found)
+    accuracy, worst, travelled = standings.standings(found, judged, 0.85)
+    assert accuracy.ranked == ('slow', 'fast', 'never')  # The reference has no rank.
+    assert accuracy.values['slow'] == 0.875
+    assert worst.values == {'slow': 0.75, 'fast': 0.75, 'never': 0}
+    assert worst.ranked[-1] == 'never'
+    # 3 MB a round; with seed 1 a round more: 1, 2, 1 rounds, and 4, 5, 4.
+    assert travelled.ranked == ('fast', 'slow')
+    assert travelled.values == pytest.approx({'fast': 4, 'slow': 13})
+    assert travelled.interval('fast', 'slow') == (-9, -9)
+    assert travelled.apart('fast', 'slow')
+    row = travelled.row()
+    assert row[1:3] == ['fast: 4', 'slow: 13'] and row[4] == 'none'
+    assert standings.target_of(found) == pytest.approx(0.89)
+
+
+def test_one_seed_says_nothing_of_bytes():
+    found = [
+        several('slow', [4, 4, 4, 3], (0.1, 0.2, 0.9), seeds=1),
+        several('fast', [4, 4, 3, 3], (0.1, 0.9, 0.9), seeds=1),
+    ]
+    *_, travelled = standings.standings(found, figures.judged(found), 0.85)
+    assert travelled.row()[3:] == [
+        '-3 (one seed: no interval)',
+        'one seed does not tell',
+    ]
+    *_, missed = standings.standings(found, figures.judged(found), 0.99)
+    assert missed.row()[1] == 'no method'
+
+
+def test_the_picture_has_all_methods():
+    found = [
+        several('slow', [4, 4, 4, 3], (0.1, 0.2, 0.9)),
+        several('local', [4, 4, 0, 0], (0.1, 0.9, 0.9)),
+        several('fast', [4, 4, 3, 3], (0.1, 0.9, 0.9)),
+    ]
+    judged = figures.judged(found)
+    tested = report.Page('', {}, found, judged, {}, '').tested[0]
+    costs = standings.standings(found, judged, 0.85)[2:]
+    first, second = picture.drawn(judged, tested, costs).axes
+    names = [label.get_text() for label in first.get_yticklabels()]
+    assert names == ['slow', 'fast', 'local (reference)']
+    assert second.get_xlabel() == 'MB to 85.0%'
+
+
+def test_what_is_given_comes_before_the_defaults():
+    values = flags.FlagValues()
+    axes.define_flags(Config, values)
+    values(['program', '--data_path=mine.npz', '--rounds=7', '--seed=0..4'])
+    found = leaderboard.given(values)
+    assert found['rounds'] == (7,) and found['seed'] == (0, 1, 2, 3, 4)
+    assert found['server_optimizer'] == ('sgd',)
+    assert set(found['algorithm']) == {*registry.NAMES} - {'central'}
+    # Only flags that there are.
+    assert ('devices' in found) == ('devices' in values)
+    assert set(standings.reasons(registry.NAMES)) == {'central'}
