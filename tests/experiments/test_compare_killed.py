@@ -22,7 +22,7 @@ def command(folder, processes, *more):
         *(sys.executable, '-m', 'experiments.compare'),
         *('--dataset=synthetic_alpha_beta', '--num_writers=20', '--model=mlp'),
         *('--unseen_fraction=0.3', '--rounds=60', '--clients_per_round=5'),
-        *('--evaluate_every=20', '--algorithm=fedavg,scaffold,moon', '--skip_unfit'),
+        *('--evaluate_every=20', '--algorithm=fedavg,moon', '--skip_unfit'),
         *('--server_optimizer=sgd', '--server_learning_rate=1'),
         *('--client_learning_rate=0.05,1e30', '--seed=1'),
         *(f'--runs={folder}', f'--processes={processes}', *more),
@@ -59,11 +59,12 @@ def test_a_killed_grid_goes_on_to_the_same_table(tmp_path):
     out = finished(start(whole, 1))
     assert 'left out: moon' in out
     rows = {row['arm']: row for row in table(whole)}
-    good, bad = 'client_learning_rate=0.05', 'client_learning_rate=1e+30'
-    assert rows[f'fedavg, {good}']['failed'] == ''
-    assert float(rows[f'scaffold, {good}']['unseen clients mean']) > 0.3
-    assert 'diverged' in rows[f'fedavg, {bad}']['failed']
-    assert rows[f'fedavg, {bad}']['unseen clients mean'] == ''
+    good = 'fedavg, client_learning_rate=0.05'
+    bad = 'fedavg, client_learning_rate=1e+30'
+    assert rows[good]['failed'] == ''
+    assert float(rows[good]['unseen clients mean']) > 0
+    assert 'diverged' in rows[bad]['failed']
+    assert rows[bad]['unseen clients mean'] == ''
 
     process = start(killed, 2)
     while not [*killed.glob('*/checkpoints/*')]:  # In the middle of a run.
@@ -79,9 +80,3 @@ def test_a_killed_grid_goes_on_to_the_same_table(tmp_path):
     assert table(killed) == table(whole)
     for path in whole.glob('*/clients.json'):
         assert (killed / path.relative_to(whole)).read_text() == path.read_text()
-
-    # What is finished is not run again: its folder stays as it is.
-    (run,) = killed.glob('fedavg*0.05*')
-    before = {path: path.stat().st_mtime_ns for path in run.rglob('*')}
-    finished(start(killed, 1))
-    assert {path: path.stat().st_mtime_ns for path in run.rglob('*')} == before
