@@ -130,7 +130,7 @@ class Pool:
         with self._lock:
             self._closed = True
         self._executor.shutdown(wait=False, cancel_futures=True)
-        for worker in self._workers:
+        for worker in [*self._workers]:  # Threads remove those that ended.
             worker.process.kill()
         self._executor.shutdown()
         for worker in self._workers:
