@@ -90,11 +90,32 @@ def defaults() -> dict[str, Any]:
     return {name: values[name].value for name in values}
 
 
-def arms(given: Mapping[str, Sequence]) -> list[Arm]:
+def _fit(values: Mapping, known: Mapping, where_it_fits: Sequence[str]) -> Config:
+    """Returns the configuration of some flags, without those that it cannot take."""
+    found = fitted(_made(values, known))
+    if where_it_fits and _why_not(found):
+        rest = {name: it for name, it in values.items() if name not in where_it_fits}
+        other = fitted(_made(rest, known))
+        found = found if _why_not(other) else other
+    return found
+
+
+def _why_not(config: Config) -> str:
+    """Returns why a configuration cannot be, in one line; empty if it can."""
+    try:
+        config.check()
+    except UserError as error:
+        return str(error)
+    return ''
+
+
+def arms(given: Mapping[str, Sequence], where_it_fits: Sequence[str] = ()) -> list[Arm]:
     """Returns the arms of a grid, in the order of its axes.
 
     Args:
       given: The values of each flag that is given, one or several.
+      where_it_fits: Those of them that name variants, and are left out of the
+        configurations that cannot be with them, but can be without.
 
     Raises:
       UserError: A flag has no effect in any of them.
@@ -102,7 +123,7 @@ def arms(given: Mapping[str, Sequence]) -> list[Arm]:
     known, made = defaults(), []
     for values in _combinations(given):
         config = _made(values, known)
-        made.append((values, config, fitted(config)))
+        made.append((values, config, _fit(values, known, where_it_fits)))
     _check_effects(given, known, made)
     several = [name for name, values in given.items() if len(values) > 1]
     groups = {}
@@ -169,14 +190,12 @@ def _check_effects(given: Mapping, known: Mapping, made: Sequence[tuple]) -> Non
 
 def unfit(found: Iterable[Arm]) -> dict[str, str]:
     """Returns why configurations cannot be, in one line, by the names of their arms."""
-    said = {}
-    for arm in found:
-        for config in arm.configs:
-            try:
-                config.check()
-            except UserError as error:
-                said.setdefault(arm.name, str(error))
-    return said
+    return {
+        arm.name: why
+        for arm in found
+        for config in arm.configs
+        if (why := _why_not(config))
+    }
 
 
 def folder_of(runs: pathlib.Path, name: str, config: Config) -> pathlib.Path:

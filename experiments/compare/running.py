@@ -56,6 +56,7 @@ def planned(
     processes: int = 1,
     budget: int = 0,
     skip_unfit: bool = False,
+    where_it_fits: Sequence[str] = (),
 ) -> Plan:
     """Returns the grid of some flags, after all checks that need no data.
 
@@ -65,11 +66,12 @@ def planned(
       processes: How many processes run it.
       budget: The trials of each arm.
       skip_unfit: Leave out what cannot be run, instead of refusing the grid.
+      where_it_fits: See `grid.arms`.
 
     Raises:
       UserError: A configuration cannot be, in one line that names it.
     """
-    arms = grid.arms(given)
+    arms = grid.arms(given, where_it_fits)
     unfit = grid.unfit(arms)
     if unfit and (not skip_unfit or len(unfit) == len(arms)):
         (name, why), *others = unfit.items()

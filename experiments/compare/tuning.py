@@ -17,6 +17,7 @@ import numpy as np
 from tff_transfer.algorithms import registry
 from tff_transfer.data import validation
 from tff_transfer.data.federated import FederatedData, split_clients
+from tff_transfer.errors import UserError
 from tff_transfer.training import sources
 from tff_transfer.training.config import Config, DataConfig, ModelConfig
 from tff_transfer.training.result import Result
@@ -154,18 +155,34 @@ def trial(config: Config, rounds: int, seen: int) -> Config:
 def data_of(config: DataConfig, model: ModelConfig) -> FederatedData:
     """Returns training examples of the seen clients, all that trials are made of.
 
-    Some of each client's are its test examples there, for the clients that adapt.
+    Some of each validation client's are its test examples there, for the methods whose
+    clients adapt; those of the others all train.
     """
     named = Config(config, model)
     data = sources.load_data(named, sources.load_backbone(named))
     seen, _ = split_clients(len(data), config.unseen_fraction, config.split_seed)
-    return validation.held_out(
+    found = validation.held_out(
         data, seen, fraction=validation.HELD_OUT, seed=config.split_seed
+    )
+    trained, _ = split_clients(len(seen), VALIDATION, config.split_seed)
+    tests = found.num_test.copy()
+    tests[trained] = 0
+    return dataclasses.replace(
+        found, num_train=data.num_train[seen] - tests, num_test=tests
     )
 
 
 def score(result: Result) -> float:
-    """Returns the mean over validation clients of what decides; more is better."""
+    """Returns the mean over validation clients of what decides; more is better.
+
+    Raises:
+      UserError: They have no examples to be judged by.
+    """
     task = result.task
-    found = [row[f'unseen/{task.per_client}'] for row in result.rows]
-    return found[-1] if task.highest else -found[-1]
+    found = result.rows[-1][f'unseen/{task.per_client}']
+    if found is None:
+        raise UserError(
+            'validation clients have too few examples to be judged by after they adapt;'
+            ' give rates and leave --tune out'
+        )
+    return found if task.highest else -found

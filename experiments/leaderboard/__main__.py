@@ -7,7 +7,9 @@ Each method that suits the data is tuned by as many trials on validation clients
 with each seed, and judged on the same test examples of clients who never trained.
 leaderboard.html is written into --runs, with leaderboard.png, .csv and .tex. What was
 done already is kept: the same command goes on. All flags of experiments.compare may be
-given; those below have other defaults. See docs/compare.md.
+given, of which some have other defaults: --algorithm=all methods, --rounds=40,
+--evaluate_every=5, --seed=0..2, --unseen_fraction=0.25, --test_fraction=0.25,
+--server_optimizer=sgd. See docs/compare.md.
 """
 
 import dataclasses
@@ -37,9 +39,10 @@ DEFAULTS = {
     'test_fraction': (0.25,),
     'server_optimizer': ('sgd',),
     'baselines': (False,),
-    'devices': ('drawn',),
     'seed': (0, 1, 2),
 }
+# The same for the methods that can be with it: a clock.
+WHERE_IT_FITS = {'fleet': ('drawn',)}
 # What a run or a trial costs one process on handwriting, in seconds: at all, and a
 # round, of which those of clients' own models take longer.
 _SECONDS, _SECONDS_A_ROUND = 3.0, 0.04
@@ -56,7 +59,8 @@ _NOTE = (
 
 def given(values: flags.FlagValues = flags.FLAGS) -> dict[str, Axis]:
     """Returns the flags of the grid: those given, and the study's own defaults."""
-    ours = {name: Axis(it) for name, it in DEFAULTS.items() if name in values}
+    ours = {**DEFAULTS, **WHERE_IT_FITS}
+    ours = {name: Axis(it) for name, it in ours.items() if name in values}
     return {**ours, **axes.given(values)}
 
 
@@ -118,6 +122,7 @@ def main() -> None:
         processes=values.processes,
         budget=values.tune,
         skip_unfit=True,
+        where_it_fits=[n for n in WHERE_IT_FITS if n not in axes.given(values)],
     )
     trials, runs = plan.jobs
     print(
@@ -140,6 +145,7 @@ def main() -> None:
 
 if __name__ == '__main__':
     compare.define_flags('runs/leaderboard')
+    flags.adopt_module_key_flags(compare)
     flags.DEFINE_integer(
         'tune', 8, 'Trials of each method that choose its rates.', lower_bound=0
     )

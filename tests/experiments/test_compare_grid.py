@@ -130,6 +130,15 @@ def test_what_cannot_be_run_is_refused_by_its_name_or_left_out(tmp_path):
         running.planned(only, str(tmp_path), skip_unfit=True)
 
 
+def test_a_flag_may_be_for_the_configurations_that_can_be_with_it():
+    asked = given(*WRITERS, '--algorithm=fedavg,ridge,moon', '--compression=float16')
+    assert set(grid.unfit(grid.arms(asked))) == {'ridge', 'moon'}
+    found = {arm.name: arm.configs[0] for arm in grid.arms(asked, ['compression'])}
+    assert set(grid.unfit(grid.arms(asked, ['compression']))) == {'moon'}
+    kinds = [type(config.compression).__name__ for config in found.values()]
+    assert kinds == ['Float16', 'NoCompression', 'Float16']
+
+
 def test_a_run_is_known_again_whatever_else_a_grid_holds(tmp_path):
     few = arms(*WRITERS, '--client_learning_rate=0.1', '--rounds=5')
     many = arms(*WRITERS, '--client_learning_rate=0.1,0.2', '--rounds=9')

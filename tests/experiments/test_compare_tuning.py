@@ -65,6 +65,11 @@ def test_no_example_of_unseen_clients_and_no_test_example_is_in_trials(path):
     there = [row.tobytes() in own for row in data.x]
     trained = data.is_train & ~np.isin(data.client_of_row, unseen)
     np.testing.assert_array_equal(there, trained)
+    # A fifth of them validate, by two of their ten examples each.
+    assert sorted(found.num_test) == [0] * 12 + [2] * 3
+    _, validating = split_clients(15, 0.2, 0)
+    np.testing.assert_array_equal(np.flatnonzero(found.num_test), validating)
+    assert (found.num_train + found.num_test).tolist() == [10] * 15
     # Other labels of what is not in it change nothing.
     other = tuning.data_of(
         dataclasses.replace(config.data, data_path=str(path.with_name('b.npz'))),

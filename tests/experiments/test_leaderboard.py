@@ -82,5 +82,5 @@ def test_what_is_given_comes_before_the_defaults():
     assert found['server_optimizer'] == ('sgd',)
     assert set(found['algorithm']) == {*registry.NAMES} - {'central'}
     # Only flags that there are.
-    assert ('devices' in found) == ('devices' in values)
+    assert ('fleet' in found) == ('fleet' in values)
     assert set(standings.reasons(registry.NAMES)) == {'central'}
