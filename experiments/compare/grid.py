@@ -93,8 +93,9 @@ def defaults() -> dict[str, Any]:
 def _fit(values: Mapping, known: Mapping, where_it_fits: Sequence[str]) -> Config:
     """Returns the configuration of some flags, without those that it cannot take."""
     found = fitted(_made(values, known))
-    if where_it_fits and _why_not(found):
-        rest = {name: it for name, it in values.items() if name not in where_it_fits}
+    may_go = _VARIANTS.keys() & where_it_fits
+    if may_go and _why_not(found):
+        rest = {name: it for name, it in values.items() if name not in may_go}
         other = fitted(_made(rest, known))
         found = found if _why_not(other) else other
     return found
@@ -114,8 +115,8 @@ def arms(given: Mapping[str, Sequence], where_it_fits: Sequence[str] = ()) -> li
 
     Args:
       given: The values of each flag that is given, one or several.
-      where_it_fits: Those of them that name variants, and are left out of the
-        configurations that cannot be with them, but can be without.
+      where_it_fits: Those of them that may have no effect; of these, variants are left
+        out of the configurations that cannot be with them, but can be without.
 
     Raises:
       UserError: A flag has no effect in any of them.
@@ -124,7 +125,8 @@ def arms(given: Mapping[str, Sequence], where_it_fits: Sequence[str] = ()) -> li
     for values in _combinations(given):
         config = _made(values, known)
         made.append((values, config, _fit(values, known, where_it_fits)))
-    _check_effects(given, known, made)
+    asked = [name for name in given if name not in where_it_fits]
+    _check_effects(asked, known, made)
     several = [name for name, values in given.items() if len(values) > 1]
     groups = {}
     for values, _, config in made:
@@ -169,9 +171,9 @@ def _shown(value: Any) -> str:
     return f'{value:g}' if isinstance(value, float) else str(value)
 
 
-def _check_effects(given: Mapping, known: Mapping, made: Sequence[tuple]) -> None:
+def _check_effects(asked: Sequence, known: Mapping, made: Sequence[tuple]) -> None:
     """Refuses flags that no configuration heeds, in the words of the first of them."""
-    for name in given:
+    for name in asked:
         if name in _VARIANTS:
             continue
         with_it = [(of[name], bare, fit) for of, bare, fit in made if name in of]

@@ -27,9 +27,9 @@ from tff_transfer.errors import UserError
 from tff_transfer.records import plots
 from tff_transfer.records.report import text_table
 
-# What is given if nothing else is. The server takes the mean of the clients' weights;
-# so many clients are unseen, and so many examples test ones, that methods which differ
-# can be told apart.
+# What is given if nothing else is, for the methods and data that can be with it. The
+# server takes the mean of the clients' weights; so many clients are unseen, and so many
+# examples test ones, that methods which differ can be told apart; there is a clock.
 DEFAULTS = {
     'dataset': ('by_client',),
     'algorithm': tuple(n for n in registry.NAMES if n not in registry.IN_ONE_PLACE),
@@ -39,10 +39,9 @@ DEFAULTS = {
     'test_fraction': (0.25,),
     'server_optimizer': ('sgd',),
     'baselines': (False,),
+    'fleet': ('drawn',),
     'seed': (0, 1, 2),
 }
-# The same for the methods that can be with it: a clock.
-WHERE_IT_FITS = {'fleet': ('drawn',)}
 # What a run or a trial costs one process on handwriting, in seconds: at all, and a
 # round, of which those of clients' own models take longer.
 _SECONDS, _SECONDS_A_ROUND = 3.0, 0.04
@@ -59,8 +58,12 @@ _NOTE = (
 
 def given(values: flags.FlagValues = flags.FLAGS) -> dict[str, Axis]:
     """Returns the flags of the grid: those given, and the study's own defaults."""
-    ours = {**DEFAULTS, **WHERE_IT_FITS}
-    ours = {name: Axis(it) for name, it in ours.items() if name in values}
+    kinds = {name: getattr(values[name].parser, 'enum_values', None) for name in values}
+    ours = {
+        name: Axis(it)
+        for name, it in DEFAULTS.items()
+        if name in values and (kinds[name] is None or {*it} <= {*kinds[name]})
+    }
     return {**ours, **axes.given(values)}
 
 
@@ -122,7 +125,7 @@ def main() -> None:
         processes=values.processes,
         budget=values.tune,
         skip_unfit=True,
-        where_it_fits=[n for n in WHERE_IT_FITS if n not in axes.given(values)],
+        where_it_fits=[name for name in DEFAULTS if name not in axes.given()],
     )
     trials, runs = plan.jobs
     print(

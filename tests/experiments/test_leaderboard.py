@@ -4,11 +4,12 @@ import pytest
 from absl import flags
 from test_compare_report import outcome
 
-from experiments.compare import axes, figures, report
+from experiments.compare import axes, figures, report, running
 from experiments.compare.figures import Found
 from experiments.leaderboard import __main__ as leaderboard
 from experiments.leaderboard import picture, standings
 from tff_transfer.algorithms import registry
+from tff_transfer.errors import UserError
 from tff_transfer.training.config import Config
 
 
@@ -81,6 +82,17 @@ def test_what_is_given_comes_before_the_defaults():
     assert found['rounds'] == (7,) and found['seed'] == (0, 1, 2, 3, 4)
     assert found['server_optimizer'] == ('sgd',)
     assert set(found['algorithm']) == {*registry.NAMES} - {'central'}
-    # Only flags that there are.
-    assert ('fleet' in found) == ('fleet' in values)
     assert set(standings.reasons(registry.NAMES)) == {'central'}
+
+
+def test_defaults_that_do_not_suit_are_no_matter(tmp_path):
+    values = flags.FlagValues()
+    axes.define_flags(Config, values)
+    values(['program', '--dataset=synthetic_alpha_beta', '--model=mlp'])
+    asked = {**leaderboard.given(values), 'algorithm': ('fedavg',)}
+    assert asked['baselines'] == (False,)  # Which FedAvg does not have.
+    with pytest.raises(UserError, match='--baselines is not for'):
+        running.planned(asked, str(tmp_path))
+    plan = running.planned(asked, str(tmp_path), where_it_fits=['baselines'])
+    assert [arm.name for arm in plan.arms] == ['fedavg']
+    assert len(plan.arms[0].configs) == 3
