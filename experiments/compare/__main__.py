@@ -47,7 +47,7 @@ def main() -> None:
         skip_unfit=given.skip_unfit,
     )
     trials, runs = plan.jobs
-    print(f'{len(plan.arms)} arms: {trials} trials, {runs} runs', flush=True)
+    print(f'arms: {len(plan.arms)}; trials: {trials}; runs: {runs}', flush=True)
     found = running.run(plan)
     judged = figures.judged(found)
     page = report.Page(

@@ -16,6 +16,7 @@ from tff_transfer import options
 from tff_transfer.algorithms import registry
 from tff_transfer.errors import UserError
 from tff_transfer.records import run_directory
+from tff_transfer.training.config import Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,15 +39,18 @@ class Plan:
     processes: int
     budget: int
 
+    def trials_of(self, config: Config) -> list[tuple[int, int]]:
+        """Returns how many trials of how many rounds there are of a configuration."""
+        if not self.budget or not tuning.space(config, set(self.given)):
+            return []
+        return tuning.rungs(self.budget, config)
+
     @property
     def jobs(self) -> tuple[int, int]:
         """How many trials, of all rungs, and how many runs there are."""
-        trials = 0
-        for arm in self.arms if self.budget else ():
-            config = arm.configs[0]
-            if tuning.space(config, set(self.given)):
-                trials += sum(count for count, _ in tuning.rungs(self.budget, config))
-        return trials, sum(len(arm.configs) for arm in self.arms)
+        rungs = [rung for arm in self.arms for rung in self.trials_of(arm.configs[0])]
+        runs = sum(len(arm.configs) for arm in self.arms)
+        return sum(count for count, _ in rungs), runs
 
 
 def planned(

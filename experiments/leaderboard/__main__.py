@@ -42,9 +42,9 @@ DEFAULTS = {
     'fleet': ('drawn',),
     'seed': (0, 1, 2),
 }
-# What a run or a trial costs one process on handwriting, in seconds: at all, and a
-# round, of which those of clients' own models take longer.
-_SECONDS, _SECONDS_A_ROUND = 3.0, 0.04
+# What a run or a trial costs one process on handwriting, in seconds: at all, a round,
+# and an evaluation of a run whose clients have models of their own.
+_SECONDS, _SECONDS_A_ROUND, _SECONDS_OF_OWN = 3.0, 0.04, 1.0
 
 _NOTE = (
     'On test examples of clients who never trained, the same for all methods. By'
@@ -69,11 +69,18 @@ def given(values: flags.FlagValues = flags.FLAGS) -> dict[str, Axis]:
 
 def estimate(plan: running.Plan) -> float:
     """Returns about how many minutes a plan takes if nothing of it is done yet."""
-    trials, runs = plan.jobs
-    rounds = plan.arms[0].configs[0].training.rounds
-    of_trials = trials * (_SECONDS + _SECONDS_A_ROUND * rounds / 3)
-    of_runs = runs * (_SECONDS + _SECONDS_A_ROUND * rounds)
-    return (of_trials + of_runs) / plan.processes / 60
+    seconds = 0.0
+    for arm in plan.arms:
+        config = arm.configs[0]
+        trials = plan.trials_of(config)
+        seconds += sum(n * (_SECONDS + _SECONDS_A_ROUND * r) for n, r in trials)
+        name, rounds = registry.name_of(config.algorithm), config.training.rounds
+        rounds = 1 if name in registry.OF_ONE_ROUND else rounds
+        run = _SECONDS + _SECONDS_A_ROUND * rounds
+        if name in registry.BY_OWN_MODELS:
+            run += _SECONDS_OF_OWN * rounds / config.training.evaluate_every
+        seconds += run * len(arm.configs)
+    return seconds / plan.processes / 60
 
 
 def page_of(
@@ -129,9 +136,9 @@ def main() -> None:
     )
     trials, runs = plan.jobs
     print(
-        f'{len(plan.arms)} methods: {trials} trials and {runs} runs, about'
-        f' {estimate(plan):.0f} minutes for a head on features of 400 clients, if'
-        ' nothing is done yet',
+        f'methods: {len(plan.arms)}; trials: {trials}; runs: {runs}; for a head on'
+        f' features of 400 clients about {estimate(plan):.0f} min, if nothing is done'
+        ' yet',
         flush=True,
     )
     page, figure = page_of(plan, running.run(plan), values.target)

@@ -96,3 +96,19 @@ def test_defaults_that_do_not_suit_are_no_matter(tmp_path):
     plan = running.planned(asked, str(tmp_path), where_it_fits=['baselines'])
     assert [arm.name for arm in plan.arms] == ['fedavg']
     assert len(plan.arms[0].configs) == 3
+
+
+def test_jobs_are_counted(tmp_path):
+    asked = {
+        **{name: axes.Axis(it) for name, it in leaderboard.DEFAULTS.items()},
+        'dataset': ('synthetic_writers',),
+        'algorithm': ('fedavg', 'ditto', 'ridge'),
+    }
+    del asked['fleet']
+    plan = running.planned(asked, str(tmp_path), budget=8, processes=2)
+    # Eight trials, and two of all rounds, for each method that has rates.
+    assert plan.jobs == (2 * (8 + 2), 3 * 3)
+    # 3 s each; 0.04 s a round; and 1 s for each of Ditto's evaluations.
+    trials = 2 * (10 * 3 + 0.04 * (8 * 10 + 2 * 40))
+    runs = 3 * (3 + 1.6 + 3 + 1.6 + 40 / 5 + 3 + 0.04)
+    assert leaderboard.estimate(plan) == pytest.approx((trials + runs) / 2 / 60)
