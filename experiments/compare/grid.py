@@ -90,10 +90,9 @@ def defaults() -> dict[str, Any]:
     return {name: values[name].value for name in values}
 
 
-def _fit(values: Mapping, known: Mapping, where_it_fits: Sequence[str]) -> Config:
-    """Returns the configuration of some flags, without those that it cannot take."""
+def _fit(values: Mapping, known: Mapping, may_go: set[str]) -> Config:
+    """Returns the configuration of some flags, without some that it cannot take."""
     found = fitted(_made(values, known))
-    may_go = _VARIANTS.keys() & where_it_fits
     if may_go and _why_not(found):
         rest = {name: it for name, it in values.items() if name not in may_go}
         other = fitted(_made(rest, known))
@@ -115,16 +114,19 @@ def arms(given: Mapping[str, Sequence], where_it_fits: Sequence[str] = ()) -> li
 
     Args:
       given: The values of each flag that is given, one or several.
-      where_it_fits: Those of them that may have no effect; of these, variants are left
-        out of the configurations that cannot be with them, but can be without.
+      where_it_fits: Those of them that may have no effect; of these, variants of one
+        value are left out of the configurations that cannot be with them, but can be
+        without.
 
     Raises:
       UserError: A flag has no effect in any of them.
     """
     known, made = defaults(), []
+    alone = {name for name, values in given.items() if len(values) == 1}
+    may_go = alone & _VARIANTS.keys() & {*where_it_fits}
     for values in _combinations(given):
         config = _made(values, known)
-        made.append((values, config, _fit(values, known, where_it_fits)))
+        made.append((values, config, _fit(values, known, may_go)))
     asked = [name for name in given if name not in where_it_fits]
     _check_effects(asked, known, made)
     several = [name for name, values in given.items() if len(values) > 1]

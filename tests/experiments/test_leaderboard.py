@@ -98,6 +98,22 @@ def test_defaults_that_do_not_suit_are_no_matter(tmp_path):
     assert len(plan.arms[0].configs) == 3
 
 
+def test_each_method_is_there_or_left_out(tmp_path):
+    values = flags.FlagValues()
+    axes.define_flags(Config, values)
+    values(['program', '--data_path=mine.npz'])
+    plan = running.planned(
+        leaderboard.given(values),
+        str(tmp_path),
+        skip_unfit=True,
+        where_it_fits=[*leaderboard.DEFAULTS],
+    )
+    assert set(plan.left_out) == {'moon', 'fedproto'}  # The head is linear.
+    names = {arm.name: registry.name_of(arm.configs[0].algorithm) for arm in plan.arms}
+    assert [*names] == [*names.values()]
+    assert {*names, *plan.left_out, 'central'} == {*registry.NAMES}
+
+
 def test_jobs_are_counted(tmp_path):
     asked = {
         **{name: axes.Axis(it) for name, it in leaderboard.DEFAULTS.items()},
