@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from experiments.compare import figures
@@ -103,6 +104,7 @@ def drawn(found: Sequence[Found]) -> Figure | None:
         ylabel='accuracy, mean over unseen clients',
         ylim=(low - 0.02 * (points.max() - low), None),
     )
+    panels[0].yaxis.set_major_formatter(ticker.PercentFormatter(1))
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
         handles[::-1], labels[::-1], loc='outside lower center', ncols=3, frameon=False

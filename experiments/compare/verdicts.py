@@ -102,7 +102,7 @@ def said(those: Tested) -> list[str]:
         lines.append(f'It cannot be told apart from {names}.')
     if rest:
         pair = those.against(best, rest[0])
-        more = f' and from the {len(rest) - 1} below' if len(rest) > 1 else ''
+        more = f' and {len(rest) - 1} more' if len(rest) > 1 else ''
         lines.append(
             f'It is told apart from {those.names[rest[0]]}{more}: there by'
             f' {told(pair)} points, p = {p_value(pair.adjusted)}.'

@@ -115,7 +115,7 @@ def page_of(
     page = dataclasses.replace(
         page,
         awards=[standings.HEAD, *(standing.row() for standing in stands)],
-        note=_NOTE,
+        note=' '.join([*standings.of_references(tested[0]), _NOTE]),
         picture=plots.svg(figure),
     )
     return page, figure

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from experiments.compare import statistics
@@ -59,6 +60,7 @@ def drawn(judged: Judged, tested: Tested, costs: Sequence[Standing]) -> Figure:
     panels[0].set(
         xlim=(edge, None), xlabel='accuracy, mean over unseen clients (95 % interval)'
     )
+    panels[0].xaxis.set_major_formatter(ticker.PercentFormatter(1))
     panels[0].set_yticks(places, shown, fontsize=9)
     panels[0].invert_yaxis()
     for axes, standing in zip(panels[1:], costs, strict=True):
@@ -70,9 +72,9 @@ def drawn(judged: Judged, tested: Tested, costs: Sequence[Standing]) -> Figure:
             s=22,
         )
         axes.set(xlabel=standing.by)
-        spent = [*standing.values.values()]
-        if spent and max(spent) > 10 * min(spent) > 0:
-            axes.set_xscale('log')
+        spent = [value for value in standing.values.values() if value]
+        if spent and max(spent) > 10 * min(spent):
+            axes.set_xscale('symlog', linthresh=min(spent))  # With room for nothing.
     for axes in panels:
         axes.grid(alpha=0.3)
         axes.spines[['top', 'right']].set_visible(False)

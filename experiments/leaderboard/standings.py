@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.compare import curves, figures, statistics, verdicts
 from experiments.compare.figures import Found, Judged
+from experiments.compare.verdicts import Tested
 from tff_transfer.algorithms import registry
 
 # What a method is compared with, and no federated method itself.
@@ -46,7 +47,7 @@ class Standing:
         if not self.ranked:
             return [self.by, 'no method', '', '', '']
         best, *others = self.ranked
-        cells = [self.by, f'{best}: {self.form(self.values[best])}']
+        cells = [self.by, self._said(best)]
         if not others:
             return [*cells, '', '', '']
         second = others[0]
@@ -61,8 +62,13 @@ class Standing:
         else:
             more = f' and {len(alike) - _NAMED} more' if len(alike) > _NAMED else ''
             told = ', '.join(alike[:_NAMED]) + more or 'none'
-        found = f'{second}: {self.form(self.values[second])}'
-        return [*cells, found, f'{difference} ({between})', told]
+        return [*cells, self._said(second), f'{difference} ({between})', told]
+
+    def _said(self, name: str) -> str:
+        value = self.values[name]
+        # Where adapting to each client's examples is enough.
+        told = self.form(value) if value else 'nothing, before any round'
+        return f'{name}: {told}'
 
 
 HEAD = ['by', 'best', 'next', 'difference (95 %)', 'not told apart from the best']
@@ -177,6 +183,22 @@ def _by_cost(found: Sequence[Found], cost: str, said: str, target: float) -> Sta
 
 def _without_zero(ends: tuple[float, float] | None) -> bool | None:
     return None if ends is None else ends[0] > 0 or ends[1] < 0
+
+
+def of_references(tested: Tested) -> list[str]:
+    """Returns how the best method stands to what is no federated method, in words."""
+    ranked = [arm for arm in tested.ranked if tested.names[arm] not in REFERENCES]
+    lines = []
+    for arm, name in enumerate(tested.names):
+        if name in REFERENCES and ranked:
+            pair = tested.against(ranked[0], arm)
+            told = 'is told' if pair.apart else 'cannot be told'
+            lines.append(
+                f'Each client alone ({name}) comes to {tested.means[arm]:.2%}, from'
+                f' which {tested.names[ranked[0]]} {told} apart: by'
+                f' {verdicts.told(pair)} points.'
+            )
+    return lines
 
 
 def reasons(names: Sequence[str]) -> dict[str, str]:

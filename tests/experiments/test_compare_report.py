@@ -175,7 +175,7 @@ def test_words_say_who_cannot_be_told_apart():
     assert tested.on == verdicts.UNSEEN
     said = ' '.join(verdicts.said(tested))
     assert said.startswith('plus 10 has the highest mean')
-    assert 'It is told apart from plus 9 and from the 2 below: there by +1.' in said
+    assert 'It is told apart from plus 9 and 2 more: there by +1.' in said
     assert said.endswith('plus 0 cannot be told apart from plus 0.')
     assert [tested.names[arm] for arm in tested.ranked[:2]] == ['plus 10', 'plus 9']
     pair = tested.against(1, 2)

@@ -68,6 +68,10 @@ def test_the_picture_has_all_methods():
     judged = figures.judged(found)
     tested = report.Page('', {}, found, judged, {}, '').tested[0]
     costs = standings.standings(found, judged, 0.85)[2:]
+    (said,) = standings.of_references(tested)
+    # Two clients of 4 examples, of which local has none right.
+    assert said.startswith('Each client alone (local) comes to 0.00%, from which slow')
+    assert 'slow cannot be told apart: by +87.50 (' in said
     first, second = picture.drawn(judged, tested, costs).axes
     names = [label.get_text() for label in first.get_yticklabels()]
     assert names == ['slow', 'fast', 'local (reference)']
