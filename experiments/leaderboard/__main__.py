@@ -7,7 +7,7 @@ Each method that suits the data is tuned by as many trials on validation clients
 with each seed, and judged on the same test examples of clients who never trained.
 leaderboard.html is written into --runs, with leaderboard.png, .csv and .tex. What was
 done already is kept: the same command goes on. All flags of experiments.compare may be
-given, of which some have other defaults: --algorithm=all methods, --rounds=40,
+given, of which some have other defaults: --algorithm=all methods, --rounds=30,
 --evaluate_every=5, --seed=0..2, --unseen_fraction=0.25, --test_fraction=0.25,
 --server_optimizer=sgd. See docs/compare.md.
 """
@@ -33,7 +33,7 @@ from tff_transfer.records.report import text_table
 DEFAULTS = {
     'dataset': ('by_client',),
     'algorithm': tuple(n for n in registry.NAMES if n not in registry.IN_ONE_PLACE),
-    'rounds': (40,),
+    'rounds': (30,),
     'evaluate_every': (5,),
     'unseen_fraction': (0.25,),
     'test_fraction': (0.25,),
@@ -44,7 +44,7 @@ DEFAULTS = {
 }
 # What a run or a trial costs one process on handwriting, in seconds: at all, a round,
 # and an evaluation of a run whose clients have models of their own.
-_SECONDS, _SECONDS_A_ROUND, _SECONDS_OF_OWN = 3.0, 0.04, 1.0
+_SECONDS, _SECONDS_A_ROUND, _SECONDS_OF_OWN = 3.0, 0.04, 1.5
 
 _NOTE = (
     'On test examples of clients who never trained, the same for all methods. By'

@@ -60,6 +60,7 @@ def drawn(judged: Judged, tested: Tested, costs: Sequence[Standing]) -> Figure:
     panels[0].set(
         xlim=(edge, None), xlabel='accuracy, mean over unseen clients (95 % interval)'
     )
+    panels[0].xaxis.set_major_locator(ticker.MaxNLocator(5))
     panels[0].xaxis.set_major_formatter(ticker.PercentFormatter(1))
     panels[0].set_yticks(places, shown, fontsize=9)
     panels[0].invert_yaxis()

@@ -128,7 +128,7 @@ def test_jobs_are_counted(tmp_path):
     plan = running.planned(asked, str(tmp_path), budget=8, processes=2)
     # Eight trials, and two of all rounds, for each method that has rates.
     assert plan.jobs == (2 * (8 + 2), 3 * 3)
-    # 3 s each; 0.04 s a round; and 1 s for each of Ditto's evaluations.
-    trials = 2 * (10 * 3 + 0.04 * (8 * 10 + 2 * 40))
-    runs = 3 * (3 + 1.6 + 3 + 1.6 + 40 / 5 + 3 + 0.04)
+    # 3 s each; 0.04 s a round; and 1.5 s for each of Ditto's evaluations.
+    trials = 2 * (10 * 3 + 0.04 * (8 * 8 + 2 * 30))
+    runs = 3 * (3 + 1.2 + 3 + 1.2 + 1.5 * 30 / 5 + 3 + 0.04)
     assert leaderboard.estimate(plan) == pytest.approx((trials + runs) / 2 / 60)
