@@ -1,10 +1,14 @@
 # Each target does all of the set-up that it needs: see scripts/install.sh.
 # PYTHON=/path/to/python3.11 names the interpreter to make .venv with.
 
-.PHONY: demo test test-slow lint bench notebooks install
+.PHONY: demo compare test test-slow lint bench notebooks install
 
 demo: install
 	.venv/bin/python -m experiments.emnist_fedavg --flagfile=experiments/presets/demo.txt
+
+# Which federated method suits your clients: make compare DATA=mine.npz
+compare: install
+	.venv/bin/python -m experiments.leaderboard --data_path="$(DATA)" --processes=2
 
 # Two processes: one that has nothing more to do takes half of the other's tests.
 test: install

@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 from tff_transfer.errors import UserError
-from tff_transfer.training import loop
+from tff_transfer.training import loop, sources
 from tff_transfer.training.config import (
     Config,
     DataConfig,
@@ -88,3 +88,16 @@ def test_a_run_on_files_whose_names_are_no_utf_8(tmp_path):
     report = (tmp_path / 'run/report.html').read_text(encoding='utf-8')
     assert 'd\\xe9p' in report and 'caf\\xe9' in report
     loop.train(config, tmp_path / 'run')
+
+
+def test_what_is_loaded_in_a_block_is_kept_in_it(tmp_path):
+    save(tmp_path, [8])
+    config = configured(tmp_path, model='cnn')
+    first = load_data(config)
+    with sources.kept():
+        kept = load_data(config)
+        assert load_data(config) is kept
+        fewer = configured(tmp_path, {'max_clients': 2}, model='cnn')
+        assert len(load_data(fewer)) == 2 and len(load_data(config)) == 3
+    assert load_data(config) is not kept
+    assert kept.content_fingerprint == first.content_fingerprint

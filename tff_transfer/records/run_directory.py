@@ -38,7 +38,7 @@ _FILES = (
 # Keeps the key of the pseudonyms in audit.jsonl.
 AUDIT_KEY = 'audit_key'
 # Options that may be others when a run goes on.
-_MAY_CHANGE = ('rounds', 'on_divergence', 'baselines', 'export_client')
+MAY_CHANGE = ('rounds', 'on_divergence', 'baselines', 'export_client')
 _FOLDERS = ('checkpoints', 'tensorboard', 'model', 'baselines', 'clients')
 
 
@@ -299,7 +299,7 @@ def _go_on(path: pathlib.Path, config) -> None:
         ) from error
     old, new = _flat(stored), _flat(config)
     changed = [name for name in new if old.get(name) != new[name]]
-    different = [name for name in changed if name not in _MAY_CHANGE]
+    different = [name for name in changed if name not in MAY_CHANGE]
     if different:
         shown = ', '.join(f'--{n}={old.get(n)} there, {new[n]} now' for n in different)
         raise UserError(

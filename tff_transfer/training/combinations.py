@@ -17,7 +17,7 @@ BY_BATCHES = ('local', 'aggregate')
 
 # What a head that one round computes must stand on, and the options of training that
 # have an effect with it.
-_WITHOUT_ROUNDS = (
+WITHOUT_ROUNDS = (
     *('seed', 'runtime', 'tflite', 'export_keras', 'on_divergence'),
     *('baselines', 'export_client'),
 )
@@ -299,7 +299,7 @@ def _check_one_round(name: str, model, training) -> None:
             )
     for field in dataclasses.fields(training):
         value = getattr(training, field.name)
-        if field.name not in _WITHOUT_ROUNDS and value != field.default:
+        if field.name not in WITHOUT_ROUNDS and value != field.default:
             raise UserError(
                 f'--{field.name} is for methods that train, but --algorithm={name}'
                 ' computes a head in one round; leave it out'

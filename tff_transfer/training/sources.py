@@ -1,6 +1,9 @@
 """From a configuration to what it names: clients and a backbone."""
 
+import contextlib
+import contextvars
 import dataclasses
+from collections.abc import Iterator
 
 from tff_transfer import backbones
 from tff_transfer.backbones import group_norm
@@ -16,6 +19,18 @@ from tff_transfer.training.config import Config, DataConfig
 
 # What a configuration says of clients that are given, not loaded.
 _OF_GIVEN_DATA = ('unseen_fraction', 'split_seed')
+# What is loaded in a block of `kept`, by its configuration and the size of its images.
+_KEPT = contextvars.ContextVar('kept', default=None)
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """Keeps the clients that are loaded in the block, for all its runs to use."""
+    token = _KEPT.set({})
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
 
 
 def load_data(
@@ -36,7 +51,12 @@ def load_data(
         image_size = backbone.image_size
     elif given is not None:
         image_size = (given, given)
-    data = _load(config.data, image_size)
+    loaded, named = _KEPT.get(), (config.data, image_size)
+    if loaded is None:
+        loaded = {}
+    if named not in loaded:
+        loaded[named] = _load(*named)
+    data = loaded[named]
     without_backbone = given is not None and config.model.model != 'backbone'
     if without_backbone and data.x.shape[1:3] != image_size:
         raise UserError(
@@ -44,12 +64,17 @@ def load_data(
             f' but the inputs of {data.name} are all of shape {data.x.shape[1:]};'
             ' leave it out'
         )
-    if config.data.max_clients is not None:
-        data = data.select(range(min(config.data.max_clients, len(data))))
     return data
 
 
 def _load(config: DataConfig, image_size: tuple[int, int] | None) -> FederatedData:
+    data = _source(config, image_size)
+    if config.max_clients is not None:
+        data = data.select(range(min(config.max_clients, len(data))))
+    return data
+
+
+def _source(config: DataConfig, image_size: tuple[int, int] | None) -> FederatedData:
     splits = {'test_fraction': config.test_fraction, 'split_seed': config.split_seed}
     if config.dataset == 'emnist':
         return emnist.load(only_digits=config.only_digits, path=config.data_path)

@@ -1,0 +1,1 @@
+"""Every method that suits some data, tuned, run and ranked by one command."""
