@@ -7,8 +7,8 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from experiments.compare import figures
-from experiments.compare.figures import ACCURACY, SIMULATED, Found
-from tff_transfer.training.columns import EPSILON
+from experiments.compare.figures import ACCURACY, Found
+from tff_transfer.training.columns import EPSILON, SIMULATED
 
 # Curves that are drawn in colours of their own, the best ones.
 _COLOURED = 10

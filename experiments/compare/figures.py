@@ -9,9 +9,8 @@ from experiments.compare import statistics
 from experiments.compare.outcomes import Outcome
 from experiments.compare.search import Tuned
 from tff_transfer.models.task import CLASSIFICATION
-from tff_transfer.training.columns import EPSILON
+from tff_transfer.training.columns import EPSILON, SIMULATED
 
-SIMULATED = 'time/simulated_s'
 ACCURACY = f'unseen/{CLASSIFICATION.per_client}'
 
 
