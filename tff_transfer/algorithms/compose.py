@@ -11,16 +11,19 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 import tree
+from tensorflow_federated.python.common_libs import structure
 from tensorflow_federated.python.core.impl.types import type_conversions
 
 from tff_transfer.algorithms.computations import (
     NOTHING_TOLD,
     Computations,
     Kept,
+    Sent,
     Settings,
 )
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.algorithms.public_examples import PublicExamples
+from tff_transfer.algorithms.structures import type_of
 from tff_transfer.algorithms.traffic import bytes_of, traffic_of
 from tff_transfer.errors import UserError
 
@@ -59,6 +62,11 @@ class Composed:
       kept: What a client keeps before its first round, a `Kept` of arrays; or None.
       adapt: Makes, once, the computation that takes what `process.next` takes and
         gives what each client's own model is made of, a `Kept`.
+      train: Makes, once, the first half of a round, for methods without `gather`: it
+        takes what `process.next` takes and gives each client's `Sent`.
+      absorb: Makes, once, its second half: it takes a state and clients' `Sent` with
+        nothing as `kept`, and gives the state and the metrics. The one after the other
+        is a round, but what a client sent may be of an earlier state.
       bytes_down: What a client gets in a round, by its type, or packed.
       bytes_up: What it sends.
       measured: The names of what `measurements` gives of a round's metrics.
@@ -72,6 +80,8 @@ class Composed:
     process: tff.templates.IterativeProcess
     kept: Kept | None
     adapt: Callable[[], tff.Computation]
+    train: Callable[[], tff.Computation]
+    absorb: Callable[[], tff.Computation]
     bytes_down: int
     bytes_up: int
     measured: tuple[str, ...]
@@ -162,6 +172,8 @@ def compose(
         wiring.process,
         wiring.of.kept,
         lambda: wiring.adapt,
+        lambda: wiring.train,
+        lambda: wiring.absorb,
         traffic.down,
         traffic.up,
         wiring.measured,
@@ -190,6 +202,10 @@ class _Wiring:
     def weighted(self) -> bool:
         return isinstance(self.aggregator, tff.aggregators.WeightedAggregationFactory)
 
+    @property
+    def needs_reference(self) -> bool:
+        return getattr(self.aggregator, 'needs_reference', False)
+
     @functools.cached_property
     def initialize(self):
         @tff.federated_computation
@@ -203,8 +219,12 @@ class _Wiring:
 
     def round(self, state, batches, kept, settings):
         """One round, in TFF's federated language: state, metrics, what is kept."""
-        of_server = (state.server, state.statistics)
         at_server = self.message_at_server(state)
+        sent, gathered = self.sent(at_server, batches, kept, settings)
+        return *self.absorbed(state, at_server, sent, gathered), sent.kept
+
+    def sent(self, at_server, batches, kept, settings):
+        """What each client gives, and what was gathered before; as in `round`."""
         message = tff.federated_broadcast(at_server)
         if self.of.method.gather is None:
             gathered = tff.federated_eval(_nothing, tff.SERVER)
@@ -219,11 +239,19 @@ class _Wiring:
             self.of.work,
             (message, batches, kept, settings, tff.federated_broadcast(gathered)),
         )
+        return sent, gathered
+
+    def absorbed(self, state, at_server, sent, gathered):
+        """What the server makes of that: state and metrics; as in `round`.
+
+        `at_server` is needed only where the aggregation asks for a reference.
+        """
+        of_server = (state.server, state.statistics)
         weight = (sent.weight,) if self.weighted else ()
         value = sent.delta
         if self.of.remembers:
             value = tff.federated_zip((sent.delta, sent.history))
-        if getattr(self.aggregator, 'needs_reference', False):
+        if self.needs_reference:
             weight += (tff.federated_map(self.of.reference, at_server),)
         mean = self.aggregation.next(state.aggregator, value, *weight)
         sums, clients = tff.federated_sum(sent.sums), tff.federated_sum(sent.counts)
@@ -245,7 +273,7 @@ class _Wiring:
         if coded := self.coded(state, sent):
             metrics['coded'] = tff.federated_zip(coded)
         after = State(server, statistics, mean.state, rounds)
-        return tff.federated_zip(after), tff.federated_zip(metrics), sent.kept
+        return tff.federated_zip(after), tff.federated_zip(metrics)
 
     def coded(self, state, sent) -> collections.OrderedDict:
         """How many bytes are sent entropy coded, in TFF's federated language."""
@@ -286,41 +314,80 @@ class _Wiring:
 
         return adapt
 
-    @functools.cached_property
-    def process(self) -> tff.templates.IterativeProcess:
-        of = self.of
-        state_type = self.initialize.type_signature.result
-        # Kept, and settings, where there are any.
-        given = [of.kept is not None, bool(tf.nest.flatten(of.settings))]
-        own = itertools.compress((of.kept_type, of.settings_type), given)
-        of_clients = [tff.FederatedType(t, tff.CLIENTS) for t in (of.data_type, *own)]
+    def of_clients(self, body: Callable) -> tff.Computation:
+        """Makes a computation of what a round begins with.
 
-        def of_round(state, batches, kept=None, settings=None):
+        Args:
+          body: Takes, in TFF's federated language, state, batches, what clients keep
+            and what they are told, the latter two nothing where there is nothing.
+        """
+        of = self.of
+        # Kept, and settings, where there are any.
+        given = of.kept is not None, bool(tf.nest.flatten(of.settings))
+        own = itertools.compress((of.kept_type, of.settings_type), given)
+        types = [tff.FederatedType(t, tff.CLIENTS) for t in (of.data_type, *own)]
+
+        def with_all(state, batches, kept=None, settings=None):
             nothing = tff.federated_eval(_nothing, tff.CLIENTS)
-            now, metrics, *kept = self.round(
+            return body(
                 state,
                 batches,
                 nothing if kept is None else kept,
                 nothing if settings is None else settings,
             )
-            if of.kept is not None:
-                return now, metrics, *kept
-            return tff.learning.templates.LearningProcessOutput(now, metrics)
 
         # TFF reads the names of arguments, and takes no defaults.
         forms = {
-            (False, False): lambda state, batches: of_round(state, batches),
-            (True, False): lambda state, batches, kept: of_round(state, batches, kept),
-            (False, True): lambda state, batches, settings: of_round(
+            (False, False): lambda state, batches: with_all(state, batches),
+            (True, False): lambda state, batches, kept: with_all(state, batches, kept),
+            (False, True): lambda state, batches, settings: with_all(
                 state, batches, settings=settings
             ),
-            (True, True): lambda state, batches, kept, settings: of_round(
+            (True, True): lambda state, batches, kept, settings: with_all(
                 state, batches, kept, settings
             ),
         }
-        wrap = tff.federated_computation(state_type, *of_clients)
-        next_round = wrap(forms[tuple(given)])
-        if len(of_clients) > 1:
+        state_type = self.initialize.type_signature.result
+        return tff.federated_computation(state_type, *types)(forms[given])
+
+    @functools.cached_property
+    def train(self) -> tff.Computation:
+        return self.of_clients(
+            lambda state, *own: self.sent(self.message_at_server(state), *own)[0]
+        )
+
+    @functools.cached_property
+    def absorb(self) -> tff.Computation:
+        whole = structure.to_elements(self.of.work.type_signature.result)
+        nothing = [(n, type_of(()) if n == 'kept' else t) for n, t in whole]
+        sent_type = tff.StructWithPythonType(nothing, Sent)
+
+        @tff.federated_computation(
+            self.initialize.type_signature.result,
+            tff.FederatedType(sent_type, tff.CLIENTS),
+        )
+        def absorb(state, sent):
+            nothing = tff.federated_eval(_nothing, tff.SERVER)
+            at_server = nothing
+            if self.needs_reference:
+                at_server = self.message_at_server(state)
+            return self.absorbed(state, at_server, sent, nothing)
+
+        return absorb
+
+    @functools.cached_property
+    def process(self) -> tff.templates.IterativeProcess:
+        of = self.of
+        state_type = self.initialize.type_signature.result
+
+        def of_round(*given):
+            now, metrics, kept = self.round(*given)
+            if of.kept is not None:
+                return now, metrics, kept
+            return tff.learning.templates.LearningProcessOutput(now, metrics)
+
+        next_round = self.of_clients(of_round)
+        if len(next_round.type_signature.parameter) > 2:
             return tff.templates.IterativeProcess(self.initialize, next_round)
 
         @tff.tensorflow.computation(state_type.member)
