@@ -1,0 +1,1 @@
+"""When the server takes its steps: after rounds, or as clients report."""
