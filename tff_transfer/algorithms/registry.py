@@ -109,6 +109,14 @@ BESIDE_THE_MEAN = (
     'personalridge', 'personalprototype', 'jointft', 'ifca', 'fedproto',
 )  # fmt: skip
 
+# Those whose clients send what their weights moved away from and nothing else, of which
+# the server follows the mean: what it gets may be of earlier weights too. Those without
+# an optimizer on the server first; clients of fedsgd send a gradient.
+OF_MOVES = ('fedavg', 'fedprox', 'fedsam', 'fedlc', 'fedrs', 'moon')
+ASYNCHRONOUS = (
+    *OF_MOVES, 'fedsgd', 'fedavgm', 'fedadagrad', 'fedadam', 'fedyogi', 'fedrmsprop',
+)  # fmt: skip
+
 # Those whose clients look at their examples by one gradient of each batch, from which
 # all follows that they send.
 BY_ONE_GRADIENT = (

@@ -230,6 +230,7 @@ def _with(config: Config, algorithm) -> Config:
         training,
         algorithm=registry.name_of(algorithm),
         fleet='ideal',
+        timing='synchronous',
     )
     return Config(data, model, training, algorithm)
 

@@ -2,10 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-import numpy as np
-
 from tff_transfer.algorithms.compose import measurements
-from tff_transfer.data.cohorts import Cohort
 from tff_transfer.models.task import Task
 
 # Of whom a model is evaluated: clients that train, and others.
@@ -56,13 +53,13 @@ def names(
     )
 
 
-def of_training(task: Task, metrics: Mapping, cohort: Cohort) -> dict[str, float]:
+def of_training(task: Task, metrics: Mapping, trained: int) -> dict[str, float]:
     """Returns the columns that a round of training fills.
 
     Args:
       task: What is trained for.
       metrics: What the process measured.
-      cohort: The round's examples.
+      trained: How many clients with examples it is of.
 
     Returns:
       The number of clients with examples whose updates were used and dropped, since
@@ -70,9 +67,8 @@ def of_training(task: Task, metrics: Mapping, cohort: Cohort) -> dict[str, float
       have them; and what method and aggregation measured, if an update was used.
     """
     found = metrics['client_work']['train']
-    trained = np.count_nonzero(np.diff(cohort.row_splits))
     used = int(metrics['used'])
-    columns = {'train/clients': used, 'train/dropped_clients': int(trained - used)}
+    columns = {'train/clients': used, 'train/dropped_clients': trained - used}
     if found['clients']:
         columns |= {f'train/{name}': float(found[name]) for name in task.measures}
     if used:

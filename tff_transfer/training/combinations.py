@@ -10,7 +10,13 @@ from tff_transfer.errors import UserError
 from tff_transfer.privacy import registry as privacy_registry
 from tff_transfer.privacy.distributed import Distributed
 from tff_transfer.simulation.fleet.ideal import Ideal
-from tff_transfer.training import combinations_of_devices, robust_runs, selections
+from tff_transfer.simulation.timing.synchronous import Synchronous
+from tff_transfer.training import (
+    combinations_of_devices,
+    combinations_of_timing,
+    robust_runs,
+    selections,
+)
 
 # The policies of --batch_norm that train with the statistics of batches.
 BY_BATCHES = ('local', 'aggregate')
@@ -111,6 +117,13 @@ def check(config) -> None:
             raise UserError(
                 f"{flag} sums securely, which TFF's own worker cannot; use"
                 ' --runtime=compiled'
+            )
+    if not isinstance(config.timing, Synchronous):
+        combinations_of_timing.check(config, name)
+        if model.batch_norm in BY_BATCHES:
+            raise UserError(
+                f'--batch_norm={model.batch_norm} has clients measure statistics about'
+                " the server's, which move on while they train; use another"
             )
     if name in registry.OF_ONE_ROUND:
         _check_one_round(name, model, training)

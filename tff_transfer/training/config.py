@@ -25,6 +25,8 @@ from tff_transfer.simulation.fleet import registry as fleet_registry
 from tff_transfer.simulation.fleet.ideal import Ideal
 from tff_transfer.simulation.selection import registry as selection_registry
 from tff_transfer.simulation.selection.uniform import Uniform
+from tff_transfer.simulation.timing import registry as timing_registry
+from tff_transfer.simulation.timing.synchronous import Synchronous
 from tff_transfer.training import combinations
 
 OPTIMIZERS = ('sgd', 'adagrad', 'adam', 'adamw', 'adafactor', 'rmsprop', 'yogi')
@@ -52,7 +54,9 @@ _SYNTHETIC = {'dataset': ('synthetic_writers', 'synthetic_alpha_beta')}
 _WITHOUT_SPLIT = _except('dataset', DATASETS, ('emnist',))
 _IMAGES = _except('dataset', DATASETS, ('synthetic_alpha_beta',))
 _BACKBONE = {'model': ('backbone',)}
-_SERVER = {'algorithm': registry.BY_SERVER_OPTIMIZER}
+# FedAsync's server mixes weights.
+_STEPS = _except('timing', timing_registry.KINDS.NAMES, ('fedasync',))
+_SERVER = {'algorithm': registry.BY_SERVER_OPTIMIZER, **_STEPS}
 # Of clients that train apart from each other.
 _APART = _except('algorithm', registry.NAMES, registry.IN_ONE_PLACE)
 _GIVEN_PASSES = _except(
@@ -61,6 +65,8 @@ _GIVEN_PASSES = _except(
 _UNEQUAL_EPOCHS = {'min_client_epochs': GIVEN}
 # What has time, and devices that may be late.
 _DEVICES = _except('fleet', fleet_registry.KINDS.NAMES, ('ideal',))
+# Rounds that end before all who were asked have reported.
+_LATE_ROUNDS = {**_DEVICES, 'timing': ('synchronous',)}
 _WITH_EPSILON = ('adagrad', 'adam', 'adamw', 'rmsprop', 'yogi')
 
 
@@ -245,7 +251,11 @@ class TrainingConfig:
 
     rounds: int = option(150, 'Rounds of training.', at_least=0)
     clients_per_round: int = option(
-        20, 'Clients of a cohort.', at_least=1, only_for=_APART
+        20,
+        'Clients of a cohort; where they report at different times, as with'
+        ' --timing=fedbuff, how many train at once.',
+        at_least=1,
+        only_for=_APART,
     )
     client_epochs: int = option(
         1,
@@ -277,13 +287,13 @@ class TrainingConfig:
         'How many times as many clients are asked as --clients_per_round, of whom the'
         ' first that report are used.',
         at_least=1,
-        only_for=_DEVICES,
+        only_for=_LATE_ROUNDS,
     )
     deadline: float | None = option(
         None,
         'After how many simulated seconds a round ends, whoever has not reported.',
         above=0,
-        only_for=_DEVICES,
+        only_for=_LATE_ROUNDS,
     )
     client_settings: str | None = option(
         None,
@@ -303,7 +313,7 @@ class TrainingConfig:
         'examples',
         "A client's weight in the mean: the number of its examples, or uniform.",
         choices=('examples', 'uniform'),
-        only_for=_APART,
+        only_for={**_APART, **_STEPS},
     )
     client_optimizer: str = option(
         'sgd',
@@ -521,6 +531,15 @@ class Config:
         ' daynight, there in their night alone, a trace of our own making for'
         ' demonstrations. Options as of algorithms, such as --drawn.speed.',
         fleet_registry.KINDS,
+    )
+
+    timing: Any = variant(
+        Synchronous(),
+        'When the server takes a step: synchronous, after a round; fedbuff, fedasync or'
+        ' ca2fl, as clients report that train at the same time, so that --rounds are'
+        ' such steps; docs/asynchronous.md. Options as of algorithms, such as'
+        ' --fedbuff.buffer.',
+        timing_registry.KINDS,
     )
 
     __repr__ = repr_of_changed

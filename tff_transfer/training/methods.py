@@ -4,12 +4,14 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import tensorflow_federated as tff
 
 from tff_transfer.algorithms import schedules
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.algorithms.noisy_gradients import GradientNoise
 from tff_transfer.models import Model
 from tff_transfer.privacy.accounting import Mechanism, Plan
+from tff_transfer.simulation.timing.synchronous import Synchronous
 from tff_transfer.training import optimizers
 from tff_transfer.training.config import Config, TrainingConfig
 
@@ -29,6 +31,9 @@ def method_of(config: Config, model: Model, population: int) -> tuple[Method, Co
         if mechanism.gradient_clip is not None:
             noise = GradientNoise(mechanism.gradient_clip, mechanism.noise_multiplier)
             context = dataclasses.replace(context, gradient_noise=noise)
+    if not isinstance(config.timing, Synchronous) and config.timing.of_weights:
+        as_it_is = tff.learning.optimizers.build_sgdm(1.0)
+        context = dataclasses.replace(context, server_optimizer=as_it_is)
     return config.algorithm.build(context), context
 
 

@@ -130,14 +130,37 @@ class Participants:
         if self.method in registry.OF_ALL:
             clients = np.arange(len(self.setup.seen))
             return Turnout(clients, self._epochs(clients, round_number))
-        known = self._known(observed)
-        size, starts = self.config.clients_per_round, 0.0
-        if self.devices is not None:
-            seen = self.setup.seen
-            starts = self.devices.starts(float(observed['clock']), seen)
-            there = self.devices.fleet.available(starts)[seen]
-            known = known.of(np.flatnonzero(there))
-            size = min(asked_for(self.config.over_selection, size), len(known))
+        seen, size, starts = self.setup.seen, self.config.clients_per_round, 0.0
+        if self.devices is None:
+            among = np.arange(len(seen))
+            return self.chosen(observed, round_number, losses_of, size, among)
+        starts = self.devices.starts(float(observed['clock']), seen)
+        among = np.flatnonzero(self.devices.fleet.available(starts)[seen])
+        size = asked_for(self.config.over_selection, size)
+        turnout = self.chosen(observed, round_number, losses_of, size, among)
+        return self._on_devices(turnout, starts, round_number)
+
+    def chosen(
+        self,
+        observed: Any,
+        number: int,
+        losses_of: LossesOf,
+        size: int,
+        among: np.ndarray,
+    ) -> Turnout:
+        """Returns some clients by the rule of selection.
+
+        Args:
+          observed: What was observed before.
+          number: Of the choice, on which its draws hang: the round's, in rounds.
+          losses_of: As of `observed`.
+          size: How many are wanted.
+          among: The numbers of those who may be chosen, ascending, perhaps fewer than
+            are wanted.
+        """
+        known = self._known(observed).of(among)
+        if not len(known):
+            return Turnout(among, among)
         asked = []
 
         def loss_at(places):
@@ -146,20 +169,17 @@ class Participants:
 
         places = self.rule.choose(
             known,
-            size,
+            min(size, len(known)),
             seed=self.config.seed,
-            round_number=round_number,
+            round_number=number,
             loss_of=loss_at,
         )
         clients = known.clients[places]
-        turnout = Turnout(
+        return Turnout(
             clients,
-            self._epochs(clients, round_number),
+            self._epochs(clients, number),
             len(np.setdiff1d(asked, places)),
         )
-        if self.devices is None:
-            return turnout
-        return self._on_devices(turnout, starts, round_number)
 
     def _on_devices(
         self, turnout: Turnout, starts: float, round_number: int

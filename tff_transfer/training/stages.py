@@ -20,7 +20,15 @@ from tff_transfer.algorithms.computations import NOTHING_TOLD, Settings
 from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.simulation.selection.registry import OF_MECHANISM
-from tff_transfer.training import client_settings, columns, devices, robust_runs
+from tff_transfer.simulation.timing.synchronous import Synchronous
+from tff_transfer.training import (
+    asynchronous,
+    client_settings,
+    columns,
+    devices,
+    robust_runs,
+)
+from tff_transfer.training.asynchronous import Asynchronous
 from tff_transfer.training.client_states import ClientStates
 from tff_transfer.training.config import Config
 from tff_transfer.training.evaluation import Evaluator
@@ -108,6 +116,15 @@ class Stage:
         if self._composed.kept is not None:
             path = None if run_dir is None else run_dir / f'clients_{rounds.start}'
             self._states = ClientStates(self._composed.kept, path)
+        self._asynchronous = None
+        if not isinstance(config.timing, Synchronous):
+            self._asynchronous = Asynchronous(
+                config.timing,
+                self._composed,
+                self.participants,
+                self._states,
+                None if run_dir is None else run_dir / f'last_updates_{rounds.start}',
+            )
         self._models = OwnModels(
             self._method,
             context,
@@ -156,7 +173,12 @@ class Stage:
         with runtime.in_round(0):
             server = self._composed.process.initialize()
         observed = self.participants.nothing_observed()
-        return collections.OrderedDict(server=server, kept=kept, observed=observed)
+        under_way = ()
+        if self._asynchronous is not None:
+            under_way = self._asynchronous.initialize()
+        return collections.OrderedDict(
+            server=server, kept=kept, observed=observed, under_way=under_way
+        )
 
     def next(self, state, round_number: int) -> tuple[Any, dict[str, float]]:
         """Returns the state after a round, and the columns of `metrics.csv` it fills.
@@ -164,6 +186,8 @@ class Stage:
         Those are what `columns.of_training` gives, and the bytes of all its clients.
         """
         losses_of = functools.partial(self._losses, state)
+        if self._asynchronous is not None:
+            return self._step(state, round_number, losses_of)
         turnout = self.participants.turnout(state['observed'], round_number, losses_of)
         cohort = self.participants.cohort(turnout, round_number)
         kept, more = state['kept'], ()
@@ -183,10 +207,13 @@ class Stage:
         observed = self.participants.observed(
             state['observed'], turnout, round_number, losses_of
         )
-        after = collections.OrderedDict(server=server, kept=kept, observed=observed)
+        after = collections.OrderedDict(
+            state, server=server, kept=kept, observed=observed
+        )
         row = {}
         if self._mechanism is None:
-            row = columns.of_training(self.setup.model.task, metrics, cohort)
+            trained = np.count_nonzero(np.diff(cohort.row_splits))
+            row = columns.of_training(self.setup.model.task, metrics, trained)
         else:  # Of what clients did nothing is told but by what had noise added.
             row = {columns.EPSILON: self._mechanism.epsilon(round_number)}
         receivers = len(cohort)
@@ -198,14 +225,29 @@ class Stage:
         up, down = self._bytes(receivers)
         receivers += turnout.asked
         row['bytes/up'], row['bytes/down'] = up * senders, down * receivers
-        beside = self._composed.bytes_beside
+        if self.timed:
+            row[columns.SIMULATED] = turnout.ends
+        return after, row | self._coded(metrics, senders, receivers)
+
+    def _step(
+        self, state, round_number: int, losses_of
+    ) -> tuple[Any, dict[str, float]]:
+        """Returns what `next` does, of a server that steps as clients report."""
+        step = self._asynchronous.next(state, round_number, losses_of)
+        task = self.setup.model.task
+        row = columns.of_training(task, step.metrics, step.trained) | step.row
+        senders, (up, down) = step.reported, self._bytes(step.reported)
+        row['bytes/up'], row['bytes/down'] = up * senders, down * step.receivers
+        return step.state, row | self._coded(step.metrics, senders, step.receivers)
+
+    def _coded(self, metrics, senders: int, receivers: int) -> dict[str, int]:
+        """Returns the columns of what entropy coding would make of a round's bytes."""
+        row, beside = {}, self._composed.bytes_beside
         for name in self.coded:
             of = {'up': senders, 'down': receivers}[name]
             found = int(metrics['coded'][name]) * (1 if name == 'up' else receivers)
             row[columns.CODED.format(name)] = found + beside[name] * of
-        if self.timed:
-            row[columns.SIMULATED] = turnout.ends
-        return after, row
+        return row
 
     def _stored(self, kept, turnout: Turnout, now) -> np.ndarray:
         """Returns the index of what clients keep, once a round's have it stored.
@@ -262,7 +304,8 @@ class Stage:
     @property
     def measured(self) -> tuple[str, ...]:
         """The columns of what method and aggregation measure."""
-        return self._composed.measured if self._mechanism is None else ()
+        of_steps = () if self._asynchronous is None else asynchronous.MEASURED
+        return (*self._composed.measured, *of_steps) if self._mechanism is None else ()
 
     def _losses(self, state, clients: np.ndarray) -> dict[str, np.ndarray]:
         """Returns what the losses of a state's model come to (`participants.LossesOf`).
@@ -324,8 +367,23 @@ class Stage:
 
     @property
     def keeps(self) -> bool:
-        """Whether clients keep anything, of which a state has the index alone."""
-        return self._states is not None
+        """Whether anything of single clients is kept that a state only points to."""
+        return bool(self._stores)
+
+    @property
+    def _stores(self) -> dict[str, ClientStates]:
+        """The files of that, by what it is."""
+        found = {'kept': self._states}
+        if self._asynchronous is not None and self._asynchronous.last is not None:
+            found['last'] = self._asynchronous.last.rows
+        return {name: store for name, store in found.items() if store is not None}
+
+    def _indexes(self, state) -> dict[str, np.ndarray]:
+        """Returns where a state has its rows of each of them."""
+        found = {'kept': state['kept']}
+        if 'last' in self._stores:
+            found['last'] = state['under_way']['last']['index']
+        return found
 
     def need(self, states: Mapping[int, Any]) -> None:
         """Says that checkpoints hold some states or will: what clients keep stays.
@@ -333,13 +391,13 @@ class Stage:
         Args:
           states: The states by round.
         """
-        if self.keeps:
-            self._needed |= {number: state['kept'] for number, state in states.items()}
-            self._states.need(self._needed.values())
+        self._needed |= {number: self._indexes(s) for number, s in states.items()}
+        for name, store in self._stores.items():
+            store.need([indexes[name] for indexes in self._needed.values()])
 
     def forget(self, rounds: Sequence[int]) -> None:
         """Says which rounds checkpoints hold still."""
-        self._needed = {n: kept for n, kept in self._needed.items() if n in rounds}
+        self._needed = {n: of for n, of in self._needed.items() if n in rounds}
 
     @property
     def adapts(self) -> bool:
