@@ -41,8 +41,13 @@ def rounds_needed(values: Sequence[float], limit: int) -> str:
       values: Each seed's rounds, infinity where `limit` rounds were not enough.
       limit: How many rounds there were.
     """
+    return needed(values, limit, '.0f')
+
+
+def needed(values: Sequence[float], limit: int, form: str) -> str:
+    """Returns the same of anything that is counted, in a form of numbers."""
     median, least, most = (
-        f'{value:.0f}' if value < math.inf else f'>{limit}'
+        f'{value:{form}}' if value < math.inf else f'>{limit}'
         for value in (np.median(values), min(values), max(values))
     )
     return f'{median} ({least} to {most})' if least != most else median

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.claims import (
+    fedbuff,
     fedexp,
     fednova,
     fedprox,
@@ -125,3 +126,21 @@ def test_a_pretrained_start_is_ahead_before_the_first_round(monkeypatch):
     assert table[0][1:4] == ['before', 'FedAvg', 'FedAdam']
     random, pretrained = (float(row[1].split('%')[0]) for row in table[1:])
     assert pretrained > random + 20
+
+
+@pytest.mark.slow
+def test_fedbuff_is_timed_beside_rounds(monkeypatch):
+    ways = {name: fedbuff.WAYS[name] for name in ('rounds, over-selection', 'FedBuff')}
+    for name, value in {
+        'WAYS': {name: way._replace(rates=(1.0,)) for name, way in ways.items()},
+        'CLIENT_RATES': (0.1,),
+        'TARGETS': (0.2,),
+    }.items():
+        monkeypatch.setattr(fedbuff, name, value)
+    head, *rows = fedbuff.measure(images(40), [0], 2).table
+    assert head == ['', 'seconds to 20.0%', 'reports to 20.0%', 'rates']
+    assert [row[0] for row in rows] == list(ways)
+    seconds, reports = np.array([row[1:3] for row in rows], float).T
+    assert (seconds > 0).all()
+    # A round of 26 is asked for 20; a buffer has 10, and is evaluated each third time.
+    assert reports[0] % 26 == 0 and reports[1] % 10 == 0

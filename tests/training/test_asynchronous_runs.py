@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from test_loop import CLASSES, SIZE, make_config, make_data, numpy_round
 
+from tff_transfer.aggregation.coordinates import Median
 from tff_transfer.aggregation.secure import Secure
 from tff_transfer.algorithms import MOON, FedAvg, FedProx, FedSGD, Mime, Scaffold
 from tff_transfer.compression.sparse import TopK
@@ -344,6 +345,7 @@ def test_a_round_of_nothing_but_such_updates_leaves_the_weights():
         ({'timing': FedAsync(), 'algorithm': FedSGD()}, 'for --algorithm=fedsgd'),
         ({'privacy': PerExample(noise_multiplier=1.0)}, 'leave --privacy out'),
         ({'aggregation': Secure()}, 'agree on masks'),
+        ({'aggregation': Median()}, 'models, which --aggregation=median would'),
         ({'selection': RoundRobin()}, '--selection=roundrobin chooses whole'),
         ({'timing': CA2FL()}, 'give --weighting=uniform'),
         ({'timing': FedBuff(staleness='hinge', exponent=1.0)}, '=polynomial, but'),
@@ -354,7 +356,8 @@ def test_a_round_of_nothing_but_such_updates_leaves_the_weights():
 def test_what_does_not_fit_is_refused_in_a_line(changes, said):
     timing = changes.get('timing')
     base = timing if isinstance(timing, FedAsync) else FedBuff(buffer=2)
-    config = dataclasses.replace(timed(base), **changes)
+    uniform = {'weighting': 'uniform'} if 'aggregation' in changes else {}
+    config = dataclasses.replace(timed(base, **uniform), **changes)
     with pytest.raises(UserError, match=said):
         loop.train(config, data=make_data())
 

@@ -212,15 +212,17 @@ def svg(figure: Figure) -> str:
     return text[text.index('<svg') :].replace('<svg', wide, 1)
 
 
-def compared(curves: dict[str, list[tuple[int, float]]], metric: str) -> Figure:
-    """Draws a metric by round, a curve a run."""
+def compared(
+    curves: dict[str, list[tuple[float, float]]], metric: str, by: str = 'round'
+) -> Figure:
+    """Draws a metric by round, or by something else, a curve a run."""
     figure = Figure((7, 4), layout='constrained')
     axes = figure.subplots()
     for name, points in curves.items():
         # What stands before the first round would flatten the rest.
         points = [p for p in points if p[0] > 0] or points
         axes.plot(*zip(*points, strict=True), marker='o', markersize=3, label=name)
-    axes.set(xlabel='round', ylabel=metric)
+    axes.set(xlabel=by, ylabel=metric)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     return figure
