@@ -15,7 +15,7 @@ _NOW = {'ridge_penalty': '--algorithm=ridge --ridge.penalty'}
 # Flags whose choices have options of their own, which --help shows.
 CHOSEN = (
     *('algorithm', 'privacy', 'aggregation', 'compression'),
-    *('selection', 'fleet', 'timing'),
+    *('selection', 'fleet', 'timing', 'attack'),
 )
 _PRESETS = pathlib.Path(__file__).parent / 'presets'
 

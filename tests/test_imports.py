@@ -17,18 +17,19 @@ KNOWS = {
     'features': ('backbones', 'data'),
     'models': ('features', 'backbones', 'networks', 'data'),
     'compression': (),
-    'algorithms': ('models', 'compression', 'networks', 'data'),
+    'algorithms': ('models', 'compression', 'aggregation', 'networks', 'data'),
     'runtime': ('graphs', 'data'),
     'privacy': (),
     'secure_aggregation': (),
     'aggregation': ('secure_aggregation',),
     'audit': (),
     'simulation': ('data',),
+    'attacks': ('data',),
     'records': ('models', 'features', 'backbones', 'networks', 'data'),
     'training': (
         *('algorithms', 'models', 'features', 'backbones', 'networks', 'data'),
         *('records', 'runtime', 'privacy', 'compression', 'aggregation'),
-        'simulation',
+        *('simulation', 'attacks'),
     ),
 }
 # Of the modules at top level only what the doctor asks knows any folder.

@@ -40,7 +40,7 @@ def test_each_main_flag_has_one_line_with_its_default(values, monkeypatch):
         name for part in Config().__dict__.values() for name in part.__dict__
     ] + [
         *('algorithm', 'privacy', 'aggregation', 'compression', 'compression_down'),
-        *('selection', 'fleet', 'timing'),
+        *('selection', 'fleet', 'timing', 'attack'),
         'run_dir',
     ]
     assert found == expected

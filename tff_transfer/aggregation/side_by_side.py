@@ -118,7 +118,7 @@ class SideBySide(tff.aggregators.WeightedAggregationFactory):
             previous = tf.zeros([size]) if rule.keeps_previous else ()
             return State(tf.constant(0), previous)
 
-        rows_type = _appended(row.type_signature.result)
+        rows_type = appended(row.type_signature.result)
         reference_type = delta_type if rule.needs_reference else tff.StructType([])
 
         @tff.tensorflow.computation(
@@ -236,7 +236,8 @@ def in_buckets(rows, weights, size: int, key):
     return (inside / total[:, None]) @ rows, total
 
 
-def _appended(row_type: tff.StructType) -> tff.StructType:
+def appended(row_type: tff.StructType) -> tff.StructType:
+    """Returns the type of several rows of a type side by side."""
     leaves = [(leaf.dtype, [None, *leaf.shape]) for leaf in row_type]
     return tff.StructType([tff.TensorType(*leaf) for leaf in leaves])
 
@@ -248,7 +249,7 @@ def side_by_side(sent):
       sent: A value placed at the clients, in TFF's federated language.
     """
     row_type = sent.type_signature.member
-    rows_type = _appended(row_type)
+    rows_type = appended(row_type)
 
     @tff.tensorflow.computation
     def nothing():

@@ -14,6 +14,7 @@ import tree
 from tensorflow_federated.python.common_libs import structure
 from tensorflow_federated.python.core.impl.types import type_conversions
 
+from tff_transfer.aggregation.side_by_side import side_by_side
 from tff_transfer.algorithms.computations import (
     NOTHING_TOLD,
     Computations,
@@ -21,6 +22,7 @@ from tff_transfer.algorithms.computations import (
     Sent,
     Settings,
 )
+from tff_transfer.algorithms.falsified import Falsified
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.algorithms.structures import type_of
@@ -122,6 +124,7 @@ def compose(
     compression_down: Any = None,
     settings: Settings = NOTHING_TOLD,
     public: PublicExamples | None = None,
+    attack: Any = None,
 ) -> Composed:
     """Makes a TFF process of a method.
 
@@ -144,6 +147,8 @@ def compose(
         `needs_reference` has what they come to as one more argument, at the server; one
         with a true `remembers` takes pairs of a client's delta and the sum of all that
         it sent.
+      attack: The options of one of `attacks.registry`, by which those clients falsify
+        what they send whose `Settings.hostile` is true.
 
     Returns:
       The process, and what one must know of it.
@@ -161,6 +166,7 @@ def compose(
     wiring = _Wiring(
         Computations(method, context, cohort, *schemes, settings, remembers, public),
         aggregator,
+        attack,
     )
     if cohort is not None and not wiring.only_mean:
         raise UserError(
@@ -188,6 +194,7 @@ class _Wiring:
 
     of: Computations
     aggregator: _Aggregator
+    attack: Any = None
 
     @functools.cached_property
     def aggregation(self):
@@ -239,6 +246,8 @@ class _Wiring:
             self.of.work,
             (message, batches, kept, settings, tff.federated_broadcast(gathered)),
         )
+        if self.attack is not None:
+            sent = self.falsified(sent, settings)
         return sent, gathered
 
     def absorbed(self, state, at_server, sent, gathered):
@@ -274,6 +283,18 @@ class _Wiring:
             metrics['coded'] = tff.federated_zip(coded)
         after = State(server, statistics, mean.state, rounds)
         return tff.federated_zip(after), tff.federated_zip(metrics)
+
+    def falsified(self, sent, settings):
+        """What arrives where some clients are hostile, in TFF's federated language."""
+        by = Falsified(
+            self.of.work.type_signature.result, self.of.settings_type, self.attack
+        )
+        told = tff.federated_eval(_nothing, tff.CLIENTS)
+        if by.knows_others:
+            seen = tff.federated_map(by.seen, (sent, settings))
+            forged = tff.federated_map(by.forge, side_by_side(seen))
+            told = tff.federated_broadcast(forged)
+        return tff.federated_map(by.falsify, (sent, settings, told))
 
     def coded(self, state, sent) -> collections.OrderedDict:
         """How many bytes are sent entropy coded, in TFF's federated language."""

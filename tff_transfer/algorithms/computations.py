@@ -45,9 +45,13 @@ class Settings(NamedTuple):
 
     Attributes:
       rate: What its learning rate is multiplied by, float32 [].
+      hostile: Whether it sends what an attack makes it send, bool [].
+      key: What the draws of that hang on, int32 [2].
     """
 
     rate: Any = ()
+    hostile: Any = ()
+    key: Any = ()
 
 
 NOTHING_TOLD = Settings()

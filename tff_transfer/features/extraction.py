@@ -11,6 +11,7 @@ import tensorflow as tf
 from tff_transfer import memory, progress, randomness
 from tff_transfer.backbones import Backbone
 from tff_transfer.data.federated import FederatedData
+from tff_transfer.data.replaced import Replaced
 from tff_transfer.errors import UserError
 from tff_transfer.features import cache, file_format
 
@@ -30,11 +31,12 @@ def extract(
     dtype: str = 'float32',
     cache_dir: str | os.PathLike[str] | None = None,
     batch_size: int = _BATCH_SIZE,
-) -> np.ndarray | file_format.Compact:
+) -> np.ndarray | file_format.Compact | Replaced:
     """Returns the features of all examples, from the cache or computed once.
 
     The cache has one file for each pair of backbone (weights, operations and
-    preprocessing) and images: see `cache.get_or_make`.
+    preprocessing) and images: see `cache.get_or_make`. Of images of which some are
+    replaced (`Replaced`) there is one for those that are not, and one for the others.
 
     Args:
       backbone: Maps images to features.
@@ -56,6 +58,14 @@ def extract(
             f'{data.name}: inputs of shape {data.x.shape} are no images, of which'
             f' the backbone {backbone.name} takes features; train without a backbone'
         )
+    if isinstance(data.x, Replaced):
+        arguments = {'dtype': dtype, 'cache_dir': cache_dir, 'batch_size': batch_size}
+        base = extract(backbone, data.with_x(data.x.base), **arguments)
+        if not len(data.x.rows):
+            return base
+        others = _of_rows(data, data.x.rows, data.x.values)
+        found = extract(backbone, others, **arguments)
+        return Replaced(base, data.x.rows, np.asarray(found))
     return cache.get_or_make(
         f'{backbone.fingerprint} {data.fingerprint}',
         (len(data.x), *backbone.feature_shape),
@@ -86,17 +96,22 @@ def of_sample(
     rows = np.concatenate([np.r_[data.train_rows(client)] for client in clients])
     draw = randomness.generator(seed, 'sample of features')
     rows = np.sort(draw.choice(rows, min(SAMPLE, len(rows)), replace=False))
+    sample = _of_rows(data, rows, data.x[rows])
+    batches = _batches(backbone, sample, _BATCH_SIZE)
+    features = np.zeros((0, *backbone.feature_shape), np.float32)
+    return sample.with_x(np.concatenate([features, *batches]))
+
+
+def _of_rows(data: FederatedData, rows: np.ndarray, x: np.ndarray) -> FederatedData:
+    """Returns some examples, by their sorted numbers, with inputs of their own."""
     counts = np.bincount(data.client_of_row[rows], minlength=len(data))
-    sample = dataclasses.replace(
+    return dataclasses.replace(
         data,
-        x=data.x[rows],
+        x=x,
         y=data.y[rows],
         num_train=counts,
         num_test=np.zeros_like(counts),
     )
-    batches = _batches(backbone, sample, _BATCH_SIZE)
-    features = np.zeros((0, *backbone.feature_shape), np.float32)
-    return sample.with_x(np.concatenate([features, *batches]))
 
 
 def _batches(

@@ -246,7 +246,7 @@ class Asynchronous:
         cohort, own = self._participants.cohort(turnout, round_number), []
         if self._states is not None:
             own.append(self._states.take(state['kept'], turnout.clients))
-        told = self._participants.told(turnout)
+        told = self._participants.told(turnout, round_number)
         if told is not None:
             own.append(StackedClients(told))
         with runtime.in_round(round_number):

@@ -15,6 +15,8 @@ CODED = 'bytes/{}_coded'
 EPSILON = 'privacy/epsilon'
 # When a round ended, by the devices that clients run on.
 SIMULATED = 'time/simulated_s'
+# The share of unseen clients' images with a trigger that are taken for its target.
+BACKDOOR = 'unseen/backdoor'
 
 
 def names(
@@ -24,6 +26,7 @@ def names(
     private: bool = False,
     coded: Iterable[str] = (),
     timed: bool = False,
+    backdoor: bool = False,
 ) -> tuple[str, ...]:
     """Returns the names of the columns of a run, in order.
 
@@ -33,6 +36,7 @@ def names(
       private: Whether something is promised of clients' data.
       coded: Which directions, `up` and `down`, are compressed.
       timed: Whether the clients' devices have a time that is told.
+      backdoor: Whether hostile clients train one.
     """
     evaluated = (*task.measures, task.per_client)
     return (
@@ -43,6 +47,7 @@ def names(
         *dict.fromkeys(measured),
         *((EPSILON,) if private else ()),
         *(f'{part}/{name}' for part in PARTS for name in evaluated),
+        *((BACKDOOR,) if backdoor else ()),
         'bytes/up',
         'bytes/down',
         *map(CODED.format, coded),

@@ -12,6 +12,7 @@ from tff_transfer.privacy.distributed import Distributed
 from tff_transfer.simulation.fleet.ideal import Ideal
 from tff_transfer.simulation.timing.synchronous import Synchronous
 from tff_transfer.training import (
+    combinations_of_attacks,
     combinations_of_devices,
     combinations_of_timing,
     robust_runs,
@@ -25,7 +26,7 @@ BY_BATCHES = ('local', 'aggregate')
 # have an effect with it.
 WITHOUT_ROUNDS = (
     *('seed', 'runtime', 'tflite', 'export_keras', 'on_divergence'),
-    *('baselines', 'export_client'),
+    *('baselines', 'export_client', 'attackers'),
 )
 _LINEAR = {
     'finetune': ('head',),
@@ -104,6 +105,7 @@ def check(config) -> None:
         _check_private(config, name)
     _check_compression(config, name)
     selections.check(config, name)
+    combinations_of_attacks.check(config, name)
     if isinstance(config.aggregation, Secure):
         _check_secure(config, name)
     if isinstance(config.aggregation, Robust):

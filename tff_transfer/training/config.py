@@ -8,6 +8,8 @@ from tff_transfer.aggregation import registry as aggregation_registry
 from tff_transfer.aggregation.plain import Plain
 from tff_transfer.algorithms import registry, schedules
 from tff_transfer.algorithms.fed_avg import FedAvg
+from tff_transfer.attacks import registry as attack_registry
+from tff_transfer.attacks.nothing import NoAttack
 from tff_transfer.compression import registry as compression_registry
 from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.errors import UserError
@@ -424,6 +426,13 @@ class TrainingConfig:
         ' one and keeps it in the run directory, in secret_seed.',
         at_least=0,
     )
+    attackers: float = option(
+        0.2,
+        'The share of the seen clients that are hostile.',
+        at_least=0,
+        below=1,
+        only_for={'attack': attack_registry.ATTACKS},
+    )
     evaluate_every: int = option(10, 'Rounds between evaluations.', at_least=1)
     early_stop_patience: int | None = option(
         None,
@@ -540,6 +549,13 @@ class Config:
         ' such steps; docs/asynchronous.md. Options as of algorithms, such as'
         ' --fedbuff.buffer.',
         timing_registry.KINDS,
+    )
+
+    attack: Any = variant(
+        NoAttack(),
+        'What hostile clients, --attackers of all, do to training; docs/attacks.md.'
+        ' Options as of algorithms, such as --backdoor.target.',
+        attack_registry.KINDS,
     )
 
     __repr__ = repr_of_changed

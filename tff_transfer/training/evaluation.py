@@ -1,5 +1,6 @@
 """How good a model is, for each example and for each client."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -39,6 +40,12 @@ class Evaluator:
         self._step = tf.function(
             self._examples, input_signature=[specs, inputs, labels], autograph=False
         )
+
+    def of_inputs(self, data: FederatedData) -> 'Evaluator':
+        """Returns the same for examples whose `x` are the model's inputs already."""
+        other = copy.copy(self)
+        other._data, other._transform = data, lambda inputs: inputs
+        return other
 
     def _examples(self, weights, inputs, labels):
         outputs = self._model.logits(weights, inputs)

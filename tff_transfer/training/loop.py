@@ -33,6 +33,7 @@ from tff_transfer.training import (
     devices,
     divergence,
     exports,
+    hostile,
     resuming,
     sources,
 )
@@ -110,7 +111,8 @@ def train(
             method_of(
                 config, model, len(data)
             )  # To say before features what cannot be.
-        setup = prepare(config, data, backbone, model)
+        setup = prepare(config, hostile.poisoned(config, data), backbone, model)
+        setup = hostile.with_triggers(config, setup, data)
         if baselines.wanted(config):
             baselines.check(config, setup)
         if run_dir is not None:
@@ -158,7 +160,12 @@ def _train(
     stage, done, state = reached.stage, reached.round, reached.state
     measured = (name for stage in run for name in stage.measured)
     names = columns.names(
-        task, measured, private=private, coded=run[-1].coded, timed=run[-1].timed
+        task,
+        measured,
+        private=private,
+        coded=run[-1].coded,
+        timed=run[-1].timed,
+        backdoor=setup.triggered is not None,
     )
     records = Records(run_dir, names, up_to_round=done if done else -1)
     log = None
@@ -178,6 +185,7 @@ def _train(
             for part, found in judged[1].items()
             for name, value in summary(task, setup.data, rows_of[part], found).items()
         }
+        row.update(stage.backdoor(state))
         return {**row, 'time/evaluation_s': time.perf_counter() - before}
 
     with contextlib.closing(records):

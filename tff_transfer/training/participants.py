@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tff_transfer.algorithms import one_round, registry
-from tff_transfer.algorithms.computations import Settings
+from tff_transfer.algorithms.computations import NOTHING_TOLD, Settings
+from tff_transfer.attacks.attackers import keys
 from tff_transfer.data.cohorts import Cohort, draw_epochs, training_cohort
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.simulation.selection.known import OF_LOSSES, OF_ROUNDS, Known
@@ -61,6 +62,8 @@ class Participants:
       held_out: The share of a client's examples that is its validation part.
       devices: What they run on, if time is simulated.
       settings: How single ones train, if they do not all train alike.
+      hostile: The numbers of those that falsify what they send, if an attack has any
+        do so.
     """
 
     config: TrainingConfig
@@ -70,6 +73,7 @@ class Participants:
     held_out: float
     devices: Devices | None = None
     settings: ClientSettings | None = None
+    hostile: np.ndarray | None = None
 
     def nothing_observed(self) -> Any:
         """Returns what is observed before the first round; `()` if nothing ever is."""
@@ -245,11 +249,17 @@ class Participants:
             self.setup.data, clients, turnout.epochs, round_number, batch_size
         )
 
-    def told(self, turnout: Turnout) -> Settings | None:
+    def told(self, turnout: Turnout, round_number: int) -> Settings | None:
         """Returns what each client is told of itself, arrays [clients], if anything."""
-        if self.settings is None or self.settings.rate is None:
-            return None
-        return Settings(self.settings.rate[self.setup.seen[turnout.clients]])
+        told, clients = NOTHING_TOLD, self.setup.seen[turnout.clients]
+        if self.settings is not None and self.settings.rate is not None:
+            told = told._replace(rate=self.settings.rate[clients])
+        if self.hostile is not None:
+            told = told._replace(
+                hostile=np.isin(clients, self.hostile),
+                key=keys(clients, self.config.seed, round_number),
+            )
+        return None if told is NOTHING_TOLD else told
 
     def gathered(
         self,

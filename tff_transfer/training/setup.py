@@ -39,6 +39,8 @@ class Setup:
       below: What stands under the head, where there is a backbone.
       augment: What is done to training images, rows of `data.x`, if anything is (see
         `cohorts.training_cohort`).
+      triggered: Examples of unseen clients with the trigger of a backdoor, where there
+        is one; their `x` are the model's inputs.
     """
 
     data: FederatedData
@@ -51,6 +53,7 @@ class Setup:
     first: 'Setup | None' = None
     below: Below | None = None
     augment: Augmentation | None = None
+    triggered: FederatedData | None = None
 
     __repr__ = reprs.of_fields
 

@@ -26,6 +26,7 @@ from tff_transfer.training import (
     client_settings,
     columns,
     devices,
+    hostile,
     robust_runs,
 )
 from tff_transfer.training.asynchronous import Asynchronous
@@ -86,6 +87,7 @@ class Stage:
                 aggregator, cohort = by_noise, self._mechanism.cohort
         settings = client_settings.of(config, setup.data)
         has_rates = settings is not None and settings.rate is not None
+        falsifies = hostile.falsifies(config)
         among = dataclasses.replace(setup, seen=trained)
         self.participants = Participants(
             self._config,
@@ -96,7 +98,12 @@ class Stage:
             else OF_MECHANISM[self._mechanism.sampling],
             held_out=getattr(config.algorithm, 'validation_fraction', 0.0),
             settings=settings,
+            hostile=hostile.clients(config, len(setup.data)) if falsifies else None,
         )
+        told = Settings(np.float32(1)) if has_rates else NOTHING_TOLD
+        if falsifies:
+            told = told._replace(hostile=np.bool_(False), key=np.zeros(2, np.int32))
+        self._target = getattr(config.attack, 'target', None)
         self._composed = compose(
             self._method,
             context,
@@ -104,7 +111,8 @@ class Stage:
             cohort=cohort,
             compression=_given(config.compression),
             compression_down=_given(config.compression_down),
-            settings=Settings(np.float32(1)) if has_rates else NOTHING_TOLD,
+            settings=told,
+            attack=config.attack if falsifies else None,
             public=self._public(public),
         )
         bytes_each = self._bytes(self._config.clients_per_round)
@@ -193,7 +201,7 @@ class Stage:
         kept, more = state['kept'], ()
         if self._states is not None:
             more = (self._states.take(kept, turnout.clients),)
-        told = self.participants.told(turnout)
+        told = self.participants.told(turnout, round_number)
         if told is not None:
             more = (*more, runtime.StackedClients(told))
         with runtime.in_round(round_number):
@@ -306,6 +314,15 @@ class Stage:
         """The columns of what method and aggregation measure."""
         of_steps = () if self._asynchronous is None else asynchronous.MEASURED
         return (*self._composed.measured, *of_steps) if self._mechanism is None else ()
+
+    def backdoor(self, state) -> dict[str, float]:
+        """Returns the column that says how well a backdoor does, if there is one."""
+        data = self.setup.triggered
+        if data is None or not len(data.y):
+            return {}
+        judge = self._evaluator.of_inputs(data)
+        found = judge.per_example(self.weights(state), np.arange(len(data.y)))
+        return {columns.BACKDOOR: float(np.mean(found['predicted'] == self._target))}
 
     def _losses(self, state, clients: np.ndarray) -> dict[str, np.ndarray]:
         """Returns what the losses of a state's model come to (`participants.LossesOf`).
