@@ -1,0 +1,1 @@
+"""Each defence against each attack (python -m experiments.robustness)."""
