@@ -36,6 +36,8 @@ from tff_transfer.errors import UserError
 from tff_transfer.models import mlp
 from tff_transfer.privacy.central import Central
 from tff_transfer.privacy.local import Local
+from tff_transfer.simulation.fleet.drawn import Drawn
+from tff_transfer.simulation.timing.fed_buff import FedBuff
 from tff_transfer.training import hostile, loop, participants, robust_runs, stages
 from tff_transfer.training.config import DataConfig, ModelConfig
 
@@ -265,6 +267,22 @@ def test_both_runtimes_are_attacked_alike(attack):
 
 
 @slow
+def test_hostile_clients_lie_whenever_they_report():
+    made = dataclasses.replace(
+        make_config(rounds=1), timing=FedBuff(buffer=2), fleet=Drawn()
+    )
+    honest = loop.train(made, data=make_data())
+    lying = attacked(SignFlip(scale=2.0), made)
+    training = dataclasses.replace(lying.training, attackers=0.95)
+    lying = dataclasses.replace(lying, training=training)
+    assert len(hostile.clients(lying, 10)) == 8  # All that train.
+    found = loop.train(lying, data=make_data())
+    expected = -2 * flat(honest.weights)
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(flat(found.weights), expected, rtol=1e-5, atol=1e-7)
+
+
+@slow
 @pytest.mark.parametrize('attack', KINDS, ids=attacks.ATTACKS)
 def test_every_attack_is_a_choice_of_flags(attack):
     name = attacks.KINDS.name_of(attack)
@@ -323,6 +341,8 @@ def test_every_method_takes_each_attack_or_says_why_not(name):
         (LabelFlip(), {'privacy': Local(target_epsilon=4.0)}, None),
         (MinMax(), {'aggregation': Secure()}, 'know the updates that'),
         (SignFlip(), {'aggregation': Secure()}, None),
+        (IPM(), {'timing': FedBuff(), 'fleet': Drawn()}, 'there are no rounds'),
+        (SignFlip(), {'timing': FedBuff(), 'fleet': Drawn()}, None),
     ],
 )
 def test_promises_and_sums_that_an_attack_would_break_are_refused(

@@ -42,10 +42,11 @@ def check(config, algorithm: str) -> None:
     if by_others or name in attacks.BY_OWN_UPDATE:
         _check_updates(config, algorithm, said)
     if by_others and not isinstance(config.timing, Synchronous):
+        timing = timing_registry.KINDS.name_of(config.timing)
         raise UserError(
-            f'{said} is made of the honest updates of a round, but with --timing='
-            f'{timing_registry.KINDS.name_of(config.timing)} there are no rounds; use an'
-            ' attack by data or by own updates'
+            f'{said} is made of the honest updates of a round, but with'
+            f' --timing={timing} there are no rounds; use an attack by data or by own'
+            ' updates'
         )
     if by_others and config.private:
         raise UserError(
