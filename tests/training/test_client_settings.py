@@ -136,7 +136,7 @@ def test_the_same_rate_for_each_client_is_that_of_all(name, tmp_path):
             state = stage.initialize()
             for number in (1, 2, 3):
                 state, _ = stage.next(state, number)
-            kept = () if not stage.keeps else stage._states.take(state['kept'], [0, 1])
+            kept = () if not stage.stored else stage._states.take(state['kept'], [0, 1])
         found.append((state['server'].server, kept and kept.arrays))
     flat = [
         [np.asarray(leaf) for leaf in loop.tf.nest.flatten(state)] for state in found

@@ -246,4 +246,4 @@ def test_every_method_takes_each_scheme_or_says_why_not(name):
     setup = loop.prepare(made, make_data(), None, model)
     stage = stages.Stage(made, setup, range(1, 2))
     assert len(stage.coded) == len(taken)
-    assert stage.keeps or 'compression' in refused
+    assert stage.stored or 'compression' in refused

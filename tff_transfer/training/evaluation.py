@@ -74,6 +74,33 @@ class Evaluator:
             parts.append(self._step(weights, inputs, tf.constant(self._data.y[some])))
         return joined(self._model.task, parts)
 
+    def losses(
+        self, weights: Sequence[np.ndarray], clients: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Returns what losses over the training examples of clients come to.
+
+        Args:
+          weights: In the order of the model's `initial_weights`.
+          clients: Their numbers in the population.
+
+        Returns:
+          By name, `losses` and `squared_losses`, the means of these over each client's
+          examples, float64 [clients]; 0 of a client without examples.
+        """
+        rows = [np.r_[self._data.train_rows(client)] for client in clients]
+        all_rows = np.concatenate([*rows, np.zeros(0, np.int64)])
+        found = self.per_example(weights, all_rows)['loss'].astype(np.float64)
+        counts = [len(mine) for mine in rows]
+        ends = np.cumsum(counts, dtype=np.int64)
+        return {
+            name: np.array([np.sum(x) for x in np.split(values, ends)[:-1]])
+            / np.maximum(counts, 1)
+            for name, values in (
+                ('losses', found),
+                ('squared_losses', np.square(found)),
+            )
+        }
+
 
 def joined(task: Task, parts: Sequence[Mapping]) -> dict[str, np.ndarray]:
     """Joins what `Task.examples` gives of groups of examples, of which none may be."""

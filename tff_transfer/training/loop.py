@@ -171,7 +171,7 @@ def _train(
     log = None
     if private and run_dir is not None:
         log = audit_log.AuditLog(run_dir, up_to_round=done)
-    stage.need(resuming.checkpointed(stage, run_dir))
+    stage.stored.need(resuming.checkpointed(stage, run_dir))
     start = time.perf_counter() - (_last(records.rows, 'time/total_s') or 0)
 
     judged = (None, {})  # The state that was evaluated last, and what came out.
@@ -220,13 +220,13 @@ def _train(
                 if kept in (None, done):
                     exported = resuming.Reached(stage, done, state)
                     if kept and run_dir is None:  # No checkpoint will hold it.
-                        stage.forget([])
-                        stage.need({done: state})
+                        stage.stored.forget([])
+                        stage.stored.need({done: state})
                 if run_dir and (
                     last or done == kept or done % config.checkpoint_every == 0
                 ):
                     with writing(run_dir):
-                        stage.need({done: state})
+                        stage.stored.need({done: state})
                         checkpoints.save(
                             run_dir / 'checkpoints',
                             done,
@@ -235,7 +235,7 @@ def _train(
                             config.keep_checkpoints,
                             kept,
                         )
-                        stage.forget(checkpoints.rounds(run_dir / 'checkpoints'))
+                        stage.stored.forget(checkpoints.rounds(run_dir / 'checkpoints'))
                 bar.set_postfix(_told(row, records.rows, task))
                 bar.update()
     chosen = exported.stage.chosen(exported.state)

@@ -102,7 +102,7 @@ def checkpointed(stage: Stage, run_dir: pathlib.Path | None) -> dict[int, Any]:
     By round; none if its clients keep nothing, whose rows must stay.
     """
     found: dict[int, Any] = {}
-    if run_dir is None or not stage.keeps:
+    if run_dir is None or not stage.stored:
         return found
     folder, like = run_dir / 'checkpoints', stage.initialize()
     for number in checkpoints.rounds(folder):

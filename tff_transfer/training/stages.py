@@ -5,38 +5,24 @@ import copy
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tree
 
 from tff_transfer import runtime
-from tff_transfer.aggregation.robust import Robust
-from tff_transfer.aggregation.secure import Secure
 from tff_transfer.algorithms import registry
-from tff_transfer.algorithms.compose import compose
-from tff_transfer.algorithms.computations import NOTHING_TOLD, Settings
-from tff_transfer.algorithms.public_examples import PublicExamples
-from tff_transfer.compression.nothing import NoCompression
-from tff_transfer.simulation.selection.registry import OF_MECHANISM
 from tff_transfer.simulation.timing.synchronous import Synchronous
-from tff_transfer.training import (
-    asynchronous,
-    client_settings,
-    columns,
-    devices,
-    hostile,
-    robust_runs,
-)
+from tff_transfer.training import assembled, asynchronous, columns
 from tff_transfer.training.asynchronous import Asynchronous
 from tff_transfer.training.client_states import ClientStates
 from tff_transfer.training.config import Config
 from tff_transfer.training.evaluation import Evaluator
-from tff_transfer.training.methods import mechanism_of, method_of
 from tff_transfer.training.own_models import OwnModels
-from tff_transfer.training.participants import Participants, Turnout
+from tff_transfer.training.participants import Turnout
 from tff_transfer.training.setup import Setup
+from tff_transfer.training.stored import Stored
 
 
 class Stage:
@@ -50,6 +36,7 @@ class Stage:
       setup: What is trained.
       rounds: The numbers of its rounds.
       participants: Who takes part in these.
+      stored: The files of what is kept of single clients.
     """
 
     def __init__(
@@ -60,99 +47,41 @@ class Stage:
         run_dir: pathlib.Path | None = None,
     ):
         self.setup, self.rounds = setup, rounds
-        self._config = config.training
-        trained, public = robust_runs.public_clients(config, setup.seen)
         self._name = registry.name_of(config.algorithm)
         if self._name in registry.IN_ONE_PASS:
-            self._config = dataclasses.replace(self._config, adaptation_epochs=(1,))
-        self._method, context = method_of(config, setup.model, len(trained))
-        self._context = context
-        self._mechanism, self._secure, self._robust = None, None, None
-        aggregator, cohort = None, None
-        if isinstance(config.aggregation, Robust):
-            self._robust = config.aggregation
-            aggregator = self._robust.aggregator(
-                self._config.clients_per_round, self._config.seed
-            )
-        if isinstance(config.aggregation, Secure):
-            self._secure = config.aggregation
-            aggregator = self._secure.aggregator(
-                self._config.clients_per_round, self._config.weighting
-            )
-        if config.private:
-            self._clip = config.privacy.clip
-            self._mechanism = mechanism_of(config, context)
-            by_noise = config.privacy.aggregator(self._mechanism)
-            if by_noise is not None:
-                aggregator, cohort = by_noise, self._mechanism.cohort
-        settings = client_settings.of(config, setup.data)
-        has_rates = settings is not None and settings.rate is not None
-        falsifies = hostile.falsifies(config)
-        among = dataclasses.replace(setup, seen=trained)
-        self.participants = Participants(
-            self._config,
-            among,
-            self._name,
-            rule=config.selection
-            if self._mechanism is None
-            else OF_MECHANISM[self._mechanism.sampling],
-            held_out=getattr(config.algorithm, 'validation_fraction', 0.0),
-            settings=settings,
-            hostile=hostile.clients(config, len(setup.data)) if falsifies else None,
-        )
-        told = Settings(np.float32(1)) if has_rates else NOTHING_TOLD
-        if falsifies:
-            told = told._replace(hostile=np.bool_(False), key=np.zeros(2, np.int32))
+            once = dataclasses.replace(config.training, adaptation_epochs=(1,))
+            config = dataclasses.replace(config, training=once)
+        self._config = config.training
+        self._made = made = assembled.assemble(config, setup)
+        self._method, self._composed = made.method, made.composed
+        self._mechanism, self.participants = made.mechanism, made.participants
+        self._clip = config.privacy.clip if config.private else None
         self._target = getattr(config.attack, 'target', None)
-        self._composed = compose(
-            self._method,
-            context,
-            aggregator,
-            cohort=cohort,
-            compression=_given(config.compression),
-            compression_down=_given(config.compression_down),
-            settings=told,
-            attack=config.attack if falsifies else None,
-            public=self._public(public),
-        )
-        bytes_each = self._bytes(self._config.clients_per_round)
-        self.participants = dataclasses.replace(
-            self.participants, devices=devices.of(config, among, *bytes_each)
-        )
         self._evaluator = Evaluator(setup.model, setup.data, setup.transform)
-        self._states, self._needed = None, {}
+        files = _files(run_dir, rounds)
+        self._states = None
         if self._composed.kept is not None:
-            path = None if run_dir is None else run_dir / f'clients_{rounds.start}'
-            self._states = ClientStates(self._composed.kept, path)
-        self._asynchronous = None
+            self._states = ClientStates(self._composed.kept, files['clients'])
+        self._asynchronous, last = None, None
         if not isinstance(config.timing, Synchronous):
             self._asynchronous = Asynchronous(
                 config.timing,
                 self._composed,
                 self.participants,
                 self._states,
-                None if run_dir is None else run_dir / f'last_updates_{rounds.start}',
+                files['last_updates'],
             )
+            if self._asynchronous.last is not None:
+                last = self._asynchronous.last.rows
+        self.stored = Stored(self._states, last)
         self._models = OwnModels(
             self._method,
-            context,
+            made.context,
             self._composed,
             setup,
             self._config,
             self.participants.gathered,
             self._states,
-        )
-
-    def _public(self, clients: np.ndarray) -> PublicExamples | None:
-        """Returns some clients' training examples as the server's own, if any."""
-        if not len(clients):
-            return None
-        cohort = self.participants.gathered(self.setup.data, clients, 1, 0)
-        return PublicExamples(
-            cohort.examples,
-            cohort.batch_size,
-            self._config.client_epochs,
-            self._config.seed,
         )
 
     def repeated(self, seen: np.ndarray, seed: int) -> 'Stage':
@@ -230,7 +159,7 @@ class Stage:
             receivers = senders = 0
         if self._mechanism is not None:
             receivers = senders = self._mechanism.cohort
-        up, down = self._bytes(receivers)
+        up, down = self._made.bytes(receivers)
         receivers += turnout.asked
         row['bytes/up'], row['bytes/down'] = up * senders, down * receivers
         if self.timed:
@@ -244,7 +173,7 @@ class Stage:
         step = self._asynchronous.next(state, round_number, losses_of)
         task = self.setup.model.task
         row = columns.of_training(task, step.metrics, step.trained) | step.row
-        senders, (up, down) = step.reported, self._bytes(step.reported)
+        senders, (up, down) = step.reported, self._made.bytes(step.reported)
         row['bytes/up'], row['bytes/down'] = up * senders, down * step.receivers
         return step.state, row | self._coded(step.metrics, senders, step.receivers)
 
@@ -286,7 +215,7 @@ class Stage:
         return {
             'round': round_number,
             'clients': [self.setup.data.client_ids[client] for client in clients],
-            'sent': {'update': self._bytes(self._mechanism.cohort)[0]},
+            'sent': {'update': self._made.bytes(self._mechanism.cohort)[0]},
             # An adaptive one is in the state.
             'clip': norms[0] if norms else self._clip,
             'noise_multiplier': self._mechanism.noise_multiplier,
@@ -329,26 +258,10 @@ class Stage:
 
         Args:
           state: The state, of whose model clients have what a new one gets.
-          clients: Their numbers among the seen ones, whose training examples judge it;
-            of a client without examples the losses are 0.
+          clients: Their numbers among the seen ones.
         """
-        data = self.setup.data
-        rows = [
-            np.r_[data.train_rows(c)] for c in self.participants.setup.seen[clients]
-        ]
-        found = self._evaluator.per_example(
-            self.weights(state), np.concatenate([*rows, np.zeros(0, np.int64)])
-        )['loss']
-        ends = np.cumsum([len(mine) for mine in rows], dtype=np.int64)
-        found, counts = (
-            found.astype(np.float64),
-            np.maximum(np.diff(ends, prepend=0), 1),
-        )
-        names = {'losses': found, 'squared_losses': np.square(found)}
-        return {
-            name: np.array([np.sum(x) for x in np.split(values, ends)[:-1]]) / counts
-            for name, values in names.items()
-        }
+        seen = self.participants.setup.seen[clients]
+        return self._evaluator.losses(self.weights(state), seen)
 
     def _with_best_choice(self, server) -> Any:
         """Returns the method's state with the best of the weights it leaves."""
@@ -383,40 +296,6 @@ class Stage:
         return {'chosen on seen clients': found[-1]} if found else {}
 
     @property
-    def keeps(self) -> bool:
-        """Whether anything of single clients is kept that a state only points to."""
-        return bool(self._stores)
-
-    @property
-    def _stores(self) -> dict[str, ClientStates]:
-        """The files of that, by what it is."""
-        found = {'kept': self._states}
-        if self._asynchronous is not None and self._asynchronous.last is not None:
-            found['last'] = self._asynchronous.last.rows
-        return {name: store for name, store in found.items() if store is not None}
-
-    def _indexes(self, state) -> dict[str, np.ndarray]:
-        """Returns where a state has its rows of each of them."""
-        found = {'kept': state['kept']}
-        if 'last' in self._stores:
-            found['last'] = state['under_way']['last']['index']
-        return found
-
-    def need(self, states: Mapping[int, Any]) -> None:
-        """Says that checkpoints hold some states or will: what clients keep stays.
-
-        Args:
-          states: The states by round.
-        """
-        self._needed |= {number: self._indexes(s) for number, s in states.items()}
-        for name, store in self._stores.items():
-            store.need([indexes[name] for indexes in self._needed.values()])
-
-    def forget(self, rounds: Sequence[int]) -> None:
-        """Says which rounds checkpoints hold still."""
-        self._needed = {n: of for n, of in self._needed.items() if n in rounds}
-
-    @property
     def adapts(self) -> bool:
         """Whether a client that never took part makes a model of its own first.
 
@@ -439,27 +318,12 @@ class Stage:
     @property
     def own_models(self) -> bool:
         """Whether each client is evaluated with a model of its own."""
-        return self._method.personal is not None or bool(self._context.personal)
+        return self._method.personal is not None or bool(self._made.context.personal)
 
     @property
     def own_weights(self) -> bool:
         """Whether those models are weights, which `weights_of` gives."""
         return self.own_models and self._method.outputs is None
-
-    def _bytes(self, cohort: int) -> tuple[int, int]:
-        """Returns what a client sends and gets in a round."""
-        up, down = self._composed.bytes_up, self._composed.bytes_down
-        if self._mechanism is not None and self._mechanism.bytes_up is not None:
-            up = self._mechanism.bytes_up
-        if self._secure is not None:
-            numbers = up // 4  # The update and the weight.
-            up, more = self._secure.bytes(cohort, numbers)
-            down += more
-        if self._robust is not None:
-            # Without the weight.
-            more_up, more_down = self._robust.bytes(up // 4 - 1)
-            up, down = up + more_up, down + more_down
-        return up, down
 
     def after(self, head: Sequence[np.ndarray], observed: Any) -> Any:
         """Returns the state that starts with the weights of a head.
@@ -482,8 +346,12 @@ class Stage:
         return self._evaluator.per_example(self.weights(state), rows)
 
 
-def _given(compression) -> Any | None:
-    return None if isinstance(compression, NoCompression) else compression
+def _files(run_dir: pathlib.Path | None, rounds: range) -> dict[str, Any]:
+    """Returns where what is kept of clients is stored; temporary files if None."""
+    names = ('clients', 'last_updates')
+    if run_dir is None:
+        return dict.fromkeys(names)
+    return {name: run_dir / f'{name}_{rounds.start}' for name in names}
 
 
 def stages(

@@ -1,0 +1,153 @@
+"""What the rounds of a configuration are made of: method, process, participants."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from tff_transfer.aggregation.robust import Robust
+from tff_transfer.aggregation.secure import Secure
+from tff_transfer.algorithms import registry
+from tff_transfer.algorithms.compose import Composed, compose
+from tff_transfer.algorithms.computations import NOTHING_TOLD, Settings
+from tff_transfer.algorithms.method import Context, Method
+from tff_transfer.algorithms.public_examples import PublicExamples
+from tff_transfer.compression.nothing import NoCompression
+from tff_transfer.privacy.accounting import Mechanism
+from tff_transfer.simulation.selection.registry import OF_MECHANISM
+from tff_transfer.training import client_settings, devices, hostile, robust_runs
+from tff_transfer.training.config import Config
+from tff_transfer.training.methods import mechanism_of, method_of
+from tff_transfer.training.participants import Participants
+from tff_transfer.training.setup import Setup
+
+
+@dataclasses.dataclass(frozen=True)
+class Assembled:
+    """What the rounds of a configuration are made of.
+
+    Attributes:
+      method: The method.
+      context: What it was made for.
+      composed: The process made of it.
+      participants: Who takes part.
+      mechanism: What makes it private, if anything does.
+      aggregation: How updates become one (`aggregation.registry`).
+    """
+
+    method: Method
+    context: Context
+    composed: Composed
+    participants: Participants
+    mechanism: Mechanism | None
+    aggregation: Any
+
+    def bytes(self, cohort: int) -> tuple[int, int]:
+        """Returns what a client sends and gets in a round of so many clients."""
+        up, down = self.composed.bytes_up, self.composed.bytes_down
+        if self.mechanism is not None and self.mechanism.bytes_up is not None:
+            up = self.mechanism.bytes_up
+        if isinstance(self.aggregation, Secure):
+            numbers = up // 4  # The update and the weight.
+            up, more = self.aggregation.bytes(cohort, numbers)
+            down += more
+        if isinstance(self.aggregation, Robust):
+            # Without the weight.
+            more_up, more_down = self.aggregation.bytes(up // 4 - 1)
+            up, down = up + more_up, down + more_down
+        return up, down
+
+
+def assemble(config: Config, setup: Setup) -> Assembled:
+    """Makes what the rounds of a configuration are made of.
+
+    Args:
+      config: The configuration, resolved.
+      setup: What is trained.
+
+    Raises:
+      UserError: Parts do not suit each other.
+    """
+    trained, public = robust_runs.public_clients(config, setup.seen)
+    among = dataclasses.replace(setup, seen=trained)
+    method, context = method_of(config, setup.model, len(trained))
+    mechanism = mechanism_of(config, context) if config.private else None
+    participants = _participants(config, among, mechanism)
+    aggregator, cohort = _aggregator(config), None
+    if mechanism is not None:
+        by_noise = config.privacy.aggregator(mechanism)
+        if by_noise is not None:
+            aggregator, cohort = by_noise, mechanism.cohort
+    composed = compose(
+        method,
+        context,
+        aggregator,
+        cohort=cohort,
+        compression=_given(config.compression),
+        compression_down=_given(config.compression_down),
+        settings=_told(participants),
+        attack=config.attack if hostile.falsifies(config) else None,
+        public=_public(participants, public),
+    )
+    made = Assembled(
+        method, context, composed, participants, mechanism, config.aggregation
+    )
+    on = devices.of(config, among, *made.bytes(config.training.clients_per_round))
+    return dataclasses.replace(
+        made, participants=dataclasses.replace(participants, devices=on)
+    )
+
+
+def _participants(
+    config: Config, among: Setup, mechanism: Mechanism | None
+) -> Participants:
+    """Returns who takes part, before it is known what devices have to send."""
+    falsifies = hostile.falsifies(config)
+    return Participants(
+        config.training,
+        among,
+        registry.name_of(config.algorithm),
+        rule=config.selection
+        if mechanism is None
+        else OF_MECHANISM[mechanism.sampling],
+        held_out=getattr(config.algorithm, 'validation_fraction', 0.0),
+        settings=client_settings.of(config, among.data),
+        hostile=hostile.clients(config, len(among.data)) if falsifies else None,
+    )
+
+
+def _aggregator(config: Config) -> Any | None:
+    """Returns the factory of an aggregation; None for that of compose, the mean."""
+    training = config.training
+    if isinstance(config.aggregation, Robust):
+        return config.aggregation.aggregator(training.clients_per_round, training.seed)
+    if isinstance(config.aggregation, Secure):
+        return config.aggregation.aggregator(
+            training.clients_per_round, training.weighting
+        )
+    return None
+
+
+def _told(participants: Participants) -> Settings:
+    """Returns what each client is told of itself, of the shape."""
+    settings, told = participants.settings, NOTHING_TOLD
+    if settings is not None and settings.rate is not None:
+        told = told._replace(rate=np.float32(1))
+    if participants.hostile is not None:
+        told = told._replace(hostile=np.bool_(False), key=np.zeros(2, np.int32))
+    return told
+
+
+def _public(participants: Participants, clients: np.ndarray) -> PublicExamples | None:
+    """Returns some clients' training examples as the server's own, if any."""
+    if not len(clients):
+        return None
+    cohort = participants.gathered(participants.setup.data, clients, 1, 0)
+    config = participants.config
+    return PublicExamples(
+        cohort.examples, cohort.batch_size, config.client_epochs, config.seed
+    )
+
+
+def _given(compression) -> Any | None:
+    return None if isinstance(compression, NoCompression) else compression
