@@ -21,6 +21,7 @@ from experiments.claims import study, synthetic
 from tff_transfer.data import by_client
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.records import plots
+from tff_transfer.records.metrics import SIMULATED
 from tff_transfer.simulation.fleet.drawn import Drawn
 from tff_transfer.simulation.timing.ca2fl import CA2FL
 from tff_transfer.simulation.timing.fed_async import FedAsync
@@ -124,7 +125,7 @@ def run(
     message = rows[1]['bytes/up'] / senders
     sent = np.cumsum([row['bytes/up'] or 0 for row in rows]) / message
     kept = [n for n, row in enumerate(rows) if row['unseen/accuracy'] is not None]
-    columns = ('seen/accuracy', 'unseen/accuracy', 'time/simulated_s')
+    columns = ('seen/accuracy', 'unseen/accuracy', SIMULATED)
     found = [np.array([rows[n][name] for n in kept]) for name in columns]
     return Course(*found, sent[kept])
 

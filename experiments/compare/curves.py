@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from experiments.compare import figures
 from experiments.compare.figures import ACCURACY, Found
-from tff_transfer.training.columns import EPSILON, SIMULATED
+from tff_transfer.records.metrics import SIMULATED
+from tff_transfer.training.columns import EPSILON
 
 # Curves that are drawn in colours of their own, the best ones.
 _COLOURED = 10

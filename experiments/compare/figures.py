@@ -9,7 +9,8 @@ from experiments.compare import statistics
 from experiments.compare.outcomes import Outcome
 from experiments.compare.search import Tuned
 from tff_transfer.models.task import CLASSIFICATION
-from tff_transfer.training.columns import EPSILON, SIMULATED
+from tff_transfer.records.metrics import SIMULATED
+from tff_transfer.training.columns import EPSILON
 
 ACCURACY = f'unseen/{CLASSIFICATION.per_client}'
 

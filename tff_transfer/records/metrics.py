@@ -15,6 +15,9 @@ from tff_transfer.records.run_directory import writing
 
 Row = dict[str, float | int | None]
 
+# When a round ended, in seconds, by the devices that clients run on.
+SIMULATED = 'time/simulated_s'
+
 
 def lines(path: pathlib.Path) -> list[bytes]:
     """Returns the lines of a `metrics.csv`, the column names first.

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from tff_transfer import progress
 from tff_transfer.errors import UserError
+from tff_transfer.records.metrics import SIMULATED
 
 _LABELS = {
     'train': 'cohort, in training',
@@ -29,10 +30,6 @@ _COLOURS = {
 
 # Classes of a confusion matrix up to which counts, and names, can be read.
 _WITH_COUNTS, _WITH_NAMES = 12, 70
-
-
-# What a metric may be drawn by, besides rounds: seconds.
-SIMULATED = 'time/simulated_s'
 
 
 def _curve(axes, rows: Sequence[Mapping], column: str, place: Callable, **style):

@@ -13,6 +13,7 @@ from tff_transfer import files
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.options import changed, to_flags
 from tff_transfer.records import plots, run_directory
+from tff_transfer.records.metrics import SIMULATED
 from tff_transfer.records.predictions import per_client
 
 REPORT = 'report.html'
@@ -140,7 +141,7 @@ def _summary(result) -> dict:
                     plots.svg(plots.by_round(result.rows, name, timed=True)),
                 )
                 for name in (task.decides,)
-                if plots.SIMULATED in result.rows[0]
+                if SIMULATED in result.rows[0]
             ),
             ('Clients', plots.svg(plots.per_client(result.per_client, task.decides))),
         ],

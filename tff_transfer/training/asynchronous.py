@@ -18,11 +18,11 @@ from tff_transfer import runtime
 from tff_transfer.algorithms.compose import Composed
 from tff_transfer.algorithms.computations import Sent
 from tff_transfer.errors import UserError
+from tff_transfer.records.metrics import SIMULATED
 from tff_transfer.runtime import StackedClients
 from tff_transfer.simulation.timing import events
 from tff_transfer.simulation.timing.events import Flights
 from tff_transfer.simulation.timing.rule import Arrived, Rule
-from tff_transfer.training import columns
 from tff_transfer.training.client_states import ClientStates
 from tff_transfer.training.last_updates import LastUpdates
 from tff_transfer.training.participants import LossesOf, Participants, Turnout
@@ -146,7 +146,7 @@ class Asynchronous:
             state, server=server, kept=kept, observed=observed, under_way=under_way
         )
         row = dict(zip(MEASURED, (np.mean(staleness), np.max(staleness)), strict=True))
-        row[columns.SIMULATED] = passed.clock
+        row[SIMULATED] = passed.clock
         return Stepped(
             after,
             metrics,

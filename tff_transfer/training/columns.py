@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from tff_transfer.algorithms.compose import measurements
 from tff_transfer.models.task import Task
+from tff_transfer.records.metrics import SIMULATED
 
 # Of whom a model is evaluated: clients that train, and others.
 PARTS = ('seen', 'unseen')
@@ -13,8 +14,6 @@ PARTS = ('seen', 'unseen')
 CODED = 'bytes/{}_coded'
 # The privacy that is spent up to a round.
 EPSILON = 'privacy/epsilon'
-# When a round ended, by the devices that clients run on.
-SIMULATED = 'time/simulated_s'
 # The share of unseen clients' images with a trigger that are taken for its target.
 BACKDOOR = 'unseen/backdoor'
 

@@ -24,7 +24,7 @@ from tff_transfer.records import (
     report,
     run_directory,
 )
-from tff_transfer.records.metrics import Records
+from tff_transfer.records.metrics import SIMULATED, Records
 from tff_transfer.records.run_directory import writing
 from tff_transfer.training import (
     baselines,
@@ -192,7 +192,7 @@ def _train(
         if not records.rows:
             row = {'round': 0, **evaluate()}
             if stage.timed:
-                row[columns.SIMULATED] = 0.0
+                row[SIMULATED] = 0.0
             records.append({**row, 'time/total_s': time.perf_counter() - start})
             divergence.warn(config, records.rows)
         bar = progress.bar(total=rounds, initial=done, desc=said, unit='round')
@@ -357,8 +357,8 @@ def _told(row: Mapping, rows: Sequence[Mapping], task: Task) -> dict[str, str]:
         found = {'epsilon': _shown(row[columns.EPSILON], '.2f')}
     else:
         found = {'loss': _shown(row.get('train/loss'), '.3f')}
-    if columns.SIMULATED in row:
-        found['clock'] = progress.duration(row[columns.SIMULATED])
+    if SIMULATED in row:
+        found['clock'] = progress.duration(row[SIMULATED])
     unseen = _last(rows, f'unseen/{task.decides}')
     return {**found, 'unseen': _shown(unseen, task.shown)}
 

@@ -13,6 +13,7 @@ import tree
 
 from tff_transfer import runtime
 from tff_transfer.algorithms import registry
+from tff_transfer.records.metrics import SIMULATED
 from tff_transfer.simulation.timing.synchronous import Synchronous
 from tff_transfer.training import assembled, asynchronous, columns
 from tff_transfer.training.asynchronous import Asynchronous
@@ -163,7 +164,7 @@ class Stage:
         receivers += turnout.asked
         row['bytes/up'], row['bytes/down'] = up * senders, down * receivers
         if self.timed:
-            row[columns.SIMULATED] = turnout.ends
+            row[SIMULATED] = turnout.ends
         return after, row | self._coded(metrics, senders, receivers)
 
     def _step(
