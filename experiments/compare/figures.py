@@ -119,8 +119,11 @@ class Number:
 
     @property
     def spread(self) -> float | None:
-        """Their standard deviation over seeds, None of one."""
-        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
+        """Their standard deviation over seeds, None of one; exactly 0 of equal ones."""
+        if len(self.values) < 2:
+            return None
+        # Deviations from a mean that is rounded are not 0.
+        return float(np.std(self.values, ddof=1)) if np.ptp(self.values) else 0.0
 
     def __str__(self) -> str:
         if not self.values:
