@@ -22,7 +22,7 @@ KNOWS = {
     'privacy': (),
     'secure_aggregation': (),
     'aggregation': ('secure_aggregation',),
-    'boosting': ('aggregation', 'secure_aggregation', 'privacy', 'data'),
+    'boosting': ('secure_aggregation', 'privacy', 'data'),
     'audit': (),
     'simulation': ('data',),
     'attacks': ('data',),
