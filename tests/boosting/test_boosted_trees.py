@@ -167,7 +167,7 @@ def test_trees_by_secure_sums_are_near_the_plain_ones():
 
 
 def test_epsilon_is_that_of_dp_accounting():
-    noise = Noise(multiplier=9.0, delta=1e-5)
+    noise = Noise(noise_multiplier=9.0, delta=1e-5)
     event = dp_accounting.SelfComposedDpEvent(dp_accounting.GaussianDpEvent(9.0), 40)
     accountant = pld.PLDAccountant()
     accountant.compose(event)

@@ -92,7 +92,8 @@ def of_log(
     """
     right = answers[:, np.arange(len(labels)), labels].astype(np.float64)
     right = np.maximum(right, _LEAST)
-    mixed = (draw.first * weights) @ right
+    # A predictor may have lost all of its weight, and be the only one that is sent.
+    mixed = np.maximum((draw.first * weights) @ right, _LEAST**2)
     return float(-np.log(mixed).mean()), draw.first * -(right / mixed).mean(1)
 
 

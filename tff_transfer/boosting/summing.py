@@ -50,7 +50,7 @@ class Secure:
 class Noise:
     """Gaussian noise on each sum, so that all sums together are private."""
 
-    multiplier: float = option(
+    noise_multiplier: float = option(
         1.0, "The noise's standard deviation to the sensitivity of a sum.", above=0
     )
     unit: str = option(
@@ -76,7 +76,7 @@ class Noise:
         if not sums:
             return 0.0
         return accounting.gaussian_epsilon(
-            self.multiplier / math.sqrt(sums), self.delta
+            self.noise_multiplier / math.sqrt(sums), self.delta
         )
 
 
@@ -132,7 +132,7 @@ class Summing:
             if quantiser is not None:  # Rounding moves each number by up to a unit.
                 unit = 2 * quantiser.clip / quantiser.levels
                 most += unit * np.sqrt(total.size)
-            scale = self.noise.multiplier * most
+            scale = self.noise.noise_multiplier * most
             total = total + generator.normal(scale=scale, size=total.shape)
         return total
 
