@@ -285,6 +285,12 @@ def test_public_edges_hold_nothing_of_the_data():
             ),
             '--clip is for --unit=client',
         ),
+        (
+            lambda: Task.of(
+                Boosting(), table(), bins_of.agreed(table(), 4), Summing(noise=Noise())
+            ),
+            'tell of their examples without noise; take those of bins.public',
+        ),
         (lambda: Task.of(Boosting(depth=13), table(), EDGES), 'must be at most 12'),
     ],
 )

@@ -114,6 +114,11 @@ class Task:
                 f'{options.features} features a round are more than there are'
                 f' ({len(bins.edges)})'
             )
+        if summing.noise is not None and bins.bytes_up:
+            raise UserError(
+                'edges that clients agreed on tell of their examples without noise;'
+                ' take those of bins.public'
+            )
         if summing.secure is not None:
             summing.secure.quantiser(len(examples))  # It says what cannot be.
         return cls(options, examples, bins.columns(examples.x), bins.count, summing)
