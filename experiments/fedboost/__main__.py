@@ -105,6 +105,7 @@ def main() -> None:
     given, start = flags.FLAGS, time.perf_counter()
     folder = pathlib.Path(given.output)
     tf.get_logger().setLevel('ERROR')
+    forests.library()  # To say before long work what is missing.
     data = people.load(given.data_path, given.max_clients)
     groups = people.groups(data)
     pieces.open_folder(

@@ -96,8 +96,8 @@ def federated(
     return result
 
 
-def by_lightgbm(options: Boosting, x: np.ndarray, y: np.ndarray, classes: int):
-    """Trains LightGBM with the same depth, rate and features a round.
+def library():
+    """Returns LightGBM.
 
     Raises:
       UserError: It cannot be loaded.
@@ -106,8 +106,14 @@ def by_lightgbm(options: Boosting, x: np.ndarray, y: np.ndarray, classes: int):
         import lightgbm
     except (ImportError, OSError) as error:
         raise UserError(
-            f'LightGBM cannot be loaded ({error}); see python -m tff_transfer.doctor'
+            f'LightGBM cannot be loaded ({error}): give make install, and on Debian and'
+            ' Ubuntu apt install libgomp1'
         ) from error
+    return lightgbm
+
+
+def by_lightgbm(options: Boosting, x: np.ndarray, y: np.ndarray, classes: int):
+    """Trains LightGBM with the same depth, rate and features a round."""
     parameters = {
         'objective': 'multiclass',
         'num_class': classes,
@@ -125,7 +131,8 @@ def by_lightgbm(options: Boosting, x: np.ndarray, y: np.ndarray, classes: int):
         'num_threads': 1,
         'verbose': -1,
     }
-    return lightgbm.train(parameters, lightgbm.Dataset(x, y), options.rounds)
+    of = library()
+    return of.train(parameters, of.Dataset(x, y), options.rounds)
 
 
 def _right(booster, of: Examples) -> np.ndarray:

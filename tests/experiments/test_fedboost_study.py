@@ -274,3 +274,28 @@ def test_base_predictors_of_vectors(tmp_path, monkeypatch):
     np.testing.assert_allclose(made.answers.sum(-1), 1, atol=1e-5)
     right = np.argmax(made.answers[:, 0], 1) == data.y
     assert np.mean(right) > 0.8
+
+
+@pytest.mark.slow
+def test_the_program_on_a_table_by_client_and_again(tmp_path):
+    pytest.importorskip('lightgbm', exc_type=ImportError)
+    data, path = blobs(), tmp_path / 'table.csv'
+    rows = [
+        ','.join([f'c{client}', str(label), *map(str, row)])
+        for client, label, row in zip(data.client_of_row, data.y, data.x, strict=True)
+    ]
+    path.write_text('\n'.join(['client,label,a,b,c,d,e,f', *rows]))
+    command = [sys.executable, '-m', 'experiments.fedboost', f'--data_path={path}']
+    command += ['--rounds=10', '--seeds=1', f'--output={tmp_path / "out"}']
+
+    def run(*more):
+        return subprocess.run([*command, *more], capture_output=True, text=True)
+
+    first = run()
+    assert first.returncode == 0, first.stderr
+    page = (tmp_path / 'out' / 'report.html').read_text('utf-8')
+    assert 'client c' in page and 'breast cancer' in page
+    assert run().stdout == first.stdout
+    other = run('--epsilon=4')
+    assert (other.returncode, other.stderr.count('\n')) == (2, 1)
+    assert 'holds a study of another epsilon' in other.stderr
