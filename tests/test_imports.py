@@ -22,6 +22,7 @@ KNOWS = {
     'privacy': (),
     'secure_aggregation': (),
     'aggregation': ('secure_aggregation',),
+    'boosting': ('secure_aggregation', 'privacy', 'data'),
     'audit': (),
     'simulation': ('data',),
     'attacks': ('data',),

@@ -7,7 +7,6 @@ out, and counted in bytes (`costs`).
 """
 
 import dataclasses
-import functools
 
 import tensorflow as tf
 import tensorflow_federated as tff
@@ -15,13 +14,9 @@ import tensorflow_federated as tff
 from tff_transfer import vectors
 from tff_transfer.errors import UserError
 from tff_transfer.options import option
-from tff_transfer.secure_aggregation import costs, graphs
+from tff_transfer.secure_aggregation import costs
+from tff_transfer.secure_aggregation.graphs import neighbours
 from tff_transfer.secure_aggregation.quantisation import Quantiser
-
-# What the graph of clients must bear: shares of clients who collude with the server and
-# who drop out, and the chances that it does not (Bell et al. 2020).
-_CORRUPT, _DROPPED = 0.05, 0.3
-_SECRECY, _RECOVERY = 2.0**-40, 2.0**-30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,16 +66,6 @@ class Secure:
         """
         spent = costs.of_protocol(cohort, numbers, neighbours(cohort), self.bits)
         return sum(spent.up), sum(spent.down)
-
-
-@functools.lru_cache(maxsize=64)  # Each round asks.
-def neighbours(cohort: int) -> int:
-    """Returns with how many others each client shares masks: SecAgg+, or all."""
-    bears = round(_CORRUPT * cohort), round(_DROPPED * cohort)
-    try:
-        return graphs.smallest(cohort, *bears, _SECRECY, _RECOVERY)[0]
-    except UserError:  # No fewer are enough.
-        return cohort - 1
 
 
 class SecureMean(tff.aggregators.WeightedAggregationFactory):

@@ -7,11 +7,17 @@ over a random order of the clients.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 from scipy import stats
 
 from tff_transfer.errors import UserError
+
+# What the graph of clients must bear: shares of clients who collude with the server and
+# who drop out, and the chances that it does not (Bell et al. 2020).
+_CORRUPT, _DROPPED = 0.05, 0.3
+_SECRECY, _RECOVERY = 2.0**-40, 2.0**-30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,3 +156,13 @@ def smallest(
         f'no k-regular graph of {clients} clients bears {corrupt} corrupt ones and'
         f' {dropped} that drop out: take the complete one, or fewer of them'
     )
+
+
+@functools.lru_cache(maxsize=64)  # Each round asks.
+def neighbours(cohort: int) -> int:
+    """Returns with how many others each client shares masks: SecAgg+, or all."""
+    bears = round(_CORRUPT * cohort), round(_DROPPED * cohort)
+    try:
+        return smallest(cohort, *bears, _SECRECY, _RECOVERY)[0]
+    except UserError:  # No fewer are enough.
+        return cohort - 1

@@ -1,0 +1,1 @@
+"""Boosting across clients: ensembles that are weighted, picked or grown federated."""

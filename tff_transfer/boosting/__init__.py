@@ -1,0 +1,1 @@
+"""Federated boosting: ensembles whose members are chosen or weighted by sums."""
