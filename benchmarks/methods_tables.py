@@ -22,6 +22,7 @@ MORE = {
     'fedsam': 'a gradient of each batch; its norm',
     'fedlc': 'counts of labels; an operation on the logits',
     'fedrs': 'the same',
+    'fedntd': "a forward pass of each batch by the server's model",
     'fedsgd': 'no step of an optimizer, a sum',
     'local': 'the weights kept; nothing travels',
     'ditto': 'another model kept and trained, held to the first',

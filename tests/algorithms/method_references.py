@@ -289,6 +289,26 @@ def calibrated(w, rounds, how):
     return w
 
 
+def not_true(w, batch, tau):
+    """Returns the softmax over the classes that are not each example's, at tau."""
+    x, y = batch
+    exponents = np.exp(logits(w, x) / tau) * (1 - np.eye(CLASSES)[y])
+    return exponents / exponents.sum(1, keepdims=True)
+
+
+def fed_ntd(w, rounds, beta, tau):
+    for clients in rounds:
+
+        def direction(at, batch, start=w):
+            error = not_true(at, batch, tau) - not_true(start, batch, tau)
+            error = error / tau / len(batch[1])
+            kept = np.concatenate([(batch[0].T @ error).ravel(), error.sum(0)])
+            return gradient(at, batch) + beta * kept
+
+        w = weighted(clients, [sgd(w, b, direction) for b in clients.values()])
+    return w
+
+
 def in_batches(x, y, size):
     return [(x[i : i + size], y[i : i + size]) for i in range(0, len(y), size)]
 

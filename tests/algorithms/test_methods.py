@@ -203,6 +203,11 @@ CASES = {
             W, r, lambda counts: {'factor': np.where(counts > 0, 1, 0.5)}
         ),
     ),
+    'fedntd': (
+        of('fedntd', beta=5.0, tau=2.0),
+        context(),
+        lambda r: R.fed_ntd(W, r, 5.0, 2.0),
+    ),
     'jointft': (
         of('jointft', validation_fraction=0.35, patience=2),
         context(epochs=20),
@@ -339,6 +344,7 @@ NEIGHBOURS = {
     'fedsam': (of('fedsam', rho=0.0), {}),
     'fedlc': (of('fedlc', tau=0.0), {}),
     'fedrs': (of('fedrs', alpha=1.0), {}),
+    'fedntd': (of('fedntd', beta=0.0), {}),
     'jointft of one pass': (of('jointft', validation_fraction=0.0), {}),
     'scaffold in its first round': (of('scaffold'), {'rounds': [[0, 1, 2]]}),
     'moon': (of('moon', mu=0.0), {}),

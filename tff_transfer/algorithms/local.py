@@ -345,17 +345,32 @@ def mean_gradient(context: Context, weights: tuple, client: Client) -> tuple:
     return tuple(tf.math.divide_no_nan(s, examples) for s in sums), examples
 
 
-def summed_loss(context: Context, weights: tuple, client: Client) -> Callable:
-    """Returns the function of a batch to the sum of its losses, float32 []."""
-    functional = context.model.functional
-    trained = context.join(weights, client.personal)
+def predictor(context: Context, weights: tuple, client: Client) -> Callable:
+    """Returns the function of a batch to logits as in evaluation, [batch, classes].
+
+    Args:
+      context: The model.
+      weights: The shared weights.
+      client: The client, whose own weights and BatchNorm statistics hold.
+    """
+    all_weights = context.join(weights, client.personal), client.statistics
 
     def of_batch(batch):
-        logits = functional.predict_on_batch(
-            (trained, client.statistics), batch['x'], training=False
+        return context.model.functional.predict_on_batch(
+            all_weights, batch['x'], training=False
         )
+
+    return of_batch
+
+
+def summed_loss(context: Context, weights: tuple, client: Client) -> Callable:
+    """Returns the function of a batch to the sum of its losses, float32 []."""
+    predict = predictor(context, weights, client)
+
+    def of_batch(batch):
+        logits = predict(batch)
         count = tf.cast(tf.shape(logits)[0], tf.float32)
-        return count * functional.loss(logits, batch['y'])
+        return count * context.model.functional.loss(logits, batch['y'])
 
     return of_batch
 

@@ -25,6 +25,7 @@ _PLACES = {
     'fedlc': ('fed_lc', 'FedLC'),
     'fedrs': ('fed_rs', 'FedRS'),
     'moon': ('moon', 'MOON'),
+    'fedntd': ('fed_ntd', 'FedNTD'),
     'local': ('alone', 'Local'),
     'central': ('central', 'Central'),
     'prototype': ('prototype', 'Prototype'),
@@ -57,7 +58,7 @@ BY_SERVER_OPTIMIZER = (
     'fedavg', 'fedsgd', 'fedprox', 'scaffold', 'mime', 'mimelite', 'fednova', 'fedsam',
     'fedlc', 'fedrs', 'moon', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl',
     'pfedme', 'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'jointft',
-    'ifca', 'fedrod', 'fedala',
+    'ifca', 'fedrod', 'fedala', 'fedntd',
 )  # fmt: skip
 
 # Those that are defined for SGD on the clients.
@@ -112,7 +113,7 @@ BESIDE_THE_MEAN = (
 # Those whose clients send what their weights moved away from and nothing else, of which
 # the server follows the mean: what it gets may be of earlier weights too. Those without
 # an optimizer on the server first; clients of fedsgd send a gradient.
-OF_MOVES = ('fedavg', 'fedprox', 'fedsam', 'fedlc', 'fedrs', 'moon')
+OF_MOVES = ('fedavg', 'fedprox', 'fedsam', 'fedlc', 'fedrs', 'moon', 'fedntd')
 ASYNCHRONOUS = (
     *OF_MOVES, 'fedsgd', 'fedavgm', 'fedadagrad', 'fedadam', 'fedyogi', 'fedrmsprop',
 )  # fmt: skip
