@@ -38,6 +38,7 @@ MORE = {
     'fedrod': "a gradient of each batch; the own head's step",
     'fedala': 'a pass over some batches that learns the mixture; the model kept',
     'fedproto': 'a forward pass over the examples for prototypes; the model kept',
+    'feddistill': 'a softmax and sums of predictions; the model kept',
     FED_AVG: '',
     TFF: '',
 }

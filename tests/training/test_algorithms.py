@@ -262,6 +262,10 @@ def test_options_of_a_method_are_flags_under_its_name():
             ],
             'with --algorithm=fedproto each is alone',
         ),
+        (
+            ['--algorithm=feddistill', '--compression_down=float16'],
+            '--compression_down has .* takes what it sent off the sums that it gets',
+        ),
         (['--algorithm=fedproto'], 'none of them is trained; give --hidden_units, or'),
         (['--algorithm=moon'], 'none of them is trained; give --hidden_units, or'),
         (

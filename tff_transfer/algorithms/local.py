@@ -41,7 +41,7 @@ class Trained(NamedTuple):
       moments: BatchNorm's moments of all examples about `Client.statistics`.
       metrics: The model's unfinalized metrics.
       optimizer: The state of the optimizer afterwards.
-      watched: The sum of what was watched, if anything was.
+      watched: The sum of what was watched, zero if nothing was.
     """
 
     delta: tuple
@@ -189,6 +189,7 @@ def train(
     optimizer: tff.learning.optimizers.Optimizer | None = None,
     optimizer_state: Any = None,
     watch: Callable | None = None,
+    unwatched: Any = 0.0,
 ) -> Trained:
     """Trains on each of a client's batches in turn.
 
@@ -203,7 +204,9 @@ def train(
         added to the loss (see `Model.representation`).
       optimizer: Instead of the context's, with a rate of its own in this round.
       optimizer_state: What the optimizer goes on from; it starts anew if not given.
-      watch: A function of a batch to float32 [], whose sum over batches is wanted too.
+      watch: A function of a batch and its `Gradient` to numbers, whose sum over
+        batches is wanted too.
+      unwatched: What these begin with.
 
     Returns:
       What comes of it; without batches, zeros and what there was.
@@ -236,7 +239,7 @@ def train(
             metrics, batch_output=output, labels=batch['y']
         )
         if watch is not None:
-            watched += watch(batch)
+            watched = tf.nest.map_structure(tf.add, watched, watch(batch, found))
         examples += weight
         return values, optimizer_state, steps + 1, examples, sums, metrics, watched
 
@@ -251,7 +254,7 @@ def train(
         tf.constant(0.0),
         tf.nest.map_structure(tf.zeros_like, client.statistics),
         functional.initialize_metrics_state(),
-        () if watch is None else tf.constant(0.0),
+        tf.nest.map_structure(tf.convert_to_tensor, unwatched),
     )
     after, state, steps, examples, sums, metrics, watched = client.batches.reduce(
         start, step

@@ -48,6 +48,7 @@ _PLACES = {
     'ifca': ('ifca', 'IFCA'),
     'fedrod': ('fed_rod', 'FedRoD'),
     'fedproto': ('fed_proto', 'FedProto'),
+    'feddistill': ('fed_distill', 'FedDistill'),
     'fedala': ('fed_ala', 'FedALA'),
 }
 
@@ -71,7 +72,7 @@ WITHOUT_CLIENT_RATE = ('fedsgd',)
 BY_OWN_MODELS = (
     'local', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl', 'pfedme',
     'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'personalridge',
-    'personalprototype', 'ifca', 'fedrod', 'fedproto', 'fedala',
+    'personalprototype', 'ifca', 'fedrod', 'fedproto', 'fedala', 'feddistill',
 )  # fmt: skip
 
 # Of these, those whose clients make their models in one pass over their examples.
@@ -107,7 +108,7 @@ IN_ONE_PLACE = ('central',)
 # Those that send more than the server gets the mean of, or nothing.
 BESIDE_THE_MEAN = (
     'mime', 'fednova', 'fedexp', 'qfedavg', 'local', 'central', 'prototype', 'ridge',
-    'personalridge', 'personalprototype', 'jointft', 'ifca', 'fedproto',
+    'personalridge', 'personalprototype', 'jointft', 'ifca', 'fedproto', 'feddistill',
 )  # fmt: skip
 
 # Those whose clients send what their weights moved away from and nothing else, of which

@@ -39,6 +39,7 @@ _LINEAR = {
 _WITHOUT_HEAD = {
     'local': 'each is alone',
     'fedproto': 'each is alone',
+    'feddistill': 'each is alone',
     'fedbabu': 'it stays as it began',
     'fedrecon': 'parts of the model are forgotten',
 }
@@ -55,9 +56,15 @@ _UNCOMPRESSED = {
     'compression': {
         **_ALONE,
         'fedproto': 'clients send means of representations and no update',
+        'feddistill': 'clients send means of predictions and no update',
         'ifca': 'a client sends zeros for all models but the one that it took',
     },
-    'compression_down': {**_ALONE, 'mime': _OPTIMIZER, 'mimelite': _OPTIMIZER},
+    'compression_down': {
+        **_ALONE,
+        'mime': _OPTIMIZER,
+        'mimelite': _OPTIMIZER,
+        'feddistill': 'each client takes what it sent off the sums that it gets',
+    },
 }
 
 
