@@ -23,6 +23,7 @@ MORE = {
     'fedlc': 'counts of labels; an operation on the logits',
     'fedrs': 'the same',
     'fedntd': "a forward pass of each batch by the server's model",
+    'feddf': "the server's examples by each client's model; five passes over them",
     'fedsgd': 'no step of an optimizer, a sum',
     'local': 'the weights kept; nothing travels',
     'ditto': 'another model kept and trained, held to the first',

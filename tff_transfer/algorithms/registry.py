@@ -26,6 +26,7 @@ _PLACES = {
     'fedrs': ('fed_rs', 'FedRS'),
     'moon': ('moon', 'MOON'),
     'fedntd': ('fed_ntd', 'FedNTD'),
+    'feddf': ('fed_df', 'FedDF'),
     'local': ('alone', 'Local'),
     'central': ('central', 'Central'),
     'prototype': ('prototype', 'Prototype'),
@@ -99,6 +100,9 @@ BY_OWN_PASSES = ('jointft',)
 # Those that ask how many clients may take part.
 BY_POPULATION = ('scaffold', 'feddyn')
 
+# Those whose server has examples of its own.
+BY_PUBLIC_EXAMPLES = ('feddf',)
+
 # Those in whose rounds all clients take part that may.
 OF_ALL = ('central', 'prototype', 'ridge', 'personalridge', 'personalprototype')
 
@@ -109,6 +113,7 @@ IN_ONE_PLACE = ('central',)
 BESIDE_THE_MEAN = (
     'mime', 'fednova', 'fedexp', 'qfedavg', 'local', 'central', 'prototype', 'ridge',
     'personalridge', 'personalprototype', 'jointft', 'ifca', 'fedproto', 'feddistill',
+    'feddf',
 )  # fmt: skip
 
 # Those whose clients send what their weights moved away from and nothing else, of which
