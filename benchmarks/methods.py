@@ -30,6 +30,7 @@ from benchmarks.peers.runner import Work
 from tff_transfer import files, models, progress, runtime
 from tff_transfer.algorithms import compose, registry
 from tff_transfer.algorithms.method import Context
+from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.errors import UserError
 
@@ -89,7 +90,15 @@ def turn(chosen, context: Context, cohort: Cohort) -> Turn:
     Raises:
       UserError: The method does not suit the workload.
     """
-    context = dataclasses.replace(context, parts=getattr(chosen, 'parts', ()))
+    first = slice(*cohort.row_splits[:2])
+    public = PublicExamples(
+        tf.nest.map_structure(lambda array: array[first], cohort.examples),
+        cohort.batch_size,
+        epochs=1,
+        seed=0,
+    )
+    parts = getattr(chosen, 'parts', ())
+    context = dataclasses.replace(context, parts=parts, public=public)
     composed = compose.compose(chosen.build(context), context)
     process, state = composed.process, composed.process.initialize()
     kept = ()

@@ -22,6 +22,8 @@ MORE = {
     'fedsam': 'a gradient of each batch; its norm',
     'fedlc': 'counts of labels; an operation on the logits',
     'fedrs': 'the same',
+    'fedntd': "a forward pass of each batch by the server's model",
+    'feddf': "the server's examples by each client's model; five passes over them",
     'fedsgd': 'no step of an optimizer, a sum',
     'local': 'the weights kept; nothing travels',
     'ditto': 'another model kept and trained, held to the first',
@@ -37,6 +39,7 @@ MORE = {
     'fedrod': "a gradient of each batch; the own head's step",
     'fedala': 'a pass over some batches that learns the mixture; the model kept',
     'fedproto': 'a forward pass over the examples for prototypes; the model kept',
+    'feddistill': 'a softmax and sums of predictions; the model kept',
     FED_AVG: '',
     TFF: '',
 }

@@ -241,14 +241,15 @@ def represented(w, x):
 def net_gradient(w, batch, margin=0.0, pull=lambda z, batch: 0.0):
     """Of the network's mean cross-entropy of `logits - margin`.
 
-    `pull` is the gradient of what is added to it with respect to the hidden layer's
-    output z.
+    Labels may be probabilities, [batch, classes]. `pull` is the gradient of what is
+    added to it with respect to the hidden layer's output z.
     """
     x, y = batch
+    target = y if np.ndim(y) == 2 else np.eye(CLASSES)[y]
     _, _, last, bias = net_parts(w)
     z = represented(w, x)
     scores = z @ last + bias - margin
-    error = (probabilities(scores) - np.eye(CLASSES)[y]) / len(y)
+    error = (probabilities(scores) - target) / len(y)
     by_z = (error @ last.T + pull(z, batch)) * (z > 0)
     gradients = x.T @ by_z, by_z.sum(0), z.T @ error, error.sum(0)
     return np.concatenate([g.ravel() for g in gradients])
@@ -286,6 +287,46 @@ def calibrated(w, rounds, how):
             changed = functools.partial(gradient, **how(counts))
             deltas.append(w - sgd(w, batches, changed))
         w = w - weighted(clients, deltas)
+    return w
+
+
+def not_true(w, batch, tau):
+    """Returns the softmax over the classes that are not each example's, at tau."""
+    x, y = batch
+    exponents = np.exp(logits(w, x) / tau) * (1 - np.eye(CLASSES)[y])
+    return exponents / exponents.sum(1, keepdims=True)
+
+
+def fed_ntd(w, rounds, beta, tau):
+    for clients in rounds:
+
+        def direction(at, batch, start=w):
+            error = not_true(at, batch, tau) - not_true(start, batch, tau)
+            error = error / tau / len(batch[1])
+            kept = np.concatenate([(batch[0].T @ error).ravel(), error.sum(0)])
+            return gradient(at, batch) + beta * kept
+
+        w = weighted(clients, [sgd(w, b, direction) for b in clients.values()])
+    return w
+
+
+def fed_df(w, rounds, public, rate):
+    """Of the network; `public` has for each round the batches of the public x, y."""
+
+    def answers(at, x):
+        _, _, last, bias = net_parts(at)
+        return represented(at, x) @ last + bias
+
+    for clients, batches in zip(rounds, public, strict=True):
+        models = [sgd(w, mine, net_gradient) for mine in clients.values()]
+        w, first, second = weighted(clients, models), 0.0, 0.0
+        for t, (x, _) in enumerate(batches, 1):
+            taught = probabilities(sum(answers(m, x) for m in models) / len(models))
+            g = net_gradient(w, (x, taught))
+            first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
+            # TFF's Adam, whose epsilon is added before the bias is corrected.
+            down = (np.sqrt(second) + 1e-7) / np.sqrt(1 - 0.999**t)
+            w = w - rate * first / (1 - 0.9**t) / down
     return w
 
 

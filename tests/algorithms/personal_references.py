@@ -13,8 +13,10 @@ from method_references import (
     RATE,
     SIZE,
     gradient,
+    logits,
     loss,
     net_gradient,
+    probabilities,
     represented,
     sgd,
     towards,
@@ -173,6 +175,33 @@ def fed_proto(start, rounds, lam, uniform=False, predictor='prototype'):
     kernel = np.transpose([prototypes[c] for c in range(CLASSES)])
     last = np.concatenate([kernel.ravel(), -0.5 * (kernel**2).sum(0)])
     return start, {n: np.concatenate([w[~LAST], last]) for n, w in own.items()}
+
+
+def fed_distill(start, rounds, gamma, uniform=False):
+    """Returns own models, and of each class what each client said when some had it."""
+    own, said = {}, {}
+    for clients in rounds:
+        heard, said_now = said, {}
+        for number, batches in clients.items():
+            teachers = {}
+            for c, answers in heard.items():
+                others = [a for n, a in answers.items() if n != number]
+                if others:
+                    weights = [1 if uniform else len(a) for a in others]
+                    means = [np.mean(a, 0) for a in others]
+                    teachers[c] = np.average(means, axis=0, weights=weights)
+            at = own.get(number, start)
+            for x, y in batches:
+                p = probabilities(logits(at, x))
+                for c, answer in zip(y, p, strict=True):
+                    said_now.setdefault(c, {}).setdefault(number, []).append(answer)
+                taught = [teachers.get(c, q) for c, q in zip(y, p, strict=True)]
+                error = (p - np.eye(CLASSES)[y] + gamma * (p - taught)) / len(y)
+                g = np.concatenate([(x.T @ error).ravel(), error.sum(0)])
+                at = at - RATE * g
+            own[number] = at
+        said = said | said_now
+    return own, said
 
 
 def fed_ala(w, rounds, mixed, eta, share):

@@ -14,6 +14,7 @@ from method_references import CLASSES, FEATURES, HIDDEN, RATE
 from tff_transfer import models, runtime
 from tff_transfer.algorithms import compose, registry
 from tff_transfer.algorithms.method import Context
+from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.errors import UserError
 
@@ -53,13 +54,15 @@ def context(momentum=None, **changed):
 
 
 # Methods for networks with hidden layers, besides those of parts.
-WITH_BODY = (*registry.BY_REPRESENTATION, 'fedbabu', 'fedrecon')
+WITH_BODY = (*registry.BY_REPRESENTATION, 'fedbabu', 'fedrecon', 'feddf')
 
 
 @functools.cache
 def context_for(name, **changed):
     """Returns the context of a method: some are for a network with hidden layers."""
     made, parts = context(**changed), getattr(of(name), 'parts', ())
+    if name in registry.BY_PUBLIC_EXAMPLES:
+        made = dataclasses.replace(made, public=PUBLIC)
     if name not in WITH_BODY and not parts:
         return made
     hidden = models.mlp((FEATURES,), CLASSES, (HIDDEN,))
@@ -71,6 +74,29 @@ def cohort(clients):
     splits = np.cumsum([0, *(SIZES[c] for c in clients)])
     examples = collections.OrderedDict(x=x, y=y.astype(np.int32))
     return Cohort(examples, splits, BATCH)
+
+
+# The server's own examples, whose labels say nothing.
+PUBLIC = PublicExamples(
+    collections.OrderedDict(
+        x=DRAW.normal(size=(6, FEATURES)).astype(np.float32), y=np.zeros(6, np.int32)
+    ),
+    BATCH,
+    epochs=1,
+    seed=5,
+)
+
+
+def public_rounds(epochs):
+    """Returns the batches of the server's examples in each round."""
+    more = dataclasses.replace(PUBLIC, epochs=epochs)
+    return [
+        [
+            (batch['x'].astype(np.float64), batch['y'])
+            for batch in more.batches(tf.constant(t)).as_numpy_iterator()
+        ]
+        for t in range(1, len(ROUNDS) + 1)
+    ]
 
 
 def reference_rounds(rounds=ROUNDS):
@@ -203,6 +229,11 @@ CASES = {
             W, r, lambda counts: {'factor': np.where(counts > 0, 1, 0.5)}
         ),
     ),
+    'fedntd': (
+        of('fedntd', beta=5.0, tau=2.0),
+        context(),
+        lambda r: R.fed_ntd(W, r, 5.0, 2.0),
+    ),
     'jointft': (
         of('jointft', validation_fraction=0.35, patience=2),
         context(epochs=20),
@@ -227,7 +258,7 @@ def test_four_rounds_are_those_of_the_paper(case):
 
 
 def test_every_method_has_its_case():
-    others = {'fedavgm', *ADAPTIVE, 'central', 'moon', *registry.BY_OWN_MODELS}
+    others = {'fedavgm', *ADAPTIVE, 'central', 'moon', 'feddf', *registry.BY_OWN_MODELS}
     assert {case.split()[0] for case in CASES} | others == set(registry.NAMES)
 
 
@@ -315,6 +346,23 @@ def test_moon_contrasts_with_the_server_and_the_round_before():
     assert np.abs(expected - without).max() > 1e-2
 
 
+@slow
+def test_the_server_distils_what_clients_would_answer_together():
+    made = context_for('feddf')
+    options = of('feddf', epochs=3, learning_rate=0.02)
+    found, _, _ = run(options, made)
+    start = flat(made.initial).astype(np.float64)
+    expected = R.fed_df(start, reference_rounds(), public_rounds(3), 0.02)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    # What is distilled is far more than the tolerance.
+    without = R.fed_df(start, reference_rounds(), public_rounds(3), 0.0)
+    assert np.abs(expected - without).max() > 1e-2
+    # The server computes the clients' answers: no bytes are counted of them.
+    plain = composed(of('fedavg'), made)
+    sent = composed(options, made)
+    assert (sent.bytes_down, sent.bytes_up) == (plain.bytes_down, plain.bytes_up)
+
+
 def test_moon_without_a_trained_representation_is_refused():
     with pytest.raises(UserError, match='none of them is trained; use a head with'):
         of('moon').build(context())
@@ -339,6 +387,8 @@ NEIGHBOURS = {
     'fedsam': (of('fedsam', rho=0.0), {}),
     'fedlc': (of('fedlc', tau=0.0), {}),
     'fedrs': (of('fedrs', alpha=1.0), {}),
+    'fedntd': (of('fedntd', beta=0.0), {}),
+    'feddf': (of('feddf', learning_rate=0.0), {}),
     'jointft of one pass': (of('jointft', validation_fraction=0.0), {}),
     'scaffold in its first round': (of('scaffold'), {'rounds': [[0, 1, 2]]}),
     'moon': (of('moon', mu=0.0), {}),

@@ -11,6 +11,7 @@ from method_references import CLASSES, FEATURES, HIDDEN
 from test_methods import (
     ROUNDS,
     W,
+    composed,
     context,
     context_for,
     each_round,
@@ -62,6 +63,10 @@ CASES = {
     'fedala': (
         of('fedala', eta=2.0, share=0.5),
         lambda r: references.fed_ala(W, r, BIAS, 2.0, 0.5),
+    ),
+    'feddistill': (
+        of('feddistill', gamma=2.0),
+        lambda r: (W, references.fed_distill(W, r, 2.0)[0]),
     ),
     'fedrep': (of('fedrep'), lambda r: references.fed_rep(W, r, BIAS)),
 }
@@ -235,6 +240,57 @@ def test_classes_that_nobody_has_keep_their_prototype():
     weights = personal.weights_of_client(options.build(made), made, state, kept[3])
     logits = made.model.logits(weights, test_methods.X[0]).numpy()
     assert logits[:, ~has].max() < logits[:, has].min() - 1e6
+
+
+@pytest.mark.parametrize(
+    'weighting', ['uniform', pytest.param('examples', marks=pytest.mark.slow)]
+)
+def test_teachers_are_what_others_answered_when_they_had_the_class(weighting):
+    made, options = context(weighting=weighting), of('feddistill', gamma=2.0)
+    rounds = [*ROUNDS, [3], [0, 3], [3]]  # The last one has not all classes.
+    _, state, kept = run(options, made, rounds)
+    uniform = weighting == 'uniform'
+    args = W, reference_rounds(rounds), 2.0, uniform
+    own, said = references.fed_distill(*args)
+    models = own_models(options, made, state, kept)
+    for number, expected in own.items():
+        np.testing.assert_allclose(models[number], expected, rtol=2e-5, atol=2e-6)
+    answers = state.server.answers
+    for c, of_clients in said.items():
+        expected = sum(
+            np.mean(a, 0) if uniform else sum(a) for a in of_clients.values()
+        )
+        np.testing.assert_allclose(answers.sums[c], expected, rtol=1e-5)
+        assert answers.counts[c] == sum(
+            1 if uniform else len(a) for a in of_clients.values()
+        )
+    last = [
+        max(
+            t
+            for t, n in enumerate(rounds, 1)
+            if c in np.concatenate([test_methods.Y[i] for i in n])
+        )
+        for c in range(CLASSES)
+    ]
+    assert min(last) < len(rounds)
+    np.testing.assert_array_equal(answers.rounds, last)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('gamma', 'rounds'), [(2.0, [[0], [0], [0]]), (0.0, ROUNDS)])
+def test_without_others_or_weight_clients_learn_alone(gamma, rounds):
+    options = of('feddistill', gamma=gamma)
+    _, _, found = run(options, rounds=rounds)
+    _, _, expected = run(of('local'), rounds=rounds)
+    for ours, theirs in zip(found, expected, strict=True):
+        own = flat(ours.method.weights)
+        np.testing.assert_allclose(own, flat(theirs.method), rtol=1e-6)
+
+
+def test_predictions_by_class_are_all_that_travels():
+    of_clients = composed(of('feddistill'), context())
+    assert of_clients.bytes_up == 4 * (CLASSES * CLASSES + CLASSES)
+    assert of_clients.bytes_down == of_clients.bytes_up + 4 * CLASSES
 
 
 ALL = ('head', 'body')

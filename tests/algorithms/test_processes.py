@@ -79,6 +79,11 @@ def test_who_asks_for_the_population_is_given_it():
         tt.algorithms.process(tt.algorithms.Scaffold(), network())
 
 
+def test_who_asks_for_public_examples_is_given_them():
+    with pytest.raises(tt.UserError, match='FedDF needs public='):
+        tt.algorithms.process(tt.algorithms.FedDF(), network())
+
+
 def test_bytes_are_those_of_the_types():
     parameters = 4 * R.SIZE
     of = {

@@ -262,6 +262,10 @@ def test_options_of_a_method_are_flags_under_its_name():
             ],
             'with --algorithm=fedproto each is alone',
         ),
+        (
+            ['--algorithm=feddistill', '--compression_down=float16'],
+            '--compression_down is not for .* takes what it sent off the sums',
+        ),
         (['--algorithm=fedproto'], 'none of them is trained; give --hidden_units, or'),
         (['--algorithm=moon'], 'none of them is trained; give --hidden_units, or'),
         (
@@ -271,6 +275,10 @@ def test_options_of_a_method_are_flags_under_its_name():
         (
             ['--algorithm=central', '--finetune=all', '--batch_norm=local'],
             'no clients for layers to stay with',
+        ),
+        (
+            ['--algorithm=feddf', '--finetune=all', '--batch_norm=aggregate'],
+            'distils on the server, which has no statistics',
         ),
         (['--algorithm=fedrod', '--head=cosine'], 'but --head is cosine; use --head=l'),
         (['--adaptation_epochs=3'], 'is not for --algorithm=fedavg'),

@@ -219,7 +219,7 @@ def test_options_of_a_scheme_are_flags_under_its_name():
     from_command_line(
         '--compression_down=float16', '--weighting=uniform', *noisy
     ).check()
-    with pytest.raises(UserError, match='with --algorithm=local nothing travels'):
+    with pytest.raises(UserError, match='for --algorithm=local: nothing travels'):
         from_command_line('--compression=topk', '--algorithm=local').check()
 
 
@@ -234,7 +234,7 @@ def test_every_method_takes_each_scheme_or_says_why_not(name):
             if direction not in refused:
                 made.check()
                 continue
-            with pytest.raises(UserError, match=f'--{direction} has nothing to'):
+            with pytest.raises(UserError, match=f'--{direction} is not for'):
                 made.check()
     taken = {'compression': TopK(), 'compression_down': Uniform8()}
     taken = {d: scheme for d, scheme in taken.items() if d not in refused}

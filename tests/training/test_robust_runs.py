@@ -108,6 +108,24 @@ def test_public_clients_never_train():
 
 
 @pytest.mark.slow
+def test_labels_of_public_examples_reach_nothing_where_they_teach():
+    made, data = config_of('feddf', rounds=2, clients_per_round=5), make_data()
+    found = loop.train(made, data=data)
+    _, public = robust_runs.public_clients(made, found.setup.seen)
+    assert len(public) == made.algorithm.public_clients
+    theirs = np.isin(data.client_of_row, public)
+    for name, change in (('y', lambda y: (y + 1) % CLASSES), ('x', lambda x: 2 * x)):
+        now = np.array(getattr(data, name))
+        now[theirs] = change(now[theirs])
+        again = loop.train(made, data=dataclasses.replace(data, **{name: now}))
+        pairs = zip(found.weights, again.weights, strict=True)
+        same = all(np.array_equal(ours, theirs) for ours, theirs in pairs)
+        assert same == (name == 'y')
+    with pytest.raises(UserError, match='--feddf.public_clients=2 are more than'):
+        loop.train(config_of('feddf', clients_per_round=7), data=data)
+
+
+@pytest.mark.slow
 def test_whoever_does_as_the_server_does_is_trusted_and_nobody_else():
     """All clients have the examples of the public one, some of them mirrored."""
     data = make_data()

@@ -75,13 +75,7 @@ class FedProto:
             trained = local.train(context, client.kept, client, regulariser=held)
             own = local.difference(client.kept, trained.delta)
             after = client._replace(personal=trained.personal)
-            found = _class_sums(context, own, after)
-            if context.weighting == 'uniform':
-                sums, counts = found['sums'], found['counts']
-                found = {
-                    'sums': tf.math.divide_no_nan(sums, counts[:, None]),
-                    'counts': tf.cast(counts > 0, tf.float32),
-                }
+            found = prototype.weighed(context, _class_sums(context, own, after))
             return local.update(
                 context, client, trained, delta=(), sums=found, kept=own
             )
@@ -133,5 +127,4 @@ def _class_sums(context: Context, weights: tuple, client) -> dict:
         return tf.nest.map_structure(tf.add, total, found)
 
     size, classes = weights[-2].shape
-    start = {'counts': tf.zeros([classes]), 'sums': tf.zeros([classes, size])}
-    return client.batches.reduce(start, add)
+    return client.batches.reduce(prototype.no_sums(classes, size), add)

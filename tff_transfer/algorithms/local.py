@@ -41,7 +41,7 @@ class Trained(NamedTuple):
       moments: BatchNorm's moments of all examples about `Client.statistics`.
       metrics: The model's unfinalized metrics.
       optimizer: The state of the optimizer afterwards.
-      watched: The sum of what was watched, if anything was.
+      watched: The sum of what was watched, zero if nothing was.
     """
 
     delta: tuple
@@ -189,6 +189,7 @@ def train(
     optimizer: tff.learning.optimizers.Optimizer | None = None,
     optimizer_state: Any = None,
     watch: Callable | None = None,
+    unwatched: Any = 0.0,
 ) -> Trained:
     """Trains on each of a client's batches in turn.
 
@@ -203,7 +204,9 @@ def train(
         added to the loss (see `Model.representation`).
       optimizer: Instead of the context's, with a rate of its own in this round.
       optimizer_state: What the optimizer goes on from; it starts anew if not given.
-      watch: A function of a batch to float32 [], whose sum over batches is wanted too.
+      watch: A function of a batch and its `Gradient` to numbers, whose sum over
+        batches is wanted too.
+      unwatched: What these begin with.
 
     Returns:
       What comes of it; without batches, zeros and what there was.
@@ -236,7 +239,7 @@ def train(
             metrics, batch_output=output, labels=batch['y']
         )
         if watch is not None:
-            watched += watch(batch)
+            watched = tf.nest.map_structure(tf.add, watched, watch(batch, found))
         examples += weight
         return values, optimizer_state, steps + 1, examples, sums, metrics, watched
 
@@ -251,7 +254,7 @@ def train(
         tf.constant(0.0),
         tf.nest.map_structure(tf.zeros_like, client.statistics),
         functional.initialize_metrics_state(),
-        () if watch is None else tf.constant(0.0),
+        tf.nest.map_structure(tf.convert_to_tensor, unwatched),
     )
     after, state, steps, examples, sums, metrics, watched = client.batches.reduce(
         start, step
@@ -345,17 +348,32 @@ def mean_gradient(context: Context, weights: tuple, client: Client) -> tuple:
     return tuple(tf.math.divide_no_nan(s, examples) for s in sums), examples
 
 
-def summed_loss(context: Context, weights: tuple, client: Client) -> Callable:
-    """Returns the function of a batch to the sum of its losses, float32 []."""
-    functional = context.model.functional
-    trained = context.join(weights, client.personal)
+def predictor(context: Context, weights: tuple, client: Client) -> Callable:
+    """Returns the function of a batch to logits as in evaluation, [batch, classes].
+
+    Args:
+      context: The model.
+      weights: The shared weights.
+      client: The client, whose own weights and BatchNorm statistics hold.
+    """
+    all_weights = context.join(weights, client.personal), client.statistics
 
     def of_batch(batch):
-        logits = functional.predict_on_batch(
-            (trained, client.statistics), batch['x'], training=False
+        return context.model.functional.predict_on_batch(
+            all_weights, batch['x'], training=False
         )
+
+    return of_batch
+
+
+def summed_loss(context: Context, weights: tuple, client: Client) -> Callable:
+    """Returns the function of a batch to the sum of its losses, float32 []."""
+    predict = predictor(context, weights, client)
+
+    def of_batch(batch):
+        logits = predict(batch)
         count = tf.cast(tf.shape(logits)[0], tf.float32)
-        return count * functional.loss(logits, batch['y'])
+        return count * context.model.functional.loss(logits, batch['y'])
 
     return of_batch
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer.algorithms.noisy_gradients import GradientNoise
+from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.errors import UserError
 from tff_transfer.models import Model
 
@@ -116,6 +117,8 @@ class Method:
       measured: Gives scalars by name of a state after a round, which are recorded as
         columns `server/NAME` of `metrics.csv`; none if not given. Early stopping goes
         by `validation_loss`, if there is one.
+      computed: The names of `Update.sums` that a server would compute itself of what
+        clients send: they do not travel.
     """
 
     initialize: Callable[[], Any]
@@ -133,6 +136,7 @@ class Method:
     )
     choices: Callable[[Any], Mapping[str, tuple]] | None = None
     measured: Callable[[Any], Mapping[str, Any]] = lambda server: {}
+    computed: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +158,7 @@ class Context:
         batches of one epoch (`registry.BY_OWN_PASSES`).
       seed: The seed of what a method draws.
       gradient_noise: What is done to the gradient of each example, if anything.
+      public: The server's own examples, if it has any.
     """
 
     model: Model
@@ -167,6 +172,7 @@ class Context:
     epochs: int = 1
     seed: int = 0
     gradient_noise: GradientNoise | None = None
+    public: PublicExamples | None = None
 
     @property
     def local_statistics(self) -> bool:

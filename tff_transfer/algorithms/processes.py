@@ -45,7 +45,8 @@ def process(
       aggregator: How the clients' deltas become one; their weighted mean if not given.
       compression: A scheme's options by which clients send these, such as
         `compression.sparse.TopK(fraction=0.01)`.
-      public: The server's own examples, for an aggregator that asks for them.
+      public: The server's own examples, for a method or an aggregator that asks for
+        them.
 
     Returns:
       The process, and what one must know of it: what clients keep, if anything.
@@ -70,6 +71,10 @@ def process(
                 ' that may take part'
             )
         population = 1
+    if name in registry.BY_PUBLIC_EXAMPLES and public is None:
+        raise UserError(
+            f"{type(options).__name__} needs public=, the server's own examples"
+        )
     sgd = tff.learning.optimizers.build_sgdm
     context = Context(
         model,
@@ -79,6 +84,7 @@ def process(
         weighting=weighting,
         parts=getattr(options, 'parts', ()),
         epochs=epochs,
+        public=public,
     )
     return compose(
         options.build(context),

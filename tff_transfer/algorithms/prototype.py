@@ -52,6 +52,28 @@ def class_sums(x, labels) -> dict:
     }
 
 
+def no_sums(classes: int, size: int) -> dict:
+    """Returns the `class_sums` of no examples, in float32."""
+    return {'counts': tf.zeros([classes]), 'sums': tf.zeros([classes, size])}
+
+
+def weighed(context: Context, found: dict) -> dict:
+    """Returns what a client adds to the sums of all, by the context's weighting.
+
+    Args:
+      context: Says how clients are weighted.
+      found: The client's `class_sums`; uniform weights make its means of them, of
+        which each counts once.
+    """
+    if context.weighting != 'uniform':
+        return found
+    counts = found['counts']
+    return {
+        'counts': tf.cast(counts > 0, tf.float32),
+        'sums': tf.math.divide_no_nan(found['sums'], counts[:, None]),
+    }
+
+
 def scores(counts, sums) -> tuple:
     """Returns the weights of the classifier.
 

@@ -2,11 +2,13 @@
 
 import collections
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from tff_transfer import randomness
+from tff_transfer.algorithms.rows import Rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,3 +47,24 @@ class PublicExamples:
             lambda array: tf.gather(array, order), self.examples
         )
         return tf.data.Dataset.from_tensor_slices(gathered).batch(self.batch_size)
+
+    def outputs(self, predict: Callable, spec: tf.TensorSpec):
+        """Returns what a model predicts of all, in their order, [rows, ...].
+
+        Args:
+          predict: The function of a batch to its outputs.
+          spec: What these are, [batch, ...].
+        """
+        count = len(tf.nest.flatten(self.examples)[0])
+
+        def put(state, batch):
+            row, found = state
+            made = predict(batch)
+            after = row + tf.shape(made)[0]
+            places = tf.range(row, after)[:, tf.newaxis]
+            return after, tf.tensor_scatter_nd_update(found, places, made)
+
+        examples = tf.nest.map_structure(tf.constant, self.examples)
+        rows = Rows(examples, tf.constant(0), tf.constant(count), self.batch_size)
+        nothing = tf.zeros([count, *spec.shape[1:]], spec.dtype)
+        return rows.reduce((tf.constant(0), nothing), put)[1]

@@ -34,7 +34,9 @@ class QFedAvg:
         def client_update(weights, client):
             rate = local.rate_of(context, client)
             at_start = local.summed_loss(context, weights, client)
-            trained = local.train(context, weights, client, watch=at_start)
+            trained = local.train(
+                context, weights, client, watch=lambda batch, _: at_start(batch)
+            )
             loss = tf.math.divide_no_nan(trained.watched, trained.examples) + 1e-10
             # Algorithm 2's gradient, L times the distance, with L one over the rate.
             power = loss**self.q

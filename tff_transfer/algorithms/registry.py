@@ -25,6 +25,8 @@ _PLACES = {
     'fedlc': ('fed_lc', 'FedLC'),
     'fedrs': ('fed_rs', 'FedRS'),
     'moon': ('moon', 'MOON'),
+    'fedntd': ('fed_ntd', 'FedNTD'),
+    'feddf': ('fed_df', 'FedDF'),
     'local': ('alone', 'Local'),
     'central': ('central', 'Central'),
     'prototype': ('prototype', 'Prototype'),
@@ -47,6 +49,7 @@ _PLACES = {
     'ifca': ('ifca', 'IFCA'),
     'fedrod': ('fed_rod', 'FedRoD'),
     'fedproto': ('fed_proto', 'FedProto'),
+    'feddistill': ('fed_distill', 'FedDistill'),
     'fedala': ('fed_ala', 'FedALA'),
 }
 
@@ -57,7 +60,7 @@ BY_SERVER_OPTIMIZER = (
     'fedavg', 'fedsgd', 'fedprox', 'scaffold', 'mime', 'mimelite', 'fednova', 'fedsam',
     'fedlc', 'fedrs', 'moon', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl',
     'pfedme', 'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'jointft',
-    'ifca', 'fedrod', 'fedala',
+    'ifca', 'fedrod', 'fedala', 'fedntd',
 )  # fmt: skip
 
 # Those that are defined for SGD on the clients.
@@ -70,7 +73,7 @@ WITHOUT_CLIENT_RATE = ('fedsgd',)
 BY_OWN_MODELS = (
     'local', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl', 'pfedme',
     'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'personalridge',
-    'personalprototype', 'ifca', 'fedrod', 'fedproto', 'fedala',
+    'personalprototype', 'ifca', 'fedrod', 'fedproto', 'fedala', 'feddistill',
 )  # fmt: skip
 
 # Of these, those whose clients make their models in one pass over their examples.
@@ -97,6 +100,9 @@ BY_OWN_PASSES = ('jointft',)
 # Those that ask how many clients may take part.
 BY_POPULATION = ('scaffold', 'feddyn')
 
+# Those whose server has examples of its own.
+BY_PUBLIC_EXAMPLES = ('feddf',)
+
 # Those in whose rounds all clients take part that may.
 OF_ALL = ('central', 'prototype', 'ridge', 'personalridge', 'personalprototype')
 
@@ -106,13 +112,14 @@ IN_ONE_PLACE = ('central',)
 # Those that send more than the server gets the mean of, or nothing.
 BESIDE_THE_MEAN = (
     'mime', 'fednova', 'fedexp', 'qfedavg', 'local', 'central', 'prototype', 'ridge',
-    'personalridge', 'personalprototype', 'jointft', 'ifca', 'fedproto',
+    'personalridge', 'personalprototype', 'jointft', 'ifca', 'fedproto', 'feddistill',
+    'feddf',
 )  # fmt: skip
 
 # Those whose clients send what their weights moved away from and nothing else, of which
 # the server follows the mean: what it gets may be of earlier weights too. Those without
 # an optimizer on the server first; clients of fedsgd send a gradient.
-OF_MOVES = ('fedavg', 'fedprox', 'fedsam', 'fedlc', 'fedrs', 'moon')
+OF_MOVES = ('fedavg', 'fedprox', 'fedsam', 'fedlc', 'fedrs', 'moon', 'fedntd')
 ASYNCHRONOUS = (
     *OF_MOVES, 'fedsgd', 'fedavgm', 'fedadagrad', 'fedadam', 'fedyogi', 'fedrmsprop',
 )  # fmt: skip

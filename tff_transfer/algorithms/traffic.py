@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 import tensorflow_federated as tff
+from tensorflow_federated.python.common_libs import structure
 from tensorflow_federated.python.core.impl.types import type_conversions
 
 from tff_transfer.algorithms.computations import Computations
@@ -35,7 +36,12 @@ def traffic_of(of: Computations, weighted: bool) -> Traffic:
     """
     sent = of.work.type_signature.result
     message, beside = of.message.type_signature.result, {}
-    up, delta = bytes_of(sent.sums), bytes_of(sent.delta)
+    travelling = (
+        its
+        for name, its in structure.iter_elements(sent.sums)
+        if name not in of.method.computed
+    )
+    up, delta = sum(map(bytes_of, travelling)), bytes_of(sent.delta)
     if weighted and delta:
         up += bytes_of(sent.weight)
     if of.method.gather is not None:

@@ -68,9 +68,10 @@ def assemble(config: Config, setup: Setup) -> Assembled:
     Raises:
       UserError: Parts do not suit each other.
     """
-    trained, public = robust_runs.public_clients(config, setup.seen)
+    trained, apart = robust_runs.public_clients(config, setup.seen)
     among = dataclasses.replace(setup, seen=trained)
-    method, context = method_of(config, setup.model, len(trained))
+    public = _public(_participants(config, among, None), apart)
+    method, context = method_of(config, setup.model, len(trained), public)
     mechanism = mechanism_of(config, context) if config.private else None
     participants = _participants(config, among, mechanism)
     aggregator, cohort = _aggregator(config), None
@@ -87,7 +88,7 @@ def assemble(config: Config, setup: Setup) -> Assembled:
         compression_down=_given(config.compression_down),
         settings=_told(participants),
         attack=config.attack if hostile.falsifies(config) else None,
-        public=_public(participants, public),
+        public=public,
     )
     made = Assembled(
         method, context, composed, participants, mechanism, config.aggregation

@@ -39,6 +39,7 @@ _LINEAR = {
 _WITHOUT_HEAD = {
     'local': 'each is alone',
     'fedproto': 'each is alone',
+    'feddistill': 'each is alone',
     'fedbabu': 'it stays as it began',
     'fedrecon': 'parts of the model are forgotten',
 }
@@ -55,9 +56,16 @@ _UNCOMPRESSED = {
     'compression': {
         **_ALONE,
         'fedproto': 'clients send means of representations and no update',
+        'feddistill': 'clients send means of predictions and no update',
+        'feddf': 'what clients answer is taken of their models before they are sent',
         'ifca': 'a client sends zeros for all models but the one that it took',
     },
-    'compression_down': {**_ALONE, 'mime': _OPTIMIZER, 'mimelite': _OPTIMIZER},
+    'compression_down': {
+        **_ALONE,
+        'mime': _OPTIMIZER,
+        'mimelite': _OPTIMIZER,
+        'feddistill': 'each client takes what it sent off the sums that it gets',
+    },
 }
 
 
@@ -85,6 +93,11 @@ def check(config) -> None:
         raise UserError(
             f"--algorithm={name} keeps its optimizer's state on the server, which has"
             ' none for layers that stay with the clients; use another --batch_norm'
+        )
+    if name == 'feddf' and model.batch_norm in BY_BATCHES:
+        raise UserError(
+            f'--algorithm={name} distils on the server, which has no statistics for'
+            ' BatchNorm layers that are trained; use another --batch_norm'
         )
     below = model.model == 'cnn' or model.hidden_units
     if model.model == 'backbone' and model.finetune not in ('head', 'head_then_all'):
@@ -291,8 +304,8 @@ def _check_compression(config, name: str) -> None:
     for direction, why in _UNCOMPRESSED.items():
         if name in why and not isinstance(getattr(config, direction), NoCompression):
             raise UserError(
-                f'--{direction} has nothing to compress: with --algorithm={name}'
-                f' {why[name]}; leave it out'
+                f'--{direction} is not for --algorithm={name}: {why[name]};'
+                ' leave it out'
             )
     kind = privacy_registry.name_of(config.privacy)
     on_clients = kind in privacy_registry.ON_CLIENTS

@@ -9,6 +9,7 @@ import tensorflow_federated as tff
 from tff_transfer.algorithms import schedules
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.algorithms.noisy_gradients import GradientNoise
+from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.models import Model
 from tff_transfer.privacy.accounting import Mechanism, Plan
 from tff_transfer.simulation.timing.synchronous import Synchronous
@@ -18,14 +19,26 @@ from tff_transfer.training.config import Config, TrainingConfig
 SIDES = ('client', 'server')
 
 
-def method_of(config: Config, model: Model, population: int) -> tuple[Method, Context]:
+def method_of(
+    config: Config,
+    model: Model,
+    population: int,
+    public: PublicExamples | None = None,
+) -> tuple[Method, Context]:
     """Makes the method of a configuration, and what it is made for.
+
+    Args:
+      config: The configuration.
+      model: The model.
+      population: How many clients may take part.
+      public: The server's own examples, which rounds need where it has some.
 
     Raises:
       UserError: The method does not suit the model or the optimizers.
     """
     parts = getattr(config.algorithm, 'parts', ())
     context = context_of(config.training, model, population, parts)
+    context = dataclasses.replace(context, public=public)
     if config.private:
         mechanism = mechanism_of(config, context)
         if mechanism.gradient_clip is not None:

@@ -84,13 +84,14 @@ def count_training(config, name: str, seen: int) -> int:
     Raises:
       UserError: They are too few.
     """
-    if not isinstance(config.aggregation, FLTrust):
+    found = _with_public(config)
+    if found is None:
         return seen
-    public = config.aggregation.public_clients
+    said, public = found
     if config.training.clients_per_round + public > seen:
         raise UserError(
             f'--clients_per_round={config.training.clients_per_round} and'
-            f' --fltrust.public_clients={public} are more than the {seen} clients of'
+            f' --{said}.public_clients={public} are more than the {seen} clients of'
             f' {name} to train on; give fewer'
         )
     return seen - public
@@ -106,9 +107,20 @@ def public_clients(config, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       The numbers of both, in the order of `seen`.
     """
-    count = 0
-    if isinstance(config.aggregation, FLTrust):
-        count = config.aggregation.public_clients
+    _, count = _with_public(config) or (None, 0)
     draw = randomness.generator(config.training.seed, 'public clients')
     public = np.sort(draw.choice(len(seen), count, replace=False))
     return np.delete(seen, public), seen[public]
+
+
+def _with_public(config) -> tuple[str, int] | None:
+    """Returns the name of what has public clients, and how many, if anything has.
+
+    No aggregation that has some goes with a method that has.
+    """
+    if isinstance(config.aggregation, FLTrust):
+        return 'fltrust', config.aggregation.public_clients
+    name = registry.name_of(config.algorithm)
+    if name in registry.BY_PUBLIC_EXAMPLES:
+        return name, config.algorithm.public_clients
+    return None

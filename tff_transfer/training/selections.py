@@ -20,6 +20,7 @@ from tff_transfer.simulation.selection.uniform import Uniform
 _WITHOUT_ONE_MODEL = {
     'local': 'each is alone',
     'fedproto': 'each is alone',
+    'feddistill': 'each is alone',
     'ifca': 'each takes one of several models',
     'fedrecon': 'parts of the model are forgotten',
 }
