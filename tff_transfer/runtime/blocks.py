@@ -26,6 +26,7 @@ class Settings:
         client's steps is checked to be finite.
       compute_dtype: What products of float32 are computed in at clients, if not that.
       draws: Whether draws hang on keys.
+      lockstep: Whether clients go in lockstep where they can; None where it pays.
     """
 
     threads: int
@@ -34,6 +35,7 @@ class Settings:
     debug: bool
     compute_dtype: str | None
     draws: bool = False
+    lockstep: bool | None = None
 
 
 # Enough for the threads that there may be; a block costs its state and a merge.

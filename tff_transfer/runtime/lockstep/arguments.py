@@ -1,0 +1,70 @@
+"""The clients' values as the arrays that a function of groups in lockstep takes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tff_transfer.runtime.layouts import ClientSequences, ClientTensors
+from tff_transfer.runtime.lockstep import schedules
+
+Leaf = ClientSequences | ClientTensors
+
+
+def have_steps(leaves: Sequence[Leaf]) -> bool:
+    """Returns whether all tensors of an element have the same number of rows."""
+    for leaf in leaves:
+        if isinstance(leaf, ClientSequences):
+            first, *others = [starts for _, starts in _rows(leaf)] or [None]
+            if not all(o is first or np.array_equal(o, first) for o in others):
+                return False
+    return True
+
+
+def most_clients(inputs, leaves: Sequence[Leaf], count: int, settings) -> int:
+    """Returns how many clients may go in lockstep, 0 if each is to go alone.
+
+    Args:
+      inputs: The tensors that the server sends.
+      leaves: The clients' values.
+      count: How many clients there are.
+      settings: How programs run.
+    """
+    if not settings.lockstep:
+        return 0
+    return 64
+
+
+def arrays(leaves: Sequence[Leaf], cuts: Sequence[int], most: int) -> list[np.ndarray]:
+    """Returns the arrays of some clients (`LockstepClients.specs`).
+
+    Args:
+      leaves: All clients' values.
+      cuts: The first client of each block, and the one after the last.
+      most: The most clients of a group.
+    """
+    first, last = cuts[0], cuts[-1]
+    steps = np.zeros(last - first, np.int64)
+    for leaf in leaves:
+        if isinstance(leaf, ClientSequences):
+            steps += np.diff(leaf.starts[first : last + 1])
+    divided = schedules.groups(steps, np.asarray(cuts) - first, most)
+    flat = [divided.of_blocks, divided.starts, divided.order]
+    for leaf in leaves:
+        if isinstance(leaf, ClientTensors):
+            flat.extend(leaf.part(first, last))
+            continue
+        starts, *columns = leaf.part(first, last)
+        rows = np.zeros(int(starts[-1]) + 1, np.int64)
+        columns = iter(columns)
+        values = []
+        for column in leaf.leaves:
+            values.append(next(columns))
+            if len(column) > 1:
+                rows = next(columns)
+        made = schedules.schedule(starts, rows, divided)
+        flat += [made.of_groups, made.segments, made.members, *values]
+    return flat
+
+
+def _rows(leaf: ClientSequences) -> list[tuple]:
+    return [column for column in leaf.leaves if len(column) > 1]
