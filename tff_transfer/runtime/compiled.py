@@ -81,6 +81,25 @@ class Compiled:
 _compiled: dict[Settings, Compiled] = {}
 
 
+def obstacles(comp) -> list[str]:
+    """Says what keeps clients from going in lockstep (`use_compiled(lockstep=...)`).
+
+    Args:
+      comp: A `tff.Computation`, which is traced if it was not yet.
+
+    Returns:
+      For each time that clients have their turn in it the operation that is in the
+      way, or nothing if none is.
+
+    Raises:
+      UserError: The compiled runtime is not the default.
+    """
+    context = tff.framework.get_context_stack().current
+    if not isinstance(context, CompiledContext):
+        raise UserError('call runtime.use_compiled() before runtime.obstacles')
+    return context.program(comp).obstacles()
+
+
 def use_compiled(
     *,
     devices: Sequence[str] = (),

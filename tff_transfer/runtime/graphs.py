@@ -15,7 +15,6 @@ from tff_transfer.runtime import (
 )
 from tff_transfer.runtime.keys import Keys
 from tff_transfer.runtime.lockstep.sequences import LockstepSequence
-from tff_transfer.runtime.lockstep.values import NotVectorizedError
 from tff_transfer.runtime.sequences import (
     ArraySequence,
     DatasetSequence,
@@ -258,14 +257,8 @@ def _reduce_loop(node, sequence: Sequence, stateful: bool, debug: bool):
     return loop.get_concrete_function(*state_specs, *captured_specs)
 
 
-def _stand_in(node, sequence: LockstepSequence, stateful: bool, _):
-    """Returns what stands for a loop until the graph is vectorised (lockstep/).
-
-    Raises:
-      NotVectorizedError: The loop has side effects.
-    """
-    if stateful:
-        raise NotVectorizedError('a loop over a dataset changes variables')
+def _stand_in(node, sequence: LockstepSequence, *_):
+    """Returns what stands for a loop until the graph is vectorised (lockstep/)."""
     return sequence.stand_in(node.attr['f'].func.name, *_loop_specs(node))
 
 

@@ -23,6 +23,7 @@ from tff_transfer.runtime.draws import NoKeyError
 from tff_transfer.runtime.functions import Functions
 from tff_transfer.runtime.layouts import ClientTensors
 from tff_transfer.runtime.lockstep import arguments as lockstep
+from tff_transfer.runtime.lockstep import choice
 from tff_transfer.runtime.lockstep.values import NotVectorizedError
 from tff_transfer.runtime.parameters import member, opened, parameter_parts
 from tff_transfer.runtime.plan import Phase, Plan, of_clients
@@ -172,7 +173,8 @@ class Program:
         """Runs the clients' part of a phase; returns states and what is kept."""
         inputs = [*server, *_joined(calls, phase.client_inputs)]
         leaves = [*clients, *(leaf for name in phase.carried for leaf in carried[name])]
-        together = self._together(phase, inputs, leaves, count)
+        sent = _joined(calls, phase.client_inputs) or server
+        together = self._together(phase, sent, leaves, count)
 
         def run_one_by_one(leaves, cuts, number):
             function = self._function('clients', phase)
@@ -204,7 +206,8 @@ class Program:
         kept = [[] for _ in kept_types]
         lists = []
         self._optimize(phase, together, lambda: run_share([0, 0]))
-        shares = blocks.split(leaves, count, self._settings)
+        fewest = choice.blocks_of(count) if together else blocks.BLOCKS
+        shares = blocks.split(leaves, count, self._settings, fewest)
         runs = blocks.run_in_order(run_share, shares, self._settings)
         runs = self._located(runs, run_client, leaves, count)
         for result in runs:
@@ -224,11 +227,9 @@ class Program:
             for column, leaf in zip(kept, kept_types, strict=True)
         ]
 
-    def _together(self, phase: Phase, inputs, leaves, count: int) -> int:
+    def _together(self, phase: Phase, sent, leaves, count: int) -> int:
         """Returns how many clients go in lockstep, 0 if each goes alone."""
-        if self._settings.debug or not lockstep.have_steps(leaves):
-            return 0
-        most = lockstep.most_clients(inputs, leaves, count, self._settings)
+        most = choice.most_together(sent, leaves, count, self._settings)
         return most if most and not self._obstacle(phase) else 0
 
     def _obstacle(self, phase: Phase) -> str:

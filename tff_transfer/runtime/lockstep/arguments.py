@@ -10,30 +10,6 @@ from tff_transfer.runtime.lockstep import schedules
 Leaf = ClientSequences | ClientTensors
 
 
-def have_steps(leaves: Sequence[Leaf]) -> bool:
-    """Returns whether all tensors of an element have the same number of rows."""
-    for leaf in leaves:
-        if isinstance(leaf, ClientSequences):
-            first, *others = [starts for _, starts in _rows(leaf)] or [None]
-            if not all(o is first or np.array_equal(o, first) for o in others):
-                return False
-    return True
-
-
-def most_clients(inputs, leaves: Sequence[Leaf], count: int, settings) -> int:
-    """Returns how many clients may go in lockstep, 0 if each is to go alone.
-
-    Args:
-      inputs: The tensors that the server sends.
-      leaves: The clients' values.
-      count: How many clients there are.
-      settings: How programs run.
-    """
-    if not settings.lockstep:
-        return 0
-    return 64
-
-
 def arrays(leaves: Sequence[Leaf], cuts: Sequence[int], most: int) -> list[np.ndarray]:
     """Returns the arrays of some clients (`LockstepClients.specs`).
 
@@ -64,7 +40,3 @@ def arrays(leaves: Sequence[Leaf], cuts: Sequence[int], most: int) -> list[np.nd
         made = schedules.schedule(starts, rows, divided)
         flat += [made.of_groups, made.segments, made.members, *values]
     return flat
-
-
-def _rows(leaf: ClientSequences) -> list[tuple]:
-    return [column for column in leaf.leaves if len(column) > 1]

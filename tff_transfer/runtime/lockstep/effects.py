@@ -7,8 +7,12 @@ from tff_transfer.runtime.lockstep.values import Node, Value, like, rule
 # What each client draws anew though it is given the same: these have no rule for
 # inputs that are each client's, but one for those that all have.
 DRAWS = ('RandomStandardNormal', 'RandomUniform', 'RandomUniformInt', 'TruncatedNormal')
-# What may be done where only some clients do it.
-HARMLESS = (*DRAWS, 'Assert', 'NoOp')
+# What all clients must do, or none: it may fail for those for whom it is not meant.
+OF_ALL = (
+    'CheckNumerics', 'Cholesky', 'FloorDiv', 'FloorMod', 'MatrixInverse', 'MatrixSolve',
+    'MatrixTriangularSolve', 'Mod', 'Qr', 'SelfAdjointEigV2', 'Svd', 'TruncateDiv',
+    'TruncateMod',
+)  # fmt: skip
 
 
 @rule(*DRAWS)

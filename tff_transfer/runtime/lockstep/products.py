@@ -68,8 +68,8 @@ def _flat(tensor: tf.Tensor) -> tf.Tensor:
 @rule('SparseSoftmaxCrossEntropyWithLogits', 'SoftmaxCrossEntropyWithLogits')
 def cross_entropy(node: Node):
     """The loss of each row, and its gradient."""
-    logits, labels = node.batched(0), node.batched(1)
     sparse = node.op.type.startswith('Sparse')
+    logits, labels = node.batched(0), node.places(1) if sparse else node.batched(1)
     of_rows = tf.reshape(labels, [-1]) if sparse else _flat(labels)
     loss, gradient = like(node.op, [_flat(logits), of_rows])
     shape = tf.shape(logits)

@@ -229,7 +229,7 @@ def _entry(node: Node) -> tf.Tensor:
         or any(node.attr(f'{name}_mask') for name in others)
     ):
         raise ValueError('each client takes a part of another length')
-    place = begin.tensor[:, 0]
+    place = node.places(1)[:, 0]
     return tf.gather(value.tensor, place, batch_dims=int(value.batched))
 
 
@@ -252,16 +252,12 @@ def gather(node: Node):
         raise ValueError('the axis is no constant')
     axis, leading = int(axis), node.attr('batch_dims')
     axis = axis + values.rank if axis < 0 else axis
-    if values.batched and places.batched:
-        return tf.gather(
-            values.tensor, places.tensor, axis=axis + 1, batch_dims=leading + 1
-        )
-    if values.batched and not leading:
-        return tf.gather(values.tensor, places.tensor, axis=axis + 1)
     if not values.batched and not axis:
-        return tf.gather(values.tensor, places.tensor)
+        return tf.gather(values.tensor, node.places(1))
+    if not places.batched and not leading and node.active is None:
+        return tf.gather(values.tensor, places.tensor, axis=axis + 1)
     return tf.gather(
-        node.batched(0), node.batched(1), axis=axis + 1, batch_dims=leading + 1
+        node.batched(0), node.places(1), axis=axis + 1, batch_dims=leading + 1
     )
 
 
@@ -269,15 +265,15 @@ def gather(node: Node):
 def gather_nd(node: Node):
     """Entries by their places along several axes."""
     if not node.inputs[0].batched:
-        return like(node.op, [v.tensor for v in node.inputs])
-    return tf.gather_nd(node.batched(0), node.batched(1), batch_dims=1)
+        return like(node.op, [node.inputs[0].tensor, node.places(1)])
+    return tf.gather_nd(node.batched(0), node.places(1), batch_dims=1)
 
 
 @rule('TensorScatterAdd', 'TensorScatterMax', 'TensorScatterMin', 'TensorScatterSub',
       'TensorScatterUpdate')  # fmt: skip
 def tensor_scatter(node: Node):
     """Entries changed at their places."""
-    tensor, places, updates = (node.batched(i) for i in range(3))
+    tensor, places, updates = node.batched(0), node.places(1), node.batched(2)
     shape = tf.shape(places)
     ones = tf.ones_like(shape[1:])
     numbers = tf.reshape(

@@ -70,6 +70,17 @@ class Node:
             raise ValueError(f'{name} is not the same for all clients')
         return value.tensor
 
+    def places(self, index: int) -> tf.Tensor:
+        """Returns an input of places in another, [clients, ...], all of which exist.
+
+        They exist for clients that do the operation, and are 0 for the others.
+        """
+        places = self.batched(index)
+        if self.active is None:
+            return places
+        active = lift(self.active, places.shape.rank - 1)
+        return tf.where(active, places, tf.zeros([], places.dtype))
+
     def longer(self, shape: tf.Tensor) -> tf.Tensor:
         """Returns one client's shape with the clients' axis before it."""
         known = tf.get_static_value(shape)

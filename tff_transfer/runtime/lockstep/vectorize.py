@@ -1,9 +1,10 @@
 """A graph of one client as a graph of many: its operations with a further first axis.
 
 Each operation becomes another one, or a few, by the rule for its type (values.RULES);
-what all clients have alike stays as it is. Calls are opened. There are no masks: all
-clients' tensors have the same shape, and a loop the same number of steps, or else the
-graph is refused.
+what all clients have alike stays as it is. Calls are opened. There is no padding: all
+clients' tensors have the same shape, or else the graph is refused. Where clients take
+other branches, all are taken, and each client's is chosen; a loop of another number of
+steps for each goes on while any client does, and who is done keeps its state.
 """
 
 import dataclasses
@@ -113,6 +114,8 @@ class Vectorizer:
             return self._if(op, *inputs)
         if op.type in ('While', 'StatelessWhile'):
             return self._while(op, inputs)
+        if self._active is not None and op.type in effects.OF_ALL:
+            raise ValueError('some clients do it, and others do not')
         alike = not any(v.batched for v in inputs)
         if alike and not (op.op_def.is_stateful and op.type != 'NoOp'):
             made = like(op, [v.tensor for v in inputs])
@@ -143,9 +146,6 @@ class Vectorizer:
         taken = []
         for name, active in zip(names, (condition, ~condition), strict=True):
             graph = _function(name, inputs)
-            for inner in _needed(graph):
-                if inner.op_def.is_stateful and inner.type not in effects.HARMLESS:
-                    raise ValueError(f'{inner.type} at some clients and not at others')
             if self._active is not None:
                 active = tf.logical_and(active, self._active)
             some = Vectorizer(self.clients, self._loops, active)
@@ -166,7 +166,7 @@ class Vectorizer:
             return [Value(t, f) for t, f in zip(tensors, flags, strict=True)]
 
         if self._flags(condition, mine) != [False]:
-            raise ValueError('each client makes another number of steps')
+            return self._while_any(condition, body, inputs)
         made = tf.while_loop(
             lambda *state: self.graph(condition, values(state))[0].tensor,
             lambda *state: self._batched(self.graph(body, values(state)), flags),
@@ -175,6 +175,48 @@ class Vectorizer:
                 batched_shape(t.shape) if f else t.shape
                 for t, f in zip(body.outputs, flags, strict=True)
             ],
+            parallel_iterations=1,
+        )
+        return values(made)
+
+    def _while_any(self, condition, body, inputs: list[Value]) -> list[Value]:
+        """Goes on while any client does; who is done keeps its state."""
+        same = [
+            _source(t).name == i.name
+            for t, i in zip(body.outputs, body.inputs, strict=True)
+        ]
+        flags = [v.batched or not s for v, s in zip(inputs, same, strict=True)]
+
+        def values(tensors):
+            return [Value(t, f) for t, f in zip(tensors, flags, strict=True)]
+
+        def going_on(state, before=None):
+            here = Vectorizer(self.clients, self._loops, before)
+            go = stack(here.graph(condition, values(state))[0], self.clients)
+            return go if before is None else tf.logical_and(go, before)
+
+        def step(active, *state):
+            some = Vectorizer(self.clients, self._loops, active)
+            new = [
+                old if kept else effects.chosen(active, v, Value(old, flag)).tensor
+                for v, old, kept, flag in zip(
+                    some.graph(body, values(state)), state, same, flags, strict=True
+                )
+            ]
+            return (going_on(new, active), *new)
+
+        start = self._batched(inputs, flags)
+        _, *made = tf.while_loop(
+            lambda active, *_: tf.reduce_any(active),
+            step,
+            (going_on(start, self._active), *start),
+            shape_invariants=(
+                tf.TensorShape([None]),
+                *(
+                    batched_shape(t.shape) if f else t.shape
+                    for t, f in zip(body.outputs, flags, strict=True)
+                ),
+            ),
             parallel_iterations=1,
         )
         return values(made)
@@ -236,6 +278,13 @@ def _function(name: str, inputs: Sequence[Value]):
         return function_def_to_graph.function_def_to_graph(
             definition, input_shapes=of_inputs
         )
+
+
+def _source(tensor: tf.Tensor) -> tf.Tensor:
+    """Returns what identities hand on."""
+    while tensor.op.type == 'Identity':
+        tensor = tensor.op.inputs[0]
+    return tensor
 
 
 def _needed(graph) -> list[tf.Operation]:
