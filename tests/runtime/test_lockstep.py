@@ -206,7 +206,7 @@ def test_which_clients_go_together_hangs_on_sizes_alone():
     assert of(100, 610) == 64
     assert of(100, 4554) == 2**19 // (4 * 4554 + 2400)
     assert of(100, 1280 * 62) == 0
-    assert of(15, 610) == of(100, 610, lockstep=False) == 0
+    assert of(63, 610) == of(100, 610, lockstep=False) == 0
     assert of(2, 1280 * 62, lockstep=True) == 1
     assert of(2, 610, lockstep=True) == 64
     blocks = [choice.blocks_of(n) for n in (1, 63, 64, 100, 128, 256, 10_000)]
