@@ -15,17 +15,12 @@ ALONE = functools.partial(runtime.use_compiled, lockstep=False)
 # What is in the way: arrays as long as each client has examples.
 IN_THE_WAY = {'jointft': 'Fill'}
 TO_ADAPT = {'personalridge': 'Fill'}
-# Of different kinds; the others are slow tests.
-KINDS = ('scaffold',)
+# Their clients do what those of federated averaging do.
+BY_SERVER = ('fedavgm', 'fedadagrad', 'fedadam', 'fedyogi', 'fedrmsprop')
 
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        n if n in KINDS else pytest.param(n, marks=pytest.mark.slow)
-        for n in registry.NAMES
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('name', [n for n in registry.NAMES if n not in BY_SERVER])
 def test_equal_in_lockstep(name):
     rounds = IN_ONE_PLACE if name in registry.IN_ONE_PLACE else ROUNDS
     made, options = context_for(name), of(name)

@@ -50,24 +50,20 @@ def data_of(name):
     return data
 
 
-def state_of(output):
-    return output['state'] if isinstance(output, dict) else output.state
-
-
-def compare(name, rounds):
-    build, model, _ = processes.CASES[name]
+@pytest.mark.slow
+@pytest.mark.parametrize('name', sorted(set(processes.CASES) - set(IN_THE_WAY)))
+def test_process_gives_the_same_in_lockstep(name):
+    build, model, data = processes.CASES[name]
     process, data = build(model()), data_of(name)
     with ALONE(threads=2):
-        expected = processes.run(process, data, rounds)
-    with TOGETHER(threads=1):
-        found = processes.run(process, data, rounds)
+        expected = processes.run(process, data)
     with TOGETHER(threads=2) as context:
-        again = processes.run(process, data, rounds)
-        in_the_way = runtime.obstacles(process.next)
+        found = processes.run(process, data)
+        again = processes.run(process, data)
+        assert runtime.obstacles(process.next) == ['']
         traces = context.program(process.next).traces
-        other = functools.partial(processes.cohort, sizes=(3, 0, 17, 8))
         if data is many:
-            process.next(state_of(again[-1]), other(9))
+            process.next(found[-1].state, processes.cohort(9, (3, 0, 17, 8)))
         assert context.program(process.next).traces == traces
     processes.assert_same(found, again, 0)
     for a, b in zip(expected, found, strict=True):
@@ -77,21 +73,15 @@ def compare(name, rounds):
             )
         processes.assert_same(a.metrics, b.metrics, 1e-6)
         processes.assert_same(a, b, 1e-5)
-    return in_the_way
 
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        n if n == 'weighted_fed_avg' else pytest.param(n, marks=pytest.mark.slow)
-        for n in processes.CASES
-    ],
-)
-def test_process_gives_the_same_in_lockstep(name):
-    rounds = 2 if name == 'weighted_fed_avg' else 5
-    (found,) = compare(name, rounds)
-    expected = IN_THE_WAY.get(name, '')
-    assert found.startswith(expected) and bool(found) == bool(expected)
+@pytest.mark.slow
+@pytest.mark.parametrize('name', IN_THE_WAY)
+def test_what_is_in_the_way_is_named(name):
+    build, model, _ = processes.CASES[name]
+    with TOGETHER():
+        (found,) = runtime.obstacles(build(model()).next)
+    assert found.startswith(IN_THE_WAY[name])
 
 
 def linear():
@@ -118,10 +108,22 @@ def of_linear(sizes):
 
 
 def test_steps_are_those_of_numpy():
-    process, data = linear(), of_linear([5, 2, 9, 0, 4])
-    with TOGETHER():
-        state = process.next(process.initialize(), data).state
-        assert runtime.obstacles(process.next) == ['']
+    # Of many clients, so that there are two blocks and several groups' steps.
+    sizes = [5, 2, 9, 0, 4, *range(60)]
+    process, data = linear(), of_linear(sizes)
+    found = []
+    for threads in (1, 2):
+        with TOGETHER(threads=threads) as context:
+            state = process.next(process.initialize(), data).state
+            assert runtime.obstacles(process.next) == ['']
+            traces = context.program(process.next).traces
+            again = process.next(process.initialize(), data).state
+            process.next(state, of_linear(range(70)))
+            assert context.program(process.next).traces == traces
+        found += [state, again]
+    found = [s.global_model_weights.trainable[0] for s in found]
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
     total = np.zeros([2, 1])
     x, y = data.examples['x'].astype(np.float64), data.examples['y']
     for first, last in zip(data.row_splits, data.row_splits[1:], strict=False):
@@ -131,8 +133,7 @@ def test_steps_are_those_of_numpy():
             error = x[rows] @ w - y[rows]
             w = w - 0.1 * 2 * x[rows].T @ error / len(error)
         total += w * (last - first)
-    found = state.global_model_weights.trainable[0]
-    np.testing.assert_allclose(found, total / len(x), rtol=1e-5)
+    np.testing.assert_allclose(found[0], total / len(x), rtol=1e-5)
 
 
 @tff.tensorflow.computation(tff.SequenceType(np.int32), np.int32)
