@@ -66,6 +66,11 @@ LISTS = [
 ]
 STOCK = _ours('stock TFF', 'tff', '--runtime=stock')
 TENSORFLOW = _ours('TensorFlow loop', 'tensorflow_loop')
+ALONE = _ours('compiled (ours), one by one', 'tff', '--runtime=alone')
+NUMPY = [
+    _ours('NumPy, client by client', 'numpy_loop'),
+    _ours('NumPy in lockstep', 'numpy_loop', '--lockstep'),
+]
 OTHERS = [
     _peer('PyTorch loop, 1 thread', TORCH, 'torch_loop.py', '--threads=1'),
     _peer('PyTorch loop, 2 threads', TORCH, 'torch_loop.py', '--threads=2'),
@@ -80,6 +85,10 @@ AGGREGATORS = ('dp', 'robust', 'compression', 'secure', 'ddp_secure')
 RUNNERS = {
     'head': [COMPILED, *LISTS, STOCK, TENSORFLOW, *OTHERS],
     'head_skewed': [COMPILED, STOCK, TENSORFLOW, *OTHERS],
+    'small': [COMPILED, ALONE, *NUMPY, STOCK, TENSORFLOW, *OTHERS],
+    'small_skewed': [COMPILED, ALONE, *NUMPY, STOCK, TENSORFLOW, *OTHERS],
+    # The layers of the others' networks are those of the other workloads.
+    'small_mlp': [COMPILED, ALONE, *NUMPY, STOCK, TENSORFLOW, *OTHERS[:2]],
     'cnn': [COMPILED, STOCK, TENSORFLOW, *OTHERS],
     'finetune_all': [COMPILED, TENSORFLOW, STOCK],
     'tutorial': [

@@ -5,7 +5,13 @@ import statistics
 from benchmarks import machine
 
 _HEAD = '1,280 features to 62 classes, a linear softmax model, batches of 20, SGD 0.1.'
+_SMALL = '60 features to 10 classes, batches of 10, SGD'
 TITLES = {
+    'small': f'100 clients with 100 examples each: {_SMALL} 0.1, a linear model.',
+    'small_mlp': f'100 clients with 100 examples each: {_SMALL} 0.01, a hidden layer'
+    ' of 64.',
+    'small_skewed': '100 clients with 10 to 1,000 examples (log-normal around 100):'
+    f' {_SMALL} 0.1, a linear model.',
     'head': f'100 clients with 100 examples each: {_HEAD}',
     'head_skewed': '100 clients with 10 to 1,000 examples (log-normal around 100):'
     f' {_HEAD}',

@@ -23,7 +23,8 @@ class Work:
     """One workload: federated averaging by numbers of examples, in the given order.
 
     Attributes:
-      model: `'linear'`, `'cnn'`, `'mobilenet'` or `'backbone'`.
+      model: `'linear'`, `'mlp'` (a hidden layer), `'cnn'`, `'mobilenet'` or
+        `'backbone'`.
       x: Inputs of all clients, float32 (images for a backbone: uint8) [rows, ...],
         aligned to 64 bytes.
       y: Labels, int32 [rows].

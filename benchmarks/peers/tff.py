@@ -93,7 +93,8 @@ def initial_state(process, work: runner.Work):
 def train(work: runner.Work, options) -> runner.Result:
     """Trains with `process.next`; data sets are made before a round's time."""
     stock = options.runtime == 'stock'
-    with runtime.use_stock() if stock else runtime.use_compiled():
+    alone = {'lockstep': False} if options.runtime == 'alone' else {}
+    with runtime.use_stock() if stock else runtime.use_compiled(**alone):
         process = build_process(work, options.aggregator)
         form = options.data or ('datasets' if stock else 'cohort')
         data = Rounds(
@@ -107,13 +108,16 @@ def train(work: runner.Work, options) -> runner.Result:
         )
         weights = process.get_model_weights(state).trainable
     which = "TFF's worker" if stock else 'use_compiled() as it stands'
+    which = 'use_compiled(lockstep=False)' if alone else which
     settings = f'{which}, {DATA[form]}'
     return runner.Result(seconds, [np.asarray(w) for w in weights], settings)
 
 
 def add_options(parser) -> None:
     """Adds the runtime, the aggregator and the form of the clients' data."""
-    parser.add_argument('--runtime', choices=['compiled', 'stock'], required=True)
+    parser.add_argument(
+        '--runtime', choices=['compiled', 'alone', 'stock'], required=True
+    )
     parser.add_argument('--aggregator', choices=list(AGGREGATORS), default='mean')
     parser.add_argument('--data', choices=list(DATA))
 

@@ -28,6 +28,8 @@ def keras_network(work: Work) -> tf.keras.Model:
     shape, classes = work.x.shape[1:], work.weights[-1].shape[0]
     if work.model == 'mobilenet':
         network = mobilenet(classes, 0)
+    elif work.model == 'mlp':
+        network = models.mlp(shape, classes, (work.weights[0].shape[1],)).network
     else:
         make = models.mlp if work.model == 'linear' else models.cnn
         network = make(shape, classes).network

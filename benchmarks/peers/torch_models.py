@@ -9,6 +9,12 @@ def build(work: Work) -> torch.nn.Module:
     """Returns the model with the workload's initial weights."""
     if work.model == 'linear':
         model = torch.nn.Linear(*work.weights[0].shape)
+    elif work.model == 'mlp':
+        model = torch.nn.Sequential(
+            torch.nn.Linear(*work.weights[0].shape),
+            torch.nn.ReLU(),
+            torch.nn.Linear(*work.weights[2].shape),
+        )
     else:
         classes = work.weights[-1].shape[0]
         model = torch.nn.Sequential(
@@ -32,7 +38,7 @@ def build(work: Work) -> torch.nn.Module:
 def inputs(work: Work) -> torch.Tensor:
     """Returns the inputs, images as [rows, channels, height, width]."""
     x = torch.from_numpy(work.x)
-    return x if work.model == 'linear' else x.permute(0, 3, 1, 2).contiguous()
+    return x if work.model in ('linear', 'mlp') else x.permute(0, 3, 1, 2).contiguous()
 
 
 def from_keras(work: Work) -> list[torch.Tensor]:

@@ -3,7 +3,7 @@
 import gc
 
 from tff_transfer.runtime import deep_protos  # noqa: F401
-from tff_transfer.runtime.compiled import use_compiled
+from tff_transfer.runtime.compiled import obstacles, use_compiled
 from tff_transfer.runtime.federated import use_federated_context
 from tff_transfer.runtime.keys import in_round
 from tff_transfer.runtime.stacked import StackedClients
@@ -16,6 +16,7 @@ gc.freeze()
 __all__ = [
     'StackedClients',
     'in_round',
+    'obstacles',
     'use_compiled',
     'use_federated_context',
     'use_stock',

@@ -15,6 +15,7 @@ from tensorflow_federated.python.common_libs import structure
 from tensorflow_federated.python.core.impl.compiler import building_blocks as bb
 
 from tff_transfer.runtime import layouts
+from tff_transfer.runtime.parameters import member as without_placements
 
 
 def map_tensors(fn: Callable, *values):
@@ -33,6 +34,8 @@ class Aggregation:
     Attributes:
       zero: Returns the state of no clients.
       accumulate: Maps a state and a client's value to the new state.
+      accumulate_all: Maps a state and the values of several clients, stacked, to the
+        new state; None if they must come one after another.
       merge: Maps the states of two blocks of clients to that of both.
       report: Maps a state to the result.
     """
@@ -41,6 +44,7 @@ class Aggregation:
     accumulate: Callable[[object, object], object]
     merge: Callable[[object, object], object]
     report: Callable[[object], object]
+    accumulate_all: Callable[[object, object], object] | None = None
 
 
 def _constant(value_of: Callable[[tff.TensorType], object]):
@@ -69,6 +73,14 @@ def _add_tensors(a, b):
     return tf.logical_or(a, b) if a.dtype == tf.bool else tf.add(a, b)
 
 
+def _add_all(state, values):
+    return _add(state, map_tensors(_sum_tensor, values))
+
+
+def _sum_tensor(x):
+    return tf.reduce_any(x, 0) if x.dtype == tf.bool else tf.reduce_sum(x, 0)
+
+
 def _same(value):
     return value
 
@@ -76,7 +88,11 @@ def _same(value):
 def summation(member: tff.Type) -> Aggregation:
     """Returns the sum of values of type `member`."""
     return Aggregation(
-        lambda: _over_type(_constant(lambda leaf: 0), member), _add, _add, _same
+        lambda: _over_type(_constant(lambda leaf: 0), member),
+        _add,
+        _add,
+        _same,
+        _add_all,
     )
 
 
@@ -90,11 +106,29 @@ def mean(member: tff.Type, weight: tff.Type | None) -> Aggregation:
         weighted = map_tensors(lambda t: t * tf.cast(w, t.dtype), x)
         return _add(state, structure.Struct.unnamed(weighted, w))
 
+    def accumulate_all(state, value):
+        if weight is None:
+            first = structure.flatten(value)[0]
+            x, w = value, tf.ones(tf.shape(first)[:1])
+        else:
+            x, w = value[0], value[1]
+        weighted = map_tensors(
+            lambda t: (
+                t * tf.cast(tf.reshape(w, [-1] + [1] * (len(t.shape) - 1)), t.dtype)
+            ),
+            x,
+        )
+        return _add_all(state, structure.Struct.unnamed(weighted, w))
+
     def report(state):
         return map_tensors(lambda t: t / tf.cast(state[1], t.dtype), state[0])
 
     return Aggregation(
-        lambda: _over_type(_constant(lambda leaf: 0), pair), accumulate, _add, report
+        lambda: _over_type(_constant(lambda leaf: 0), pair),
+        accumulate,
+        _add,
+        report,
+        accumulate_all,
     )
 
 
@@ -115,8 +149,12 @@ def extremum(member: tff.Type, op: Callable, start: str) -> Aggregation:
     def join(a, b):
         return map_tensors(op, a, b)
 
+    def join_all(state, values):
+        reduce = tf.reduce_min if op is tf.minimum else tf.reduce_max
+        return join(state, map_tensors(lambda x: reduce(x, 0), values))
+
     zero = _constant(limit)
-    return Aggregation(lambda: _over_type(zero, member), join, join, _same)
+    return Aggregation(lambda: _over_type(zero, member), join, join, _same, join_all)
 
 
 def general(zero, accumulate, merge, report) -> Aggregation:
@@ -138,7 +176,7 @@ def secure_sum(member: tff.Type, bound, what: str = 'max_input') -> Aggregation:
     """
     plain = summation(member)
 
-    def accumulate(state, value):
+    def checked(value):
         def check(x, most):
             most = tf.cast(most, tf.int64)
             x64 = tf.cast(x, tf.int64)
@@ -147,9 +185,13 @@ def secure_sum(member: tff.Type, bound, what: str = 'max_input') -> Aggregation:
             with tf.control_dependencies([tf.Assert(inside, [message, x, most])]):
                 return tf.identity(x)
 
-        return _add(state, map_tensors(check, value, _spread(bound, value)))
+        return map_tensors(check, value, _spread(bound, value))
 
-    return dataclasses.replace(plain, accumulate=accumulate)
+    return dataclasses.replace(
+        plain,
+        accumulate=lambda state, value: _add(state, checked(value)),
+        accumulate_all=lambda state, values: _add_all(state, checked(values)),
+    )
 
 
 def secure_sum_bitwidth(member: tff.Type, bits) -> Aggregation:
@@ -203,6 +245,15 @@ def state_type(call: bb.Call) -> tff.Type:
         return tff.StructType([argument[0].member, argument[1].member])
     if isinstance(argument, tff.FederatedType):
         return argument.member
+    return argument[0].member
+
+
+def value_type(call: bb.Call) -> tff.Type:
+    """Returns the type of a client's value for an aggregation."""
+    argument = call.argument.type_signature
+    pair = call.function.uri == 'federated_weighted_mean'
+    if pair or isinstance(argument, tff.FederatedType):
+        return without_placements(argument)
     return argument[0].member
 
 

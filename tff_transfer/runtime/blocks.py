@@ -26,6 +26,7 @@ class Settings:
         client's steps is checked to be finite.
       compute_dtype: What products of float32 are computed in at clients, if not that.
       draws: Whether draws hang on keys.
+      lockstep: Whether clients go in lockstep where they can; None where it pays.
     """
 
     threads: int
@@ -34,19 +35,23 @@ class Settings:
     debug: bool
     compute_dtype: str | None
     draws: bool = False
+    lockstep: bool | None = None
 
 
 # Enough for the threads that there may be; a block costs its state and a merge.
-_BLOCKS = 8
+BLOCKS = 8
 
 
-def split(leaves: Sequence[Leaf], count: int, settings: Settings) -> list[list[int]]:
+def split(
+    leaves: Sequence[Leaf], count: int, settings: Settings, fewest: int = BLOCKS
+) -> list[list[int]]:
     """Returns which clients are summed, and which run, together.
 
     Args:
       leaves: The clients' values.
       count: How many clients there are.
       settings: How programs run.
+      fewest: How many blocks there are if `block_bytes` wants no more.
 
     Returns:
       The shares, each of which runs in one call: the first clients of its blocks and
@@ -61,7 +66,7 @@ def split(leaves: Sequence[Leaf], count: int, settings: Settings) -> list[list[i
         return [[0, 0]]
     size = sum((_nbytes(leaf) for leaf in leaves), np.zeros(count))
     parts = int(np.ceil(size.sum() / settings.block_bytes))
-    blocks = max(_BLOCKS, parts)
+    blocks = max(fewest, parts)
     # A client costs something even if it holds nothing.
     size = size + max(size.mean(), 1.0) * 0.01
     block = ((np.cumsum(size) - size / 2) / size.sum() * blocks).astype(np.int64)

@@ -81,6 +81,25 @@ class Compiled:
 _compiled: dict[Settings, Compiled] = {}
 
 
+def obstacles(comp) -> list[str]:
+    """Says what keeps clients from going in lockstep (`use_compiled(lockstep=...)`).
+
+    Args:
+      comp: A `tff.Computation`, which is traced if it was not yet.
+
+    Returns:
+      For each time that clients have their turn in it the operation that is in the
+      way, or nothing if none is.
+
+    Raises:
+      UserError: The compiled runtime is not the default.
+    """
+    context = tff.framework.get_context_stack().current
+    if not isinstance(context, CompiledContext):
+        raise UserError('call runtime.use_compiled() before runtime.obstacles')
+    return context.program(comp).obstacles()
+
+
 def use_compiled(
     *,
     devices: Sequence[str] = (),
@@ -89,6 +108,7 @@ def use_compiled(
     debug: bool = False,
     compute_dtype: str | None = None,
     seed: int | None = None,
+    lockstep: bool | None = None,
 ) -> Installed:
     """Makes the compiled runtime the default.
 
@@ -111,6 +131,10 @@ def use_compiled(
         type, the round (`in_round`; where none is named, how often the computation
         ran since this call), the client's place in the cohort, the operation and the
         step of a loop. If not given, they come from the machine's entropy.
+      lockstep: Whether many clients take a step together, as one with an axis of
+        clients, where their work can be done so (`runtime.obstacles`); sums are then
+        rounded otherwise. If not given, where it pays by the sizes of weights,
+        batches and cohort.
 
     Returns:
       What brings the previous default back, if it is used in a `with` statement.
@@ -141,7 +165,13 @@ def use_compiled(
     if seed is not None and (not isinstance(seed, int | np.integer) or seed < 0):
         raise UserError(f'seed is {seed!r}, but must be an integer from 0 on')
     settings = Settings(
-        threads, block_bytes, tuple(devices), debug, compute_dtype, seed is not None
+        threads,
+        block_bytes,
+        tuple(devices),
+        debug,
+        compute_dtype,
+        seed is not None,
+        lockstep,
     )
     compiled = _compiled.setdefault(settings, Compiled(settings))
     return Installed(CompiledContext(compiled, seed))

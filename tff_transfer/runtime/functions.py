@@ -7,16 +7,11 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer.runtime import (
-    aggregations,
-    appending,
-    block_states,
-    kept_values,
-    keys,
-    layouts,
-)
+from tff_transfer.runtime import aggregations, appending, block_states, keys, layouts
 from tff_transfer.runtime.blocks import Settings
+from tff_transfer.runtime.client_loop import ClientLoop
 from tff_transfer.runtime.interpreter import Interpreter, Lazy
+from tff_transfer.runtime.lockstep.clients import LockstepClients
 from tff_transfer.runtime.parameters import (
     client_value,
     member,
@@ -42,15 +37,15 @@ class Functions:
         name: str,
         settings: Settings,
     ):
-        self._plan = plan
-        self._parts = parameter_parts(parameter_type)
+        self.plan = plan
+        self.parts = parameter_parts(parameter_type)
         self._parameter_type = parameter_type
-        self._keys = keys.Keys(settings.draws)
-        self._key_specs = keys.SPECS if settings.draws else ()
+        self.keys = keys.Keys(settings.draws)
+        self.key_specs = keys.SPECS if settings.draws else ()
         self._numbers = {name: i for i, name in enumerate(plan.calls)}
-        self._server = Interpreter(name, settings.debug, None, self._keys)
-        self._clients = Interpreter(
-            name, settings.debug, settings.compute_dtype, self._keys
+        self.at_server = Interpreter(name, settings.debug, None, self.keys)
+        self.at_client = Interpreter(
+            name, settings.debug, settings.compute_dtype, self.keys
         )
         self._rows: dict[str, tuple[int, ...] | None] = {}
         self.traces = 0
@@ -72,24 +67,24 @@ class Functions:
         """
         state_types = [self.state_type(n) for n in phase.reported]
         specs = [
-            *self._key_specs,
-            *self._server_specs(),
-            *self._call_specs(phase.server_inputs),
+            *self.key_specs,
+            *self.server_specs(),
+            *self.call_specs(phase.server_inputs),
             *(s for t in state_types for s in layouts.specs(t)),
         ]
 
         def evaluate(flat):
-            values = self._parameter(flat)
-            scope = self._scope(self._server, values, phase.server_inputs, flat)
+            values = self.server_parts(flat)
+            scope = self.scope(self.at_server, values, phase.server_inputs, flat)
             for name, state_type in zip(phase.reported, state_types, strict=True):
                 state = pack(flat, state_type)
-                with self._aggregation(name, scope) as (aggregation, _):
+                with self.aggregation(name, scope) as (aggregation, _):
                     scope[name] = aggregation.report(state)
             values = [scope[n] for n in phase.exports]
             if last:
                 values += [
-                    self._server.evaluate(o.block, scope)
-                    for o in self._plan.outputs
+                    self.at_server.evaluate(o.block, scope)
+                    for o in self.plan.outputs
                     if not o.at_clients
                 ]
             return values
@@ -97,8 +92,8 @@ class Functions:
         def run(*flat):
             self.traces += 1
             flat = iter(flat)
-            key, _ = self._place(flat)
-            with self._keys.at(lambda: keys.fold(key, keys.SERVER)):
+            key, _ = self.place(flat)
+            with self.keys.at(lambda: keys.fold(key, keys.SERVER)):
                 values = evaluate(flat)
             return [
                 leaf.variant() if isinstance(leaf, Sequence) else leaf
@@ -121,142 +116,57 @@ class Functions:
           `phase.carried`, to lists (TensorFlow's, as variant tensors) of the blocks'
           states of `summed(phase)` and, stacked, what `kept_types` says of each client.
         """
-        carried_types = [self._type_of(n) for n in phase.carried]
-        summed = self.summed(phase)
-        state_types = [self.state_type(n) for n in summed]
-        state_specs = self.state_specs(phase)
-        kept_types = self.kept_types(phase)
-        client_parts = [p.type for p in self._parts if p.at_clients]
-        specs = [
-            *self._key_specs,
-            tf.TensorSpec([None], tf.int64),
-            *self._server_specs(),
-            *self._call_specs(phase.client_inputs),
-            *(s for t in client_parts for s in layouts.client_specs(t)),
-            *(s for t in carried_types for s in layouts.client_specs(t)),
-        ]
-        kept_leaves = [leaf for t in kept_types for leaf in layouts.leaf_types(t)]
+        return self._trace(ClientLoop(self, phase))
 
+    def lockstep(self, phase: Phase) -> tf.types.experimental.ConcreteFunction:
+        """Traces what blocks of clients do, groups of clients in lockstep.
+
+        Args:
+          phase: The phase.
+
+        Returns:
+          A function of `LockstepClients.specs`, to what that of `clients` gives.
+
+        Raises:
+          NotVectorizedError: An operation is in the way.
+        """
+        return self._trace(LockstepClients(self, phase))
+
+    def _trace(self, clients: ClientLoop | LockstepClients):
         def run(*flat):
             self.traces += 1
-            flat = iter(flat)
-            key, first = self._place(flat)
-            cuts = next(flat)
-            server = [
-                None if p.at_clients else self._server_value(flat, p.type)
-                for p in self._parts
-            ]
-            known = {n: pack(flat, self._type_of(n)) for n in phase.client_inputs}
-            of_parts = [take(flat, layouts.client_specs(t)) for t in client_parts]
-            of_calls = [take(flat, layouts.client_specs(t)) for t in carried_types]
+            return clients.run(*flat)
 
-            def scope_of(client):
-                mine = iter(
-                    client_value(a, t, client)
-                    for a, t in zip(of_parts, client_parts, strict=True)
-                )
-                parts = [
-                    next(mine) if p.at_clients else value
-                    for p, value in zip(self._parts, server, strict=True)
-                ]
-                carried = {
-                    n: client_value(a, t, client)
-                    for n, a, t in zip(
-                        phase.carried, of_calls, carried_types, strict=True
-                    )
-                }
-                known_here = {**known, **carried}
-                return self._scope(self._clients, parts, (), iter(()), known_here)
+        return _trace(run, clients.specs())
 
-            def zeros():
-                # Depends on no client: the parameter's clients' parts are not read.
-                scope = self._scope(self._server, server, (), iter(()), known)
-                new = []
-                with self._keys.at(lambda: keys.fold(key, keys.SERVER)):
-                    for name in summed:
-                        with self._aggregation(name, scope) as (aggregation, _):
-                            new.extend(leaves(aggregation.zero()))
-                return [tf.convert_to_tensor(leaf) for leaf in new]
+    def given_by_client(self, phase: Phase, parts: list, known: dict) -> list:
+        """Returns a client's values for `summed(phase)`, then what is kept of it.
 
-            def body(client, states, stacks):
-                with self._keys.at(lambda: keys.fold(key, keys.CLIENT, first + client)):
-                    return of_client(client, states, stacks)
+        Args:
+          phase: The phase.
+          parts: The parameter's parts, as they are at the client.
+          known: The values of calls, likewise.
+        """
+        scope = self.scope(self.at_client, parts, (), iter(()), known)
+        values = []
+        for name in self.summed(phase):
+            with self.aggregation(name, scope) as (_, value):
+                values.append(value())
+        return values + self.kept_by_client(phase, scope)
 
-            def of_client(client, states, stacks):
-                scope = scope_of(client)
-                states = iter(states)
-                new = []
-                for name, state_type in zip(summed, state_types, strict=True):
-                    state = pack(states, state_type)
-                    with self._aggregation(name, scope) as (aggregation, value):
-                        new.extend(leaves(aggregation.accumulate(state, value())))
-                kept = [scope[n] for n in phase.stored]
-                kept += [
-                    self._clients.evaluate(self._plan.outputs[i].block, scope)
-                    for i in phase.outputs
-                ]
-                kept = [leaf for value in kept for leaf in leaves(value)]
-                for name in phase.aggregates:
-                    if numbers := self.rows(name):
-                        with self._aggregation(name, scope) as (_, value):
-                            row = leaves(value())
-                        kept += [row[number] for number in numbers]
-                stacks = [
-                    stack
-                    for value, leaf, stack in zip(
-                        kept,
-                        kept_leaves,
-                        kept_values.group(stacks, kept_leaves),
-                        strict=True,
-                    )
-                    for stack in kept_values.write(stack, client, value, leaf)
-                ]
-                return client + 1, new, stacks
-
-            zero = zeros()
-
-            def of_block(block, states, stacks):
-                client, last = cuts[block], cuts[block + 1]
-                _, new, stacks = tf.while_loop(
-                    lambda client, *_: client < last,
-                    body,
-                    (client, zero, stacks),
-                    shape_invariants=(
-                        tf.TensorShape([]),
-                        [spec.shape for spec in state_specs],
-                        [tf.TensorShape(None)] * len(stacks),
-                    ),
-                    parallel_iterations=1,
-                )
-                states = [s.write(block, n) for s, n in zip(states, new, strict=True)]
-                return block + 1, states, stacks
-
-            count = tf.size(cuts) - 1
-            states = block_states.make(state_specs, count)
-            stacks = [
-                s for leaf in kept_leaves for s in kept_values.make(leaf, cuts[-1])
-            ]
-            _, states, stacks = tf.while_loop(
-                lambda block, *_: block < count,
-                of_block,
-                (0, states, stacks),
-                shape_invariants=(
-                    tf.TensorShape([]),
-                    [tf.TensorShape(None)] * len(states),
-                    [tf.TensorShape(None)] * len(stacks),
-                ),
-                parallel_iterations=1,
-            )
-            read = [
-                tensor
-                for leaf, stack in zip(
-                    kept_leaves, kept_values.group(stacks, kept_leaves), strict=True
-                )
-                for tensor in kept_values.read(stack, leaf)
-            ]
-            return [*(s.flow for s in states), *read]
-
-        return _trace(run, specs)
+    def kept_by_client(self, phase: Phase, scope) -> list:
+        """Returns what each client gives, of `kept_types`."""
+        kept = [scope[n] for n in phase.stored]
+        kept += [
+            self.at_client.evaluate(self.plan.outputs[i].block, scope)
+            for i in phase.outputs
+        ]
+        for name in phase.aggregates:
+            if numbers := self.rows(name):
+                with self.aggregation(name, scope) as (_, value):
+                    row = leaves(value())
+                kept += [row[number] for number in numbers]
+        return kept
 
     def merge(self, phase: Phase) -> tf.types.experimental.ConcreteFunction:
         """Traces how blocks' states of `summed(phase)` become one.
@@ -268,18 +178,18 @@ class Functions:
         state_types = [self.state_type(n) for n in summed]
         states = self.state_specs(phase)
         specs = [
-            *self._key_specs,
-            *self._server_specs(),
-            *self._call_specs(phase.client_inputs),
+            *self.key_specs,
+            *self.server_specs(),
+            *self.call_specs(phase.client_inputs),
             *(tf.TensorSpec([], tf.variant) for _ in states),
         ]
 
         def run(*flat):
             self.traces += 1
             flat = iter(flat)
-            key, _ = self._place(flat)
-            values = self._parameter(flat)
-            scope = self._scope(self._server, values, phase.client_inputs, flat)
+            key, _ = self.place(flat)
+            values = self.server_parts(flat)
+            scope = self.scope(self.at_server, values, phase.client_inputs, flat)
             lists = list(flat)
 
             def body(block, *before):
@@ -288,10 +198,10 @@ class Functions:
                     iter(block_states.of_block(lists, states, block)),
                 )
                 merged = []
-                with self._keys.at(lambda: keys.fold(key, keys.MERGE, block)):
+                with self.keys.at(lambda: keys.fold(key, keys.MERGE, block)):
                     for name, t in zip(summed, state_types, strict=True):
                         a, b = pack(before, t), pack(after, t)
-                        with self._aggregation(name, scope) as (aggregation, _):
+                        with self.aggregation(name, scope) as (aggregation, _):
                             merged.extend(leaves(aggregation.merge(a, b)))
                 return (block + 1, *merged)
 
@@ -315,18 +225,18 @@ class Functions:
 
         These are stored calls, then outputs, then the rows of what is appended.
         """
-        outputs = [self._plan.outputs[i].block.type_signature for i in phase.outputs]
+        outputs = [self.plan.outputs[i].block.type_signature for i in phase.outputs]
         rows = []
         for name in phase.aggregates:
             if numbers := self.rows(name):
-                value = self._plan.calls[name].argument[0].type_signature.member
+                value = self.plan.calls[name].argument[0].type_signature.member
                 rows += [layouts.leaf_types(value)[i] for i in numbers]
-        return [*map(self._type_of, phase.stored), *map(member, outputs), *rows]
+        return [*map(self.type_of, phase.stored), *map(member, outputs), *rows]
 
     def rows(self, name: str) -> tuple[int, ...] | None:
         """Returns what an aggregation appends, if it appends (`appending.rows_of`)."""
         if name not in self._rows:
-            self._rows[name] = appending.rows_of(self._plan, name, self._server)
+            self._rows[name] = appending.rows_of(self.plan, name, self.at_server)
         return self._rows[name]
 
     def summed(self, phase: Phase) -> tuple[str, ...]:
@@ -340,18 +250,25 @@ class Functions:
 
     def state_type(self, name: str) -> tff.Type:
         """Returns the type of an aggregation's state."""
-        return aggregations.state_type(self._plan.calls[name])
+        return aggregations.state_type(self.plan.calls[name])
 
-    def _type_of(self, name: str) -> tff.Type:
-        return member(self._plan.calls[name].type_signature)
+    def value_type(self, name: str) -> tff.Type:
+        """Returns the type of a client's value for an aggregation."""
+        return aggregations.value_type(self.plan.calls[name])
 
-    def _server_specs(self) -> list[tf.TensorSpec]:
+    def type_of(self, name: str) -> tff.Type:
+        """Returns the type of a call's result, without a placement."""
+        return member(self.plan.calls[name].type_signature)
+
+    def server_specs(self) -> list[tf.TensorSpec]:
+        """Returns the specs of the server's part of the parameter."""
         return [
-            s for p in self._parts if not p.at_clients for s in layouts.specs(p.type)
+            s for p in self.parts if not p.at_clients for s in layouts.specs(p.type)
         ]
 
-    def _call_specs(self, names) -> list[tf.TensorSpec]:
-        return [s for n in names for s in layouts.specs(self._type_of(n))]
+    def call_specs(self, names) -> list[tf.TensorSpec]:
+        """Returns the specs of calls' results."""
+        return [s for n in names for s in layouts.specs(self.type_of(n))]
 
     def _server_value(self, flat: Iterator, type_spec: tff.Type):
         parts = [
@@ -362,13 +279,14 @@ class Functions:
         ]
         return pack(iter(parts), type_spec)
 
-    def _parameter(self, flat: Iterator) -> list:
+    def server_parts(self, flat: Iterator) -> list:
+        """Returns the parameter's parts, None for those of each client."""
         return [
             None if p.at_clients else self._server_value(flat, p.type)
-            for p in self._parts
+            for p in self.parts
         ]
 
-    def _scope(
+    def scope(
         self,
         interpreter: Interpreter,
         parts: list,
@@ -376,32 +294,47 @@ class Functions:
         flat: Iterator,
         known: dict | None = None,
     ):
+        """Returns the values of names where calls are evaluated when asked for.
+
+        Args:
+          interpreter: What evaluates them.
+          parts: The parameter's parts.
+          names: Calls whose values are the next of `flat`.
+          flat: Tensors.
+          known: The values of other calls.
+        """
         known = dict(known or {})
-        if self._plan.parameter is not None:
-            known[self._plan.parameter] = pack(
-                iter(parts), opened(self._parameter_type)
-            )
+        if self.plan.parameter is not None:
+            known[self.plan.parameter] = pack(iter(parts), opened(self._parameter_type))
         for name in names:
-            known[name] = pack(flat, self._type_of(name))
+            known[name] = pack(flat, self.type_of(name))
 
         def compute(name):
-            with self._keys.of_call(self._numbers[name]):
-                return interpreter.evaluate(self._plan.calls[name], scope)
+            with self.keys.of_call(self._numbers[name]):
+                return interpreter.evaluate(self.plan.calls[name], scope)
 
         scope = collections.ChainMap(Lazy(known, compute))
         return scope
 
-    def _place(self, flat: Iterator) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+    def zeros(self, phase: Phase, scope) -> list[tf.Tensor]:
+        """Returns the states of `summed(phase)` of no clients."""
+        new = []
+        for name in self.summed(phase):
+            with self.aggregation(name, scope) as (aggregation, _):
+                new.extend(leaves(aggregation.zero()))
+        return [tf.convert_to_tensor(leaf) for leaf in new]
+
+    def place(self, flat: Iterator) -> tuple[tf.Tensor | None, tf.Tensor | None]:
         """Returns the run's key and the number of the block's first client."""
-        return (next(flat), next(flat)) if self._keys.wanted else (None, None)
+        return (next(flat), next(flat)) if self.keys.wanted else (None, None)
 
     @contextlib.contextmanager
-    def _aggregation(self, name: str, scope):
+    def aggregation(self, name: str, scope):
         """Gives an aggregation and a function to a client's value for it."""
-        with self._keys.of_call(self._numbers[name]):
+        with self.keys.of_call(self._numbers[name]):
             yield aggregations.of_call(
-                self._plan.calls[name],
-                lambda block: self._server.evaluate(block, scope),
+                self.plan.calls[name],
+                lambda block: self.at_server.evaluate(block, scope),
             )
 
 

@@ -14,6 +14,7 @@ from tff_transfer.runtime import (
     mixed_precision,
 )
 from tff_transfer.runtime.keys import Keys
+from tff_transfer.runtime.lockstep.sequences import LockstepSequence
 from tff_transfer.runtime.sequences import (
     ArraySequence,
     DatasetSequence,
@@ -183,7 +184,10 @@ class Graph:
             else:
                 name = node.attr['f'].func.name
                 stateful = graph_functions.is_stateful(source, name)
-                function = _reduce_loop(node, sequence, stateful, self._debug)
+                reduce = _reduce_loop
+                if isinstance(sequence, LockstepSequence):
+                    reduce = _stand_in
+                function = reduce(node, sequence, stateful, self._debug)
                 fed = function.captured_inputs
             function.add_to_graph(outer)
             values = [i for i in inputs if not i.startswith('^')]
@@ -215,9 +219,9 @@ def _reduce_loop(node, sequence: Sequence, stateful: bool, debug: bool):
       A concrete function from initial states and captured values to the states,
       which captures what it needs of the sequence.
     """
-    state_dtypes = [tf.dtypes.as_dtype(t) for t in node.attr['Tstate'].list.type]
-    captured_dtypes = [tf.dtypes.as_dtype(t) for t in node.attr['Targuments'].list.type]
-    shapes = [tf.TensorShape(s) for s in node.attr['output_shapes'].list.shape]
+    state_specs, captured_specs = _loop_specs(node)
+    state_dtypes = [spec.dtype for spec in state_specs]
+    shapes = [spec.shape for spec in state_specs]
     call = tf.raw_ops.PartitionedCall
     if stateful:
         call = tf.raw_ops.StatefulPartitionedCall
@@ -249,11 +253,24 @@ def _reduce_loop(node, sequence: Sequence, stateful: bool, debug: bool):
         )
         return result
 
-    specs = [
-        *(tf.TensorSpec(s, t) for s, t in zip(shapes, state_dtypes, strict=True)),
-        *(tf.TensorSpec(None, t) for t in captured_dtypes),
-    ]
-    return tf.function(loop, autograph=False).get_concrete_function(*specs)
+    loop = tf.function(loop, autograph=False)
+    return loop.get_concrete_function(*state_specs, *captured_specs)
+
+
+def _stand_in(node, sequence: LockstepSequence, *_):
+    """Returns what stands for a loop until the graph is vectorised (lockstep/)."""
+    return sequence.stand_in(node.attr['f'].func.name, *_loop_specs(node))
+
+
+def _loop_specs(node) -> tuple[list[tf.TensorSpec], list[tf.TensorSpec]]:
+    """Returns the specs of a loop's states and of what else it uses."""
+    attrs = {
+        name: node.attr[name].list for name in ('Tstate', 'Targuments', 'output_shapes')
+    }
+    shapes = [tf.TensorShape(s) for s in attrs['output_shapes'].shape]
+    dtypes = [tf.as_dtype(t) for t in attrs['Tstate'].type]
+    states = [tf.TensorSpec(s, t) for s, t in zip(shapes, dtypes, strict=True)]
+    return states, [tf.TensorSpec(None, t) for t in attrs['Targuments'].type]
 
 
 def _captured(tensor: tf.Tensor) -> tf.Tensor:

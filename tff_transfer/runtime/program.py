@@ -22,6 +22,9 @@ from tff_transfer.runtime.blocks import Settings
 from tff_transfer.runtime.draws import NoKeyError
 from tff_transfer.runtime.functions import Functions
 from tff_transfer.runtime.layouts import ClientTensors
+from tff_transfer.runtime.lockstep import arguments as lockstep
+from tff_transfer.runtime.lockstep import choice
+from tff_transfer.runtime.lockstep.values import NotVectorizedError
 from tff_transfer.runtime.parameters import member, opened, parameter_parts
 from tff_transfer.runtime.plan import Phase, Plan, of_clients
 from tff_transfer.runtime.sequences import pack
@@ -52,7 +55,8 @@ class Program:
             self._plan, self._type.parameter, self.name, settings
         )
         self._compiled: dict = {}
-        self._optimized: set[int] = set()
+        self._optimized: set[tuple[int, bool]] = set()
+        self._obstacles: dict[int, str] = {}
         self._lock = threading.RLock()
 
     @property
@@ -167,21 +171,31 @@ class Program:
 
     def _run_clients(self, phase, place, server, calls, clients, carried, count):
         """Runs the clients' part of a phase; returns states and what is kept."""
-        function = self._function('clients', phase)
         inputs = [*server, *_joined(calls, phase.client_inputs)]
         leaves = [*clients, *(leaf for name in phase.carried for leaf in carried[name])]
+        sent = _joined(calls, phase.client_inputs) or server
+        together = self._together(phase, sent, leaves, count)
 
-        def run(leaves, cuts, number):
+        def run_one_by_one(leaves, cuts, number):
+            function = self._function('clients', phase)
             arrays = [a for leaf in leaves for a in leaf.part(cuts[0], cuts[-1])]
             tensors = [to_tensor(a) for a in arrays]
             cuts = tf.constant(cuts, tf.int64) - cuts[0]
             return function(*place(number), cuts, *inputs, *tensors)
 
+        def run_together(cuts):
+            function = self._function('lockstep', phase)
+            arrays = lockstep.arrays(leaves, cuts, together)
+            groups, tensors = arrays[:3], [to_tensor(a) for a in arrays[3:]]
+            return function(*place(cuts[0]), *groups, *inputs, *tensors)
+
         def run_share(cuts):
-            return run(leaves, cuts, cuts[0])
+            if together:
+                return run_together(cuts)
+            return run_one_by_one(leaves, cuts, cuts[0])
 
         def run_client(mine, client):
-            return run(mine, [0, 1], client)
+            return run_one_by_one(mine, [0, 1], client)
 
         specs = self._functions.state_specs(phase)
         kept_types = [
@@ -191,8 +205,9 @@ class Program:
         ]
         kept = [[] for _ in kept_types]
         lists = []
-        self._optimize(phase, lambda: run_share([0, 0]))
-        shares = blocks.split(leaves, count, self._settings)
+        self._optimize(phase, together, lambda: run_share([0, 0]))
+        fewest = choice.blocks_of(count) if together else blocks.BLOCKS
+        shares = blocks.split(leaves, count, self._settings, fewest)
         runs = blocks.run_in_order(run_share, shares, self._settings)
         runs = self._located(runs, run_client, leaves, count)
         for result in runs:
@@ -212,20 +227,44 @@ class Program:
             for column, leaf in zip(kept, kept_types, strict=True)
         ]
 
-    def _optimize(self, phase: Phase, run_no_clients) -> None:
+    def _together(self, phase: Phase, sent, leaves, count: int) -> int:
+        """Returns how many clients go in lockstep, 0 if each goes alone."""
+        most = choice.most_together(sent, leaves, count, self._settings)
+        return most if most and not self._obstacle(phase) else 0
+
+    def _obstacle(self, phase: Phase) -> str:
+        """Returns what is in the way of clients' going in lockstep, or nothing."""
+        with self._lock:
+            if id(phase) not in self._obstacles:
+                try:
+                    self._function('lockstep', phase)
+                    self._obstacles[id(phase)] = ''
+                except NotVectorizedError as error:
+                    self._obstacles[id(phase)] = str(error)
+            return self._obstacles[id(phase)]
+
+    def obstacles(self) -> list[str]:
+        """Returns for each phase of clients what keeps them from going in lockstep.
+
+        It is empty where nothing does. What was not traced yet is traced.
+        """
+        return [self._obstacle(p) for p in self._plan.phases if p.has_clients]
+
+    def _optimize(self, phase: Phase, together: int, run_no_clients) -> None:
         """Has TensorFlow optimize a phase for each device.
 
         It does so at the first call, and twice if two threads call at a time.
         """
+        key = id(phase), bool(together)
         with self._lock:
-            if id(phase) not in self._optimized:
+            if key not in self._optimized:
                 for device in self._settings.devices:
                     try:
                         with tf.device(device):
                             run_no_clients()
                     except tf.errors.OpError as error:
                         raise self._failed('a cohort of no clients', error) from error
-                self._optimized.add(id(phase))
+                self._optimized.add(key)
 
     def _located(self, runs, run, leaves, count: int):
         """Yields results; an error in a client says which one and at which step."""

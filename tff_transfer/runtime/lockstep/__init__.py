@@ -1,0 +1,1 @@
+"""Many clients' steps as one step with a leading axis of clients."""

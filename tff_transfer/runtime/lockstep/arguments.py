@@ -1,0 +1,42 @@
+"""The clients' values as the arrays that a function of groups in lockstep takes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tff_transfer.runtime.layouts import ClientSequences, ClientTensors
+from tff_transfer.runtime.lockstep import schedules
+
+Leaf = ClientSequences | ClientTensors
+
+
+def arrays(leaves: Sequence[Leaf], cuts: Sequence[int], most: int) -> list[np.ndarray]:
+    """Returns the arrays of some clients (`LockstepClients.specs`).
+
+    Args:
+      leaves: All clients' values.
+      cuts: The first client of each block, and the one after the last.
+      most: The most clients of a group.
+    """
+    first, last = cuts[0], cuts[-1]
+    steps = np.zeros(last - first, np.int64)
+    for leaf in leaves:
+        if isinstance(leaf, ClientSequences):
+            steps += np.diff(leaf.starts[first : last + 1])
+    divided = schedules.groups(steps, np.asarray(cuts) - first, most)
+    flat = [divided.of_blocks, divided.starts, divided.order]
+    for leaf in leaves:
+        if isinstance(leaf, ClientTensors):
+            flat.extend(leaf.part(first, last))
+            continue
+        starts, *columns = leaf.part(first, last)
+        rows = np.zeros(int(starts[-1]) + 1, np.int64)
+        columns = iter(columns)
+        values = []
+        for column in leaf.leaves:
+            values.append(next(columns))
+            if len(column) > 1:
+                rows = next(columns)
+        made = schedules.schedule(starts, rows, divided)
+        flat += [made.of_groups, made.segments, made.members, *values]
+    return flat

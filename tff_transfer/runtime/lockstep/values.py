@@ -1,0 +1,147 @@
+"""What an operation is done to when many clients do it at a time."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class NotVectorizedError(Exception):
+    """An operation is in the way of clients' going in lockstep; says which."""
+
+
+class Value(NamedTuple):
+    """A tensor of the graph of one client, for many clients.
+
+    Attributes:
+      tensor: Either [clients, ...], each client's, or what all have.
+      batched: Whether it is each client's.
+    """
+
+    tensor: tf.Tensor
+    batched: bool
+
+    @property
+    def rank(self) -> int:
+        """The rank of one client's value.
+
+        Raises:
+          ValueError: It is not known.
+        """
+        if self.tensor.shape.rank is None:
+            raise ValueError('the rank of a tensor is not known')
+        return self.tensor.shape.rank - self.batched
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """An operation of one client and what many clients do it to.
+
+    Attributes:
+      op: The operation.
+      inputs: Its inputs.
+      clients: How many clients there are, int32 [1].
+      active: Which clients do it, bool [clients]; None if all do.
+    """
+
+    op: tf.Operation
+    inputs: list[Value]
+    clients: tf.Tensor
+    active: tf.Tensor | None
+
+    def attr(self, name: str):
+        """Returns an attribute."""
+        return self.op.get_attr(name)
+
+    def batched(self, index: int) -> tf.Tensor:
+        """Returns an input as [clients, ...]."""
+        return stack(self.inputs[index], self.clients)
+
+    def shared(self, index: int) -> tf.Tensor:
+        """Returns an input that all clients must have.
+
+        Raises:
+          ValueError: Each has its own.
+        """
+        value = self.inputs[index]
+        if value.batched:
+            name = self.op.op_def.input_arg[index].name
+            raise ValueError(f'{name} is not the same for all clients')
+        return value.tensor
+
+    def places(self, index: int) -> tf.Tensor:
+        """Returns an input of places in another, [clients, ...], all of which exist.
+
+        They exist for clients that do the operation, and are 0 for the others.
+        """
+        places = self.batched(index)
+        if self.active is None:
+            return places
+        active = lift(self.active, places.shape.rank - 1)
+        return tf.where(active, places, tf.zeros([], places.dtype))
+
+    def longer(self, shape: tf.Tensor) -> tf.Tensor:
+        """Returns one client's shape with the clients' axis before it."""
+        known = tf.get_static_value(shape)
+        if known is not None and (known >= 0).all():
+            return tf.constant([-1, *known], shape.dtype)
+        return tf.concat([tf.cast(self.clients, shape.dtype), shape], 0)
+
+
+def stack(value: Value, clients: tf.Tensor) -> tf.Tensor:
+    """Returns a value as [clients, ...]; `clients` is their number, int32 [1]."""
+    if value.batched:
+        return value.tensor
+    if value.tensor.dtype in (tf.resource, tf.variant):
+        raise ValueError('a resource is not of each client')
+    if value.tensor.shape.rank == 0:
+        return tf.fill(clients, value.tensor)
+    shape = tf.concat([clients, tf.shape(value.tensor)], 0)
+    return tf.broadcast_to(value.tensor, shape)
+
+
+def lift(tensor: tf.Tensor, axes: int) -> tf.Tensor:
+    """Returns a tensor [clients, ...] with so many axes of length 1 put second."""
+    if tensor.shape.rank == 1:
+        return tf.reshape(tensor, [-1] + [1] * axes)
+    for _ in range(axes):
+        tensor = tf.expand_dims(tensor, 1)
+    return tensor
+
+
+def like(op: tf.Operation, inputs: list[tf.Tensor], **attrs) -> list[tf.Tensor]:
+    """Makes an operation like another in the graph that is being traced.
+
+    Args:
+      op: The other operation.
+      inputs: What it is done to.
+      **attrs: Attributes that differ, `AttrValue`s.
+
+    Returns:
+      Its results.
+    """
+    kept = {k: v for k, v in op.node_def.attr.items() if not k.startswith('_')}
+    graph = tf.compat.v1.get_default_graph()
+    made = graph.create_op(
+        op.type, inputs, [o.dtype for o in op.outputs], attrs={**kept, **attrs}
+    )
+    return list(made.outputs)
+
+
+Rule = Callable[[Node], 'tf.Tensor | list[tf.Tensor] | list[Value]']
+RULES: dict[str, Rule] = {}
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Registers what an operation is where some input is each client's.
+
+    The rule returns the results: tensors [clients, ...], or `Value`s.
+    """
+
+    def register(function: Rule) -> Rule:
+        for name in names:
+            RULES[name] = function
+        return function
+
+    return register
