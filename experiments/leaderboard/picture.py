@@ -76,6 +76,12 @@ def drawn(judged: Judged, tested: Tested, costs: Sequence[Standing]) -> Figure:
         spent = [value for value in standing.values.values() if value]
         if spent and max(spent) > 10 * min(spent):
             axes.set_xscale('symlog', linthresh=min(spent))  # With room for nothing.
+    if len(tested.tiers) > 1:
+        panels[0].set_title(
+            'another colour: told apart from the best of the one above',
+            fontsize=9,
+            loc='left',
+        )
     for axes in panels:
         axes.grid(alpha=0.3)
         axes.spines[['top', 'right']].set_visible(False)
