@@ -18,7 +18,7 @@ def mat_mul(node: Node):
         inner = tf.shape(a.tensor)
         rows = tf.reshape(a.tensor, tf.stack([-1, inner[2]]))
         (product,) = like(node.op, [rows, b.tensor])
-        return tf.reshape(product, tf.stack([inner[0], inner[1], -1]))
+        return tf.reshape(product, tf.concat([inner[:2], tf.shape(product)[1:]], 0))
     return tf.raw_ops.BatchMatMulV2(x=a.tensor, y=b.tensor, **adjoint)
 
 

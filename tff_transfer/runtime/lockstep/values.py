@@ -84,7 +84,8 @@ class Node:
     def longer(self, shape: tf.Tensor) -> tf.Tensor:
         """Returns one client's shape with the clients' axis before it."""
         known = tf.get_static_value(shape)
-        if known is not None and (known >= 0).all():
+        # Of a length that is not given, and another of 0, none can be found.
+        if known is not None and (known > 0).all():
             return tf.constant([-1, *known], shape.dtype)
         return tf.concat([tf.cast(self.clients, shape.dtype), shape], 0)
 
