@@ -52,7 +52,11 @@ def data_of(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', sorted(set(processes.CASES) - set(IN_THE_WAY)))
-def test_process_gives_the_same_in_lockstep(name):
+def test_process_gives_the_same_in_lockstep(name, monkeypatch):
+    # Adam's first step divides by the size of what it is given: of a mean near 0 it
+    # makes 4e-6 of what are differences of 2e-8 with SGD, in one weight of these.
+    sgd = tff.learning.optimizers.build_sgdm(1.0)
+    monkeypatch.setattr(processes, 'SERVER', sgd)
     build, model, data = processes.CASES[name]
     process, data = build(model()), data_of(name)
     with ALONE(threads=2):
