@@ -10,6 +10,7 @@ from experiments.claims import (
     fedexp,
     fednova,
     fedprox,
+    oort,
     power_of_choice,
     pretrained_start,
     qfedavg,
@@ -144,3 +145,23 @@ def test_fedbuff_is_timed_beside_rounds(monkeypatch):
     assert (seconds > 0).all()
     # A round of 26 is asked for 20; a buffer has 10, and is evaluated each third time.
     assert reports[0] % 26 == 0 and reports[1] % 10 == 0
+
+
+def test_when_oort_reaches_a_target_is_read_off_rows():
+    rows = [
+        {'round': n, oort.SIMULATED: 1.5 * n, oort.ACCURACY: accuracy}
+        for n, accuracy in ((0, 0.1), (2, 0.6), (4, 0.5), (6, 0.7))
+    ]
+    assert oort.when(rows, 0.6, 'round') == 2
+    assert oort.when(rows, 0.65, oort.SIMULATED) == 9
+    assert oort.when(rows, 0.8, 'round') == math.inf
+
+
+@pytest.mark.slow
+def test_oort_is_timed_beside_chance(monkeypatch):
+    monkeypatch.setattr(oort, 'USED', 5)
+    monkeypatch.setattr(oort, 'TARGETS', (0.2,))
+    head, *rows = oort.measure(images(40), 'embedded', [0], 4).table
+    assert head[:3] == ['', 'seconds to 20%', 'rounds to 20%']
+    assert [row[0] for row in rows] == [*oort.RULES]
+    assert all(float(row[1].strip('>')) > 0 for row in rows)
