@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import shutil
 
+import killing
 import numpy as np
 import pytest
 import scipy.special
@@ -16,7 +17,7 @@ from tff_transfer.algorithms import registry
 from tff_transfer.data import validation
 from tff_transfer.data.cohorts import training_cohort
 from tff_transfer.errors import UserError
-from tff_transfer.training import loop, participants
+from tff_transfer.training import loop
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 
 QUICK = ('scaffold',)
@@ -63,10 +64,6 @@ def whole(request):
     return request.param, loop.train(whole_config(request.param), data=make_data())
 
 
-class Killed(Exception):
-    """Ends a run in the middle of a round."""
-
-
 @pytest.mark.parametrize(
     'whole',
     [n if n in QUICK else pytest.param(n, marks=slow) for n in METHODS],
@@ -75,18 +72,11 @@ class Killed(Exception):
 def test_a_killed_run_goes_on_to_the_same_bits(whole, tmp_path, monkeypatch):
     name, whole = whole
     made = whole_config(name)
-    make, seen = participants.Participants.cohort, []
     last = whole.rows[-1]['round']
     killed = min(3, last)
 
-    def dying(stage, turnout, round_number):
-        seen.append(round_number)
-        if len(seen) == killed:
-            raise Killed
-        return make(stage, turnout, round_number)
-
-    monkeypatch.setattr(participants.Participants, 'cohort', dying)
-    with pytest.raises(Killed):
+    seen = killing.at(monkeypatch, killed)
+    with pytest.raises(killing.Killed):
         loop.train(made, tmp_path / 'killed', data=make_data())
     resumed = loop.train(made, tmp_path / 'killed', data=make_data())
     assert seen == [*range(1, killed + 1), *range(killed, last + 1)]

@@ -3,10 +3,11 @@
 import dataclasses
 import functools
 
+import killing
 import numpy as np
 import pytest
-from test_algorithms import Killed, from_command_line
 from test_algorithms import config as config_of
+from test_algorithms import from_command_line
 from test_compressed_runs import clients_of, flat
 from test_loop import (
     CLASSES,
@@ -38,7 +39,7 @@ from tff_transfer.privacy.central import Central
 from tff_transfer.privacy.local import Local
 from tff_transfer.simulation.fleet.drawn import Drawn
 from tff_transfer.simulation.timing.fed_buff import FedBuff
-from tff_transfer.training import hostile, loop, participants, robust_runs, stages
+from tff_transfer.training import hostile, loop, robust_runs, stages
 from tff_transfer.training.config import DataConfig, ModelConfig
 
 slow = pytest.mark.slow
@@ -229,16 +230,8 @@ def test_what_is_remembered_of_clients_is_what_they_sent():
 def test_a_killed_run_is_attacked_as_it_would_have_been(attack, tmp_path, monkeypatch):
     made = attacked(attack, checkpoint_every=1)
     whole = loop.train(made, data=make_data())
-    make, seen = participants.Participants.cohort, []
-
-    def dying(stage, turnout, round_number):
-        seen.append(round_number)
-        if len(seen) == 3:
-            raise Killed
-        return make(stage, turnout, round_number)
-
-    monkeypatch.setattr(participants.Participants, 'cohort', dying)
-    with pytest.raises(Killed):
+    seen = killing.at(monkeypatch, 3)
+    with pytest.raises(killing.Killed):
         loop.train(made, tmp_path, data=make_data())
     resumed = loop.train(made, tmp_path, data=make_data())
     assert seen == [1, 2, 3, 3, 4]

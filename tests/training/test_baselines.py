@@ -2,10 +2,11 @@
 
 import dataclasses
 
+import killing
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_algorithms import Killed, config
+from test_algorithms import config
 from test_finetuned_runs import small_network
 from test_loop import CLASSES, SIZE, make_data, numpy_round
 
@@ -15,7 +16,7 @@ from tff_transfer.data import synthetic_writers, validation
 from tff_transfer.data.cohorts import training_cohort
 from tff_transfer.errors import UserError
 from tff_transfer.records import personalization
-from tff_transfer.training import baselines, exports, loop, participants
+from tff_transfer.training import baselines, exports, loop
 from tff_transfer.training.config import ModelConfig, TrainingConfig
 
 ZERO = [np.zeros([SIZE, CLASSES]), np.zeros(CLASSES)]
@@ -150,17 +151,9 @@ def test_killed_in_a_baseline_it_goes_on_to_the_same_bits(
 ):
     # Four rounds of the run, four of federated averaging, ten of central training, of
     # which the tries are done again.
-    make, seen = participants.Participants.cohort, []
-
-    def dying(stage, turnout, round_number):
-        seen.append(round_number)
-        if len(seen) == killed:
-            raise Killed
-        return make(stage, turnout, round_number)
-
-    monkeypatch.setattr(participants.Participants, 'cohort', dying)
+    seen = killing.at(monkeypatch, killed)
     chosen = made(export_client=('client 3',))
-    with pytest.raises(Killed):
+    with pytest.raises(killing.Killed):
         loop.train(chosen, tmp_path, data=make_data())
     assert not (tmp_path / personalization.FILE).exists()
     resumed = loop.train(chosen, tmp_path, data=make_data())

@@ -2,10 +2,11 @@
 
 import dataclasses
 
+import killing
 import numpy as np
 import pytest
-from test_algorithms import Killed, from_command_line
 from test_algorithms import config as config_of
+from test_algorithms import from_command_line
 from test_loop import (
     CLASSES,
     SIZE,
@@ -27,7 +28,7 @@ from tff_transfer.errors import UserError
 from tff_transfer.models import mlp
 from tff_transfer.privacy.accounting import SampledGaussian
 from tff_transfer.privacy.central import Central
-from tff_transfer.training import combinations, loop, participants, stages
+from tff_transfer.training import combinations, loop, stages
 
 NUMBERS = SIZE * CLASSES + CLASSES
 
@@ -111,16 +112,8 @@ def test_what_comes_down_is_what_clients_begin_with(cohorts):  # noqa: F811
 def test_a_killed_run_draws_and_remembers_the_same(scheme, tmp_path, monkeypatch):
     config = compressed(scheme, Uniform8(), rounds=3, checkpoint_every=1, seed=5)
     whole = loop.train(config, data=make_data())
-    make, seen = participants.Participants.cohort, []
-
-    def dying(stage, turnout, round_number):
-        seen.append(round_number)
-        if len(seen) == 2:
-            raise Killed
-        return make(stage, turnout, round_number)
-
-    monkeypatch.setattr(participants.Participants, 'cohort', dying)
-    with pytest.raises(Killed):
+    seen = killing.at(monkeypatch, 2)
+    with pytest.raises(killing.Killed):
         loop.train(config, tmp_path, data=make_data())
     resumed = loop.train(config, tmp_path, data=make_data())
     assert seen == [1, 2, 2, 3]

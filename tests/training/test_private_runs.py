@@ -4,6 +4,7 @@ import dataclasses
 import json
 import stat
 
+import killing
 import numpy as np
 import pytest
 from test_algorithms import config as config_of
@@ -174,16 +175,8 @@ def test_a_killed_run_draws_the_same_noise_again(of, tmp_path, monkeypatch):
     without_accounting(monkeypatch)
     config = private(of, checkpoint_every=1, seed=5)
     whole = loop.train(config, tmp_path / 'whole', data=make_data())
-    make, seen = participants.Participants.cohort, []
-
-    def dying(stage, turnout, round_number):
-        seen.append(round_number)
-        if len(seen) == 3:
-            raise KeyError('killed')
-        return make(stage, turnout, round_number)
-
-    monkeypatch.setattr(participants.Participants, 'cohort', dying)
-    with pytest.raises(KeyError):
+    seen = killing.at(monkeypatch, 3)
+    with pytest.raises(killing.Killed):
         loop.train(config, tmp_path / 'killed', data=make_data())
     resumed = loop.train(config, tmp_path / 'killed', data=make_data())
     assert seen == [1, 2, 3, 3, 4]

@@ -2,10 +2,11 @@
 
 import dataclasses
 
+import killing
 import numpy as np
 import pytest
 import scipy.special
-from test_algorithms import Killed, from_command_line
+from test_algorithms import from_command_line
 from test_loop import (
     CLASSES,
     SIZE,
@@ -189,16 +190,8 @@ def test_a_killed_run_chooses_the_same_clients(rule, rounds, tmp_path, monkeypat
     whole = loop.train(made, data=make_data())
     expected = [turnout.clients.tolist() for turnout, _ in rounds]
     rounds.clear()
-    make, seen = participants.Participants.cohort, []
-
-    def dying(stage, turnout, round_number):
-        seen.append(round_number)
-        if len(seen) == 5:
-            raise Killed
-        return make(stage, turnout, round_number)
-
-    monkeypatch.setattr(participants.Participants, 'cohort', dying)
-    with pytest.raises(Killed):
+    seen = killing.at(monkeypatch, 5)
+    with pytest.raises(killing.Killed):
         loop.train(made, tmp_path, data=make_data())
     resumed = loop.train(made, tmp_path, data=make_data())
     assert seen == [1, 2, 3, 4, 5, 5, 6]
