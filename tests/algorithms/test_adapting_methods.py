@@ -171,6 +171,7 @@ def test_equal_on_both_runtimes(case):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=rounding(case, 1e-6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('variant', ['first_order', 'hessian_free'])
 def test_per_fed_avg_without_own_steps_is_federated_averaging(variant):
     server, models = adapted(of('perfedavg', alpha=0.0, variant=variant))

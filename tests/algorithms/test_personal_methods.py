@@ -191,6 +191,7 @@ def test_what_leaves_nothing_to_divide_is_refused(name):
         unknown.build(dataclasses.replace(made, parts=unknown.parts))
 
 
+@pytest.mark.slow
 def test_one_client_alone_is_federated_averaging_with_it():
     rounds = [[0]] * len(ROUNDS)
     expected, _, _ = run(of('fedavg'), rounds=rounds)
@@ -296,6 +297,7 @@ def test_predictions_by_class_are_all_that_travels():
 ALL = ('head', 'body')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('share', [0.5, 1.0])
 def test_mixing_weights_are_learned_in_each_round_anew(share):
     rounds = [*ROUNDS, [2, 0, 3], [0, 4], [0, 1, 2]]

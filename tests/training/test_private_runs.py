@@ -224,6 +224,7 @@ def test_cohorts_are_drawn_client_by_client():
         cohorts.sample_clients(40, 50, seed=0, round_number=1)
 
 
+@pytest.mark.slow
 def test_a_round_of_nobody_is_a_round_too(monkeypatch):
     nobody = np.zeros(0, np.int64)
     monkeypatch.setattr(cohorts, 'sample_clients', lambda *_, **__: nobody)
