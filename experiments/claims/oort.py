@@ -22,6 +22,7 @@ from tff_transfer.records import plots
 from tff_transfer.records.metrics import SIMULATED
 from tff_transfer.simulation.fleet.drawn import Drawn
 from tff_transfer.simulation.selection.oort import Oort
+from tff_transfer.simulation.selection.power_of_choice import PowerOfChoice
 from tff_transfer.simulation.selection.uniform import Uniform
 
 USED, OVER_SELECTION = 20, 1.3
@@ -33,6 +34,8 @@ RULES = {
     'by chance': Uniform(),
     'Oort': Oort(),
     'Oort, by examples and losses alone': Oort(alpha=0.0),
+    # Of twice as many candidates as are asked.
+    'power-of-choice': PowerOfChoice(d=52),
 }
 ACCURACY = 'unseen/accuracy'
 
