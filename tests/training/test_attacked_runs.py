@@ -39,7 +39,7 @@ from tff_transfer.privacy.central import Central
 from tff_transfer.privacy.local import Local
 from tff_transfer.simulation.fleet.drawn import Drawn
 from tff_transfer.simulation.timing.fed_buff import FedBuff
-from tff_transfer.training import hostile, loop, robust_runs, stages
+from tff_transfer.training import hostile, loop, public_clients, stages
 from tff_transfer.training.config import DataConfig, ModelConfig
 
 slow = pytest.mark.slow
@@ -366,7 +366,7 @@ def test_public_clients_are_honest():
     made = attacked(SignFlip(), attackers=0.5)
     made = dataclasses.replace(made, aggregation=FLTrust(public_clients=4))
     seen, _ = split_clients(10, 0.2)
-    trained, public = robust_runs.public_clients(made, seen)
+    trained, public = public_clients.divided(made, seen)
     bad = hostile.clients(made, 10)
     assert (len(public), len(bad)) == (4, 2)
     assert set(bad) <= set(trained)

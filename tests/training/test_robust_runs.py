@@ -22,7 +22,7 @@ from tff_transfer.compression.float16 import Float16
 from tff_transfer.compression.sparse import RandomK, TopK
 from tff_transfer.errors import UserError
 from tff_transfer.privacy.central import Central
-from tff_transfer.training import loop, participants, robust_runs, stages
+from tff_transfer.training import loop, participants, public_clients, stages
 from tff_transfer.training.config import Config, ModelConfig
 
 ROBUST = [n for n in KINDS.NAMES if issubclass(KINDS.options(n), Robust)]
@@ -93,12 +93,12 @@ def test_clients_that_diverge_are_left_out_of_the_median():
 def test_public_clients_never_train():
     made = robust(FLTrust(public_clients=3))
     seen = np.arange(10, 18)
-    trained, public = robust_runs.public_clients(made, seen)
+    trained, public = public_clients.divided(made, seen)
     assert sorted([*trained, *public]) == seen.tolist() and len(public) == 3
     setup = loop.train(made, data=make_data()).setup
     assert len(setup.seen) == 8
     (stage,) = stages.stages(made, setup)
-    _, public = robust_runs.public_clients(made, setup.seen)
+    _, public = public_clients.divided(made, setup.seen)
     for number in range(1, 20):
         chosen = stage.participants.turnout((), number, None).clients
         chosen = stage.participants.setup.seen[chosen]
@@ -111,7 +111,7 @@ def test_public_clients_never_train():
 def test_labels_of_public_examples_reach_nothing_where_they_teach():
     made, data = config_of('feddf', rounds=2, clients_per_round=5), make_data()
     found = loop.train(made, data=data)
-    _, public = robust_runs.public_clients(made, found.setup.seen)
+    _, public = public_clients.divided(made, found.setup.seen)
     assert len(public) == made.algorithm.public_clients
     theirs = np.isin(data.client_of_row, public)
     for name, change in (('y', lambda y: (y + 1) % CLASSES), ('x', lambda x: 2 * x)):

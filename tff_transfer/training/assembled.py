@@ -15,7 +15,7 @@ from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.privacy.accounting import Mechanism
 from tff_transfer.simulation.selection.registry import OF_MECHANISM
-from tff_transfer.training import client_settings, devices, hostile, robust_runs
+from tff_transfer.training import client_settings, devices, hostile, public_clients
 from tff_transfer.training.config import Config
 from tff_transfer.training.methods import mechanism_of, method_of
 from tff_transfer.training.participants import Participants
@@ -68,12 +68,12 @@ def assemble(config: Config, setup: Setup) -> Assembled:
     Raises:
       UserError: Parts do not suit each other.
     """
-    trained, apart = robust_runs.public_clients(config, setup.seen)
+    trained, apart = public_clients.divided(config, setup.seen)
     among = dataclasses.replace(setup, seen=trained)
-    public = _public(_participants(config, among, None), apart)
+    participants = _participants(config, among)
+    public = _public(participants, apart)
     method, context = method_of(config, setup.model, len(trained), public)
     mechanism = mechanism_of(config, context) if config.private else None
-    participants = _participants(config, among, mechanism)
     aggregator, cohort = _aggregator(config), None
     if mechanism is not None:
         by_noise = config.privacy.aggregator(mechanism)
@@ -94,23 +94,20 @@ def assemble(config: Config, setup: Setup) -> Assembled:
         method, context, composed, participants, mechanism, config.aggregation
     )
     on = devices.of(config, among, *made.bytes(config.training.clients_per_round))
+    rule = config.selection if mechanism is None else OF_MECHANISM[mechanism.sampling]
     return dataclasses.replace(
-        made, participants=dataclasses.replace(participants, devices=on)
+        made, participants=dataclasses.replace(participants, rule=rule, devices=on)
     )
 
 
-def _participants(
-    config: Config, among: Setup, mechanism: Mechanism | None
-) -> Participants:
-    """Returns who takes part, before it is known what devices have to send."""
+def _participants(config: Config, among: Setup) -> Participants:
+    """Returns who takes part, but for how a mechanism draws them and for devices."""
     falsifies = hostile.falsifies(config)
     return Participants(
         config.training,
         among,
         registry.name_of(config.algorithm),
-        rule=config.selection
-        if mechanism is None
-        else OF_MECHANISM[mechanism.sampling],
+        rule=config.selection,
         held_out=getattr(config.algorithm, 'validation_fraction', 0.0),
         settings=client_settings.of(config, among.data),
         hostile=hostile.clients(config, len(among.data)) if falsifies else None,

@@ -14,9 +14,9 @@ from tff_transfer.simulation.timing.synchronous import Synchronous
 from tff_transfer.training import (
     combinations_of_attacks,
     combinations_of_devices,
+    combinations_of_robust,
+    combinations_of_selection,
     combinations_of_timing,
-    robust_runs,
-    selections,
 )
 
 # The policies of --batch_norm that train with the statistics of batches.
@@ -117,12 +117,12 @@ def check(config) -> None:
     if config.private:
         _check_private(config, name)
     _check_compression(config, name)
-    selections.check(config, name)
+    combinations_of_selection.check(config, name)
     combinations_of_attacks.check(config, name)
     if isinstance(config.aggregation, Secure):
         _check_secure(config, name)
     if isinstance(config.aggregation, Robust):
-        robust_runs.check(config, name)
+        combinations_of_robust.check(config, name)
     secure = {
         '--aggregation=secure': isinstance(config.aggregation, Secure),
         '--privacy=distributed': isinstance(config.privacy, Distributed),

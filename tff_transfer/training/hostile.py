@@ -7,7 +7,7 @@ import numpy as np
 from tff_transfer.attacks import attackers, registry
 from tff_transfer.attacks.backdoor import Backdoor
 from tff_transfer.data.federated import FederatedData, split_clients
-from tff_transfer.training import robust_runs
+from tff_transfer.training import public_clients
 from tff_transfer.training.config import Config
 from tff_transfer.training.evaluation import BATCH
 from tff_transfer.training.setup import Setup
@@ -19,7 +19,7 @@ def clients(config: Config, count: int) -> np.ndarray:
         return np.zeros(0, np.int64)
     data, training = config.data, config.training
     seen, _ = split_clients(count, data.unseen_fraction, data.split_seed)
-    trained, _ = robust_runs.public_clients(config, seen)
+    trained, _ = public_clients.divided(config, seen)
     return attackers.hostile(trained, training.attackers, training.seed)
 
 

@@ -134,7 +134,7 @@ class Participants:
         if self.method in registry.OF_ALL:
             clients = np.arange(len(self.setup.seen))
             return Turnout(clients, self._epochs(clients, round_number))
-        seen, size, starts = self.setup.seen, self.config.clients_per_round, 0.0
+        seen, size = self.setup.seen, self.config.clients_per_round
         if self.devices is None:
             among = np.arange(len(seen))
             return self.chosen(observed, round_number, losses_of, size, among)

@@ -16,7 +16,7 @@ from tff_transfer.errors import UserError
 from tff_transfer.models import finetuning, heads
 from tff_transfer.models.below import Below
 from tff_transfer.networks import batch_norm, functional
-from tff_transfer.training import robust_runs, sizes
+from tff_transfer.training import public_clients, sizes
 from tff_transfer.training.combinations import BY_BATCHES
 from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
 
@@ -126,7 +126,7 @@ def _split(config: Config, data: FederatedData) -> tuple[np.ndarray, np.ndarray]
             f'--clients_per_round={config.training.clients_per_round}, but {data.name}'
             f' has {len(seen)} clients to train on; give at most that'
         )
-    train = robust_runs.count_training(config, data.name, len(seen))
+    train = public_clients.count_training(config, data.name, len(seen))
     config.selection.check(config.training.clients_per_round, train)
     trained = data.y[data.is_train & np.isin(data.client_of_row, seen)]
     if len(np.unique(trained)) < 2:

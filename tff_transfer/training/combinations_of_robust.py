@@ -1,8 +1,5 @@
-"""Runs whose updates are combined robustly: what goes with it, and who is public."""
+"""What goes with a robust aggregation of updates."""
 
-import numpy as np
-
-from tff_transfer import randomness
 from tff_transfer.aggregation import registry as aggregation_registry
 from tff_transfer.aggregation.geometric_median import GeometricMedian
 from tff_transfer.aggregation.trust import FLTrust, FoolsGold
@@ -71,56 +68,3 @@ def _check_compression(config, said: str) -> None:
             f'{said} compares the updates number by number, of which --compression'
             ' makes most 0; use another scheme'
         )
-
-
-def count_training(config, name: str, seen: int) -> int:
-    """Returns how many seen clients train beside those that are public.
-
-    Args:
-      config: The configuration.
-      name: What the data are called.
-      seen: How many clients are seen.
-
-    Raises:
-      UserError: They are too few.
-    """
-    found = _with_public(config)
-    if found is None:
-        return seen
-    said, public = found
-    if config.training.clients_per_round + public > seen:
-        raise UserError(
-            f'--clients_per_round={config.training.clients_per_round} and'
-            f' --{said}.public_clients={public} are more than the {seen} clients of'
-            f' {name} to train on; give fewer'
-        )
-    return seen - public
-
-
-def public_clients(config, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns who trains and whose examples are public, by a draw of the seed.
-
-    Args:
-      config: The configuration.
-      seen: The numbers of all that are seen.
-
-    Returns:
-      The numbers of both, in the order of `seen`.
-    """
-    _, count = _with_public(config) or (None, 0)
-    draw = randomness.generator(config.training.seed, 'public clients')
-    public = np.sort(draw.choice(len(seen), count, replace=False))
-    return np.delete(seen, public), seen[public]
-
-
-def _with_public(config) -> tuple[str, int] | None:
-    """Returns the name of what has public clients, and how many, if anything has.
-
-    No aggregation that has some goes with a method that has.
-    """
-    if isinstance(config.aggregation, FLTrust):
-        return 'fltrust', config.aggregation.public_clients
-    name = registry.name_of(config.algorithm)
-    if name in registry.BY_PUBLIC_EXAMPLES:
-        return name, config.algorithm.public_clients
-    return None
