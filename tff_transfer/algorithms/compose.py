@@ -62,8 +62,8 @@ class Composed:
         (`runtime.StackedClients`), and gives the state, the metrics and what they
         keep now.
       kept: What a client keeps before its first round, a `Kept` of arrays; or None.
-      adapt: Makes, once, the computation that takes what `process.next` takes and
-        gives what each client's own model is made of, a `Kept`.
+      adapt: Makes, once, the computation that takes what `process.next` takes, but for
+        settings, and gives what each client's own model is made of, a `Kept`.
       train: Makes, once, the first half of a round, for methods without `gather`: it
         takes what `process.next` takes and gives each client's `Sent`.
       absorb: Makes, once, its second half: it takes a state and clients' `Sent` with
@@ -316,35 +316,24 @@ class _Wiring:
 
     @functools.cached_property
     def adapt(self) -> tff.Computation:
-        of, state_type = self.of, self.initialize.type_signature.result
-        of_clients = tff.FederatedType(of.data_type, tff.CLIENTS)
-        if of.kept is not None:
-
-            @tff.federated_computation(
-                state_type, of_clients, tff.FederatedType(of.kept_type, tff.CLIENTS)
+        def adapted(state, batches, kept, _):
+            return tff.federated_map(
+                self.of.adapt, (self.message(state), batches, kept)
             )
-            def adapt_with_kept(state, batches, kept):
-                return tff.federated_map(of.adapt, (self.message(state), batches, kept))
 
-            return adapt_with_kept
+        return self.of_clients(adapted, told=False)
 
-        @tff.federated_computation(state_type, of_clients)
-        def adapt(state, batches):
-            kept = tff.federated_eval(_nothing, tff.CLIENTS)
-            return tff.federated_map(of.adapt, (self.message(state), batches, kept))
-
-        return adapt
-
-    def of_clients(self, body: Callable) -> tff.Computation:
+    def of_clients(self, body: Callable, told: bool = True) -> tff.Computation:
         """Makes a computation of what a round begins with.
 
         Args:
           body: Takes, in TFF's federated language, state, batches, what clients keep
             and what they are told, the latter two nothing where there is nothing.
+          told: Whether it takes what they are told.
         """
         of = self.of
         # Kept, and settings, where there are any.
-        given = of.kept is not None, bool(tf.nest.flatten(of.settings))
+        given = of.kept is not None, told and bool(tf.nest.flatten(of.settings))
         own = itertools.compress((of.kept_type, of.settings_type), given)
         types = [tff.FederatedType(t, tff.CLIENTS) for t in (of.data_type, *own)]
 
