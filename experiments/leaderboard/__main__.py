@@ -58,12 +58,7 @@ _NOTE = (
 
 def given(values: flags.FlagValues = flags.FLAGS) -> dict[str, Axis]:
     """Returns the flags of the grid: those given, and the study's own defaults."""
-    kinds = {name: getattr(values[name].parser, 'enum_values', None) for name in values}
-    ours = {
-        name: Axis(it)
-        for name, it in DEFAULTS.items()
-        if name in values and (kinds[name] is None or {*it} <= {*kinds[name]})
-    }
+    ours = {name: Axis(it) for name, it in DEFAULTS.items()}
     return {**ours, **axes.given(values)}
 
 
