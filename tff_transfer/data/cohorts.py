@@ -200,6 +200,7 @@ def training_cohort(
     max_examples: int | None = None,
     transform: Callable[[np.ndarray], np.ndarray] = lambda x: x,
     keys: bool = False,
+    labels: bool = False,
     augment: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     pooled: bool = False,
     held_out: float = 0.0,
@@ -219,6 +220,8 @@ def training_cohort(
       transform: What is done to the gathered inputs [rows, ...].
       keys: Whether to give each row a seed, int32 [rows, 2], for what a model draws
         in training: a function of seed, round, client and the row's position.
+      labels: Whether to give each row its label among the inputs too, for models that
+        are conditioned on it; only with keys.
       augment: Changes the inputs before that, each by a key int32 [2] of its own, of
         the same kind, such as a `data.augmentation.Augmentation`.
       pooled: Whether their examples are those of one client, shuffled together; it
@@ -230,7 +233,7 @@ def training_cohort(
 
     Returns:
       The cohort, with the examples `x` and `y`; with keys, `x` holds `inputs` and
-      `key`.
+      `key`, with labels `label` too.
     """
     rows, counts = [], []
     held = [np.r_[data.train_rows(client)] for client in clients]
@@ -268,6 +271,8 @@ def training_cohort(
     x = transform(x)
     if keys:
         x = collections.OrderedDict(inputs=x, key=drawn('keys'))
+        if labels:
+            x['label'] = data.y[rows]
     return Cohort(
         collections.OrderedDict(x=x, y=data.y[rows]),
         np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),

@@ -52,6 +52,8 @@ class Model:
         The last of the trained weights are its `trainable_variables`.
       takes_keys: Whether training draws random numbers; the batches' `x` then holds
         `inputs` and `key`, int32 [batch, 2] (see `cohorts.training_cohort`).
+      takes_labels: Whether it is conditioned on labels too: `x` then also holds
+        `label`, int32 [batch].
       fingerprint: SHA-256, in hexadecimal, of what `network` computes of its inputs
         and of its trained weights, whatever values these have.
       statistics: How BatchNorm is trained, if it is.
@@ -63,7 +65,12 @@ class Model:
       task: What it is trained for.
       parts: The numbers of the trained weights by what they are: the `head`, or the
         last layer of a network without backbone; `body`, all else; and by the
-        fine-tuning strategy what is trained of the backbone.
+        fine-tuning strategy what is trained of the backbone. Of a generative model
+        the networks that it is made of.
+      generate: Where the model is a generative one: a `tf.function` of (all weights in
+        the order of `initial_weights`, labels int32 [n], key int32 [2]) that gives
+        images float32 [n, height, width, channels] in [0, 1]; all that it draws hangs
+        on the key.
     """
 
     functional: tff.learning.models.FunctionalModel
@@ -75,6 +82,8 @@ class Model:
     trains_representation: bool = False
     task: Task = CLASSIFICATION
     parts: Mapping[str, frozenset[int]] = dataclasses.field(default_factory=dict)
+    takes_labels: bool = False
+    generate: Callable | None = None
 
     __repr__ = reprs.of_fields
 
@@ -113,19 +122,28 @@ class Model:
         count = len(self.functional.initial_weights[0])
         return tuple(weights[:count]), tuple(weights[count:])
 
-    def logits(self, weights: Sequence[tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
-        """Returns the logits as in evaluation, without dropout.
+    def logits(
+        self,
+        weights: Sequence[tf.Tensor],
+        inputs: tf.Tensor,
+        labels: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Returns the logits, or a task's other outputs, as in evaluation.
+
+        That is without dropout; what is drawn all the same is so by keys of zeros.
 
         Args:
           weights: All weights, in the order of `initial_weights`.
           inputs: What the model takes, [batch, ...].
+          labels: int32 [batch], where the model takes labels.
 
         Returns:
           float32 [batch, classes].
         """
-        return self.functional.predict_on_batch(
-            self.split(weights), self._with_keys(inputs), training=False
-        )
+        x = self._with_keys(inputs)
+        if self.takes_labels:
+            x['label'] = labels
+        return self.functional.predict_on_batch(self.split(weights), x, training=False)
 
     def represented(
         self, weights: Sequence[tf.Tensor], inputs: tf.Tensor
@@ -156,8 +174,9 @@ def from_keras(network: tf.keras.Model, task: Task = CLASSIFICATION) -> Model:
     Args:
       network: A `tf.keras.Model` without BatchNorm, from one input [batch, ...] to
         logits [batch, classes]; or, for what draws random numbers in training, from
-        a dict of `inputs` and `key`, int32 [batch, 2]. What it does not mean to be
-        trained stays as it is.
+        a dict of `inputs` and `key`, int32 [batch, 2], and for what is conditioned on
+        labels also `label`, int32 [batch]. What it does not mean to be trained stays
+        as it is.
       task: What it is trained for, of which its outputs are.
 
     Returns:
@@ -173,11 +192,14 @@ def from_keras(network: tf.keras.Model, task: Task = CLASSIFICATION) -> Model:
             ' averaging does not train; use GroupNormalization or LayerNormalization'
         )
     takes_keys = isinstance(network.input, dict)
+    takes_labels = takes_keys and 'label' in network.input
     inputs = network.input['inputs'] if takes_keys else network.input
     x = tf.TensorSpec(inputs.shape, inputs.dtype)
     if takes_keys:
         key = tf.TensorSpec([None, 2], tf.int32)
         x = collections.OrderedDict(inputs=x, key=key)
+        if takes_labels:
+            x['label'] = tf.TensorSpec([None], tf.int32)
     modes = {mode: tracing.trace(network, x, training=mode) for mode in (False, True)}
     weights = modes[True].weights
 
@@ -212,6 +234,7 @@ def from_keras(network: tf.keras.Model, task: Task = CLASSIFICATION) -> Model:
         trains_representation=any(weights[number].trainable for number in below or ()),
         task=task,
         parts=body_and_head(len(initial) - last, len(initial)),
+        takes_labels=takes_labels,
     )
 
 

@@ -54,11 +54,11 @@ def mlp(
         hidden = tf.keras.layers.Flatten()(hidden)
     for index, units in enumerate(hidden_units):
         hidden = tf.keras.layers.Dense(
-            units, 'relu', kernel_initializer=_glorot(seed, index)
+            units, 'relu', kernel_initializer=glorot(seed, index)
         )(hidden)
         if dropout:
             hidden = keras_layers.KeyedDropout(dropout, index)([hidden, key])
-    last = _glorot(seed, len(hidden_units)) if hidden_units or cosine else 'zeros'
+    last = glorot(seed, len(hidden_units)) if hidden_units or cosine else 'zeros'
     layer = keras_layers.CosineDense if cosine else tf.keras.layers.Dense
     logits = layer(num_classes, kernel_initializer=last)(hidden)
     if dropout and hidden_units:
@@ -107,17 +107,17 @@ def cnn(
             5,
             padding='same',
             activation='relu',
-            kernel_initializer=_glorot(seed, index),
+            kernel_initializer=glorot(seed, index),
         )(hidden)
         hidden = tf.keras.layers.MaxPool2D()(hidden)
     hidden = tf.keras.layers.Flatten()(hidden)
-    hidden = tf.keras.layers.Dense(128, 'relu', kernel_initializer=_glorot(seed, 2))(
+    hidden = tf.keras.layers.Dense(128, 'relu', kernel_initializer=glorot(seed, 2))(
         hidden
     )
     if dropout:
         hidden = keras_layers.KeyedDropout(dropout, 0)([hidden, key])
         inputs = {'inputs': inputs, 'key': key}
-    logits = tf.keras.layers.Dense(num_classes, kernel_initializer=_glorot(seed, 3))(
+    logits = tf.keras.layers.Dense(num_classes, kernel_initializer=glorot(seed, 3))(
         hidden
     )
     return from_keras(tf.keras.Model(inputs, logits))
@@ -140,6 +140,7 @@ def _inputs(shape: Sequence[int], dtype: npt.DTypeLike):
     return inputs, inputs
 
 
-def _glorot(seed: int, index: int) -> tf.keras.initializers.Initializer:
+def glorot(seed: int, index: int) -> tf.keras.initializers.Initializer:
+    """Returns the initializer of a network's layer of this number."""
     draw = randomness.generator(seed, 'initial weights', index)
     return tf.keras.initializers.GlorotUniform(seed=int(draw.integers(2**31 - 1)))

@@ -81,12 +81,43 @@ class KeyedDropout(tf.keras.layers.Layer):
         activations, keys = inputs
         if not training:
             return activations
-        # An empty batch has no first key.
-        first = tf.reduce_sum(keys[:1], axis=0)
         return tf.nn.experimental.stateless_dropout(
-            activations, self.rate, seed=first + [0, self.salt]
+            activations, self.rate, seed=_seed(keys, self.salt)
         )
 
     def get_config(self):
         """Returns what makes the layer again."""
         return {**super().get_config(), 'rate': self.rate, 'salt': self.salt}
+
+
+@tf.keras.utils.register_keras_serializable('tff_transfer')
+class KeyedNormal(tf.keras.layers.Layer):
+    """Standard normal noise that is a function of the batch's first key alone.
+
+    It is drawn in evaluation too: there keys are zero, so that the noise of an example
+    hangs on its place in its batch.
+    """
+
+    def __init__(self, salt: int, **arguments):
+        super().__init__(**arguments)
+        self.salt = salt
+
+    def call(self, inputs):
+        """Returns noise float32 [batch, ...] of the shape of the first of `inputs`.
+
+        Args:
+          inputs: What it is like, float32 [batch, ...], and keys int32 [batch, 2].
+        """
+        like, keys = inputs
+        noise = tf.random.stateless_normal(tf.shape(like), _seed(keys, self.salt))
+        return tf.ensure_shape(noise, like.shape)
+
+    def get_config(self):
+        """Returns what makes the layer again."""
+        return {**super().get_config(), 'salt': self.salt}
+
+
+def _seed(keys: tf.Tensor, salt: int) -> tf.Tensor:
+    """Returns the seed of a batch's draws, int32 [2], of its keys int32 [batch, 2]."""
+    # An empty batch has no first key.
+    return tf.reduce_sum(keys[:1], axis=0) + [0, salt]

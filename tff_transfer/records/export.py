@@ -11,6 +11,11 @@ from tff_transfer.errors import UserError, one_line
 from tff_transfer.models import trained_network
 from tff_transfer.records import keras_file
 
+_GENERATING = [
+    tf.TensorSpec([None], tf.int32, 'labels'),
+    tf.TensorSpec([2], tf.int32, 'key'),
+]
+
 
 class Exported(tf.Module):
     """A trained model, from raw inputs to what `save` says.
@@ -24,8 +29,11 @@ class Exported(tf.Module):
         super().__init__()
         self.weights = [tf.Variable(weight) for weight in weights]
         self._setup = setup
+        function, signature = self._predict, [setup.input_spec]
+        if setup.model.generate is not None:
+            function, signature = self._generate, _GENERATING
         self.__call__ = tf.function(
-            self._predict, input_signature=[setup.input_spec], autograph=False
+            function, input_signature=signature, autograph=False
         )
 
     def _predict(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -37,13 +45,18 @@ class Exported(tf.Module):
             return {'outputs': outputs}
         return {'logits': outputs, 'probabilities': tf.nn.softmax(outputs)}
 
+    def _generate(self, labels: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
+        weights = [weight.read_value() for weight in self.weights]
+        return {'images': self._setup.model.generate(weights, labels, key)}
+
 
 def save(setup, weights: Sequence[np.ndarray], path: str | os.PathLike[str]) -> None:
     """Saves a trained model with its backbone as a SavedModel.
 
     Its call and its `serving_default` signature take a batch of raw inputs as the
     data have them and give `logits` and `probabilities`, float32 [batch, classes]; of
-    another task than classification `outputs`.
+    another task than classification `outputs`. Those of a generative model take
+    `labels`, int32 [n], and a `key`, int32 [2], and give `images` (`Model.generate`).
 
     Args:
       setup: The `Setup` that it was trained in.

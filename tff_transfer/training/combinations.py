@@ -14,10 +14,14 @@ from tff_transfer.simulation.timing.synchronous import Synchronous
 from tff_transfer.training import (
     combinations_of_attacks,
     combinations_of_devices,
+    combinations_of_generative,
     combinations_of_robust,
     combinations_of_selection,
     combinations_of_timing,
 )
+
+# The choices of --model that generate images of each class.
+GENERATIVE = ('cvae',)
 
 # The policies of --batch_norm that train with the statistics of batches.
 BY_BATCHES = ('local', 'aggregate')
@@ -112,6 +116,8 @@ def check(config) -> None:
             f'--algorithm={name} is for a last layer that is a dense one, but --head is'
             ' cosine; use --head=linear'
         )
+    if model.model in GENERATIVE:
+        combinations_of_generative.check(config)
     if not isinstance(config.fleet, Ideal):
         combinations_of_devices.check(config, name)
     if config.private:

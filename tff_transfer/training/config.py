@@ -34,7 +34,7 @@ from tff_transfer.training import combinations
 OPTIMIZERS = ('sgd', 'adagrad', 'adam', 'adamw', 'adafactor', 'rmsprop', 'yogi')
 DATASETS = ('emnist', 'by_client', 'synthetic_writers', 'synthetic_alpha_beta')
 FINETUNE = ('head', 'top', 'all', 'head_then_all', 'bias_norm', 'adapters')
-MODELS = ('backbone', 'cnn', 'mlp')
+MODELS = ('backbone', 'cnn', 'mlp', *combinations.GENERATIVE)
 BATCH_NORM = ('frozen', 'local', 'aggregate', 'group_norm')
 HEADS = ('linear', 'cosine')
 
@@ -144,7 +144,9 @@ class ModelConfig:
     model: str = option(
         'backbone',
         'backbone: a pretrained feature extractor and a head; cnn: two 5x5'
-        ' convolutions and a dense layer of 128; mlp: hidden layers alone.',
+        ' convolutions and a dense layer of 128; mlp: hidden layers alone; or, to'
+        ' generate images of each class, docs/generative.md, cvae: a conditional'
+        ' variational autoencoder.',
         choices=MODELS,
     )
     backbone: str = option(
@@ -241,7 +243,17 @@ class ModelConfig:
         only_for={'model': ('backbone', 'mlp')},
     )
     dropout: float = option(
-        0.0, "Dropout rate after each of the head's hidden layers.", at_least=0, below=1
+        0.0,
+        "Dropout rate after each of the head's hidden layers.",
+        at_least=0,
+        below=1,
+        only_for=_except('model', MODELS, combinations.GENERATIVE),
+    )
+    latent_size: int = option(
+        16,
+        'Numbers of the latent code of a cvae.',
+        at_least=1,
+        only_for={'model': ('cvae',)},
     )
 
     __repr__ = repr_of_changed

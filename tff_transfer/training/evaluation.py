@@ -48,7 +48,7 @@ class Evaluator:
         return other
 
     def _examples(self, weights, inputs, labels):
-        outputs = self._model.logits(weights, inputs)
+        outputs = self._model.logits(weights, inputs, labels)
         return self._model.task.examples(outputs, labels)
 
     def per_example(

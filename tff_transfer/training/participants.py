@@ -294,6 +294,7 @@ class Participants:
             max_examples=config.max_examples,
             transform=setup.transform,
             keys=setup.model.takes_keys,
+            labels=setup.model.takes_labels,
             augment=setup.augment,
             pooled=self.method in registry.IN_ONE_PLACE,
             held_out=self.held_out,

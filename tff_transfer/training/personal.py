@@ -34,15 +34,17 @@ def weights_of_client(method: Method, context: Context, state: State, kept: Kept
 
 
 def outputs_of_client(
-    method: Method, context: Context, state: State, kept: Kept, inputs
+    method: Method, context: Context, state: State, kept: Kept, inputs, labels=None
 ):
     """Returns what a client's model predicts of inputs, [batch, ...].
+
+    Labels, int32 [batch], are for models that are conditioned on them.
 
     The first arguments are those of `weights_of_client`.
     """
     if method.outputs is None:
         weights = weights_of_client(method, context, state, kept)
-        return context.model.logits(weights, inputs)
+        return context.model.logits(weights, inputs, labels)
     client = _client(context, state, kept)
     return method.outputs(method.broadcast(state.server), client, inputs)
 
@@ -78,7 +80,7 @@ class PersonalEvaluator:
             own = tf.nest.map_structure(lambda array: array[client], kept)
             rows = slice(splits[client], splits[client + 1])
             outputs = outputs_of_client(
-                self._method, self._context, state, own, inputs[rows]
+                self._method, self._context, state, own, inputs[rows], labels[rows]
             )
             return client + 1, found.write(client, outputs)
 

@@ -16,8 +16,8 @@ from tff_transfer.errors import UserError
 from tff_transfer.models import finetuning, heads
 from tff_transfer.models.below import Below
 from tff_transfer.networks import batch_norm, functional
-from tff_transfer.training import public_clients, sizes
-from tff_transfer.training.combinations import BY_BATCHES
+from tff_transfer.training import generative, public_clients, sizes
+from tff_transfer.training.combinations import BY_BATCHES, GENERATIVE
 from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
 
 
@@ -129,11 +129,13 @@ def _split(config: Config, data: FederatedData) -> tuple[np.ndarray, np.ndarray]
     train = public_clients.count_training(config, data.name, len(seen))
     config.selection.check(config.training.clients_per_round, train)
     trained = data.y[data.is_train & np.isin(data.client_of_row, seen)]
-    if len(np.unique(trained)) < 2:
+    least, needs = 2, 'examples of two classes or more'
+    if config.model.model in GENERATIVE:
+        least, needs = 1, 'examples'
+    if len(np.unique(trained)) < least:
         found = f'all {len(trained)} are of one class' if len(trained) else 'has none'
         raise UserError(
-            f'{data.name}: training needs examples of two classes or more, but {found};'
-            ' give others too'
+            f'{data.name}: training needs {needs}, but {found}; give others too'
         )
     if config.training.early_stop_patience is not None:
         _check_early_stop(config, data, seen)
@@ -324,6 +326,8 @@ def _same(x):
 
 
 def _plain_model(config: Config, data: FederatedData) -> models.Model:
+    if config.model.model in GENERATIVE:
+        return generative.model_of(config, data)
     arguments = {
         'dropout': config.model.dropout,
         'seed': config.training.seed,

@@ -1,0 +1,1 @@
+"""Models that generate images: how they are trained, and how they draw."""

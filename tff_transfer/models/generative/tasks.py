@@ -1,0 +1,37 @@
+"""What generative models are trained for: terms of each example, whose sum is least."""
+
+import collections
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tff_transfer.models.task import Task
+
+
+def of_terms(names: Sequence[str]) -> Task:
+    """Returns the task of making a sum of terms small.
+
+    A model's outputs are the terms of each example, float32 [batch, terms], since they
+    hang on the images themselves and on draws. The measures are `loss`, their sum, and
+    where there are several, each by its name.
+
+    Args:
+      names: The names of the terms.
+    """
+    named = tuple(names) if len(names) > 1 else ()
+
+    @tf.autograph.experimental.do_not_convert
+    def measure(terms, labels):
+        del labels
+        found = collections.OrderedDict(loss=tf.reduce_sum(terms, axis=1))
+        for place, name in enumerate(named):
+            found[name] = terms[:, place]
+        return found
+
+    return Task(
+        measures=('loss', *named),
+        measure=measure,
+        decides='loss',
+        highest=False,
+        shown='.4g',
+    )

@@ -1,0 +1,24 @@
+"""What does not go with models that generate."""
+
+from tff_transfer.attacks import registry as attacks
+from tff_transfer.errors import UserError
+
+
+def check(config) -> None:
+    """Checks that a generative model suits the rest of a `Config`.
+
+    Raises:
+      UserError: In one line that names the flag.
+    """
+    said = f'--model={config.model.model}'
+    for flag in ('tflite', 'export_keras'):
+        if getattr(config.training, flag):
+            raise UserError(
+                f'--{flag} writes what maps images to classes, but {said} generates'
+                ' them; leave it out: model/ holds what generates'
+            )
+    if attacks.KINDS.name_of(config.attack) == 'backdoor':
+        raise UserError(
+            f'--attack=backdoor is judged by predicted classes, which {said} has not;'
+            ' use another attack'
+        )
