@@ -1,7 +1,5 @@
 """The conditional variational autoencoder, by hand and beside a plain loop."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,7 +9,7 @@ import tff_transfer as tt
 from tff_transfer import runtime
 from tff_transfer.data.cohorts import training_cohort
 from tff_transfer.data.federated import FederatedData
-from tff_transfer.models.generative.architecture import build
+from tff_transfer.models.generative.architecture import Transfer, build
 from tff_transfer.models.generative.cvae import CVAE
 
 SHAPE, CLASSES, SEED, LATENT = (7, 6, 1), 3, 5, 4
@@ -39,7 +37,7 @@ def normal(seed, count):
 def test_the_terms_are_those_of_the_evidence_lower_bound(model):
     data = make_data()
     images, labels = data.x / 255, np.eye(CLASSES, dtype=np.float32)[data.y]
-    parts = MADE.parts(SHAPE, CLASSES, SEED)
+    parts = MADE.networks(SHAPE, CLASSES, SEED)
     found = np.float64(parts['encoder']([images, labels]))
     mean, log_variance = found[:, :LATENT], found[:, LATENT:]
     # In evaluation the keys are zeros.
@@ -77,7 +75,7 @@ def test_a_client_trains_as_a_plain_loop_does(model):
         state = made.process.next(made.process.initialize(), cohort).state
         found = made.process.get_model_weights(state).trainable
 
-    parts = MADE.parts(SHAPE, CLASSES, SEED)
+    parts = MADE.networks(SHAPE, CLASSES, SEED)
     weights = [
         *parts['encoder'].trainable_variables,
         *parts['decoder'].trainable_variables,
@@ -110,7 +108,7 @@ def test_images_are_drawn_by_the_key_alone(model):
     labels = tf.constant([2, 0, 1, 1])
     weights = [w + 0.1 for w in model.initial_weights]
     images = model.generate(weights, labels, [7, 8])
-    parts = MADE.parts(SHAPE, CLASSES, SEED)
+    parts = MADE.networks(SHAPE, CLASSES, SEED)
     parts['decoder'].set_weights(weights[-8:])
     codes = normal([7, 8], 4)
     expected = tf.sigmoid(parts['decoder']([codes, tf.one_hot(labels, CLASSES)]))
@@ -121,9 +119,41 @@ def test_images_are_drawn_by_the_key_alone(model):
     assert np.abs(images - model.generate(weights, labels, [7, 9])).max() > 1e-3
 
 
-def test_parts_are_all_the_weights():
-    found = build(dataclasses.replace(MADE, latent_size=2), SHAPE, CLASSES)
-    assert {name: sorted(numbers) for name, numbers in found.parts.items()} == {
+def test_parts_are_all_the_weights(model):
+    assert {name: sorted(numbers) for name, numbers in model.parts.items()} == {
         'encoder': [*range(8)],
         'decoder': [*range(8, 16)],
     }
+
+
+def test_a_teacher_is_as_far_as_its_decoder_draws_otherwise():
+    networks = MADE.networks(SHAPE, CLASSES, SEED)
+    draw = np.random.default_rng(2)
+    start = {
+        name: [draw.normal(0, 0.2, w.shape) for w in network.get_weights()]
+        for name, network in networks.items()
+    }
+    transfer = Transfer(start, distill_weight=3.0)
+    made = build(MADE, SHAPE, CLASSES, SEED, np.uint8, transfer)
+    weights, data = made.initial_weights, make_data()
+    for ours, theirs in zip(
+        weights, [*start['encoder'], *start['decoder']], strict=True
+    ):
+        np.testing.assert_array_equal(ours, np.float32(theirs))
+
+    def measured(weights):
+        return made.task.examples(made.logits(weights, data.x, data.y), data.y)
+
+    np.testing.assert_array_equal(measured(weights)['distillation'], 0)
+    moved = [w + 0.1 for w in weights]
+    found = measured(moved)
+    codes, labels = normal([0, 1], len(data.y)), np.eye(CLASSES)[data.y]
+    pixels = []
+    for of in (weights, moved):
+        networks['decoder'].set_weights(of[8:])
+        logits = np.float64(networks['decoder']([codes, labels]))
+        pixels.append(1 / (1 + np.exp(-logits)))
+    expected = np.sum((pixels[1] - pixels[0]) ** 2, axis=(1, 2, 3))
+    np.testing.assert_allclose(found['distillation'], expected, rtol=1e-4)
+    terms = found['reconstruction'] + found['divergence'] + 3 * found['distillation']
+    np.testing.assert_allclose(found['loss'], terms, rtol=1e-6)

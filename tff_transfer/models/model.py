@@ -71,6 +71,7 @@ class Model:
         the order of `initial_weights`, labels int32 [n], key int32 [2]) that gives
         images float32 [n, height, width, channels] in [0, 1]; all that it draws hangs
         on the key.
+      networks: The networks that a generative model is made of, by name.
     """
 
     functional: tff.learning.models.FunctionalModel
@@ -84,6 +85,7 @@ class Model:
     parts: Mapping[str, frozenset[int]] = dataclasses.field(default_factory=dict)
     takes_labels: bool = False
     generate: Callable | None = None
+    networks: Mapping[str, tf.keras.Model] = dataclasses.field(default_factory=dict)
 
     __repr__ = reprs.of_fields
 

@@ -98,6 +98,8 @@ class KeyedNormal(tf.keras.layers.Layer):
     hangs on its place in its batch.
     """
 
+    draw = staticmethod(tf.random.stateless_normal)
+
     def __init__(self, salt: int, **arguments):
         super().__init__(**arguments)
         self.salt = salt
@@ -109,12 +111,19 @@ class KeyedNormal(tf.keras.layers.Layer):
           inputs: What it is like, float32 [batch, ...], and keys int32 [batch, 2].
         """
         like, keys = inputs
-        noise = tf.random.stateless_normal(tf.shape(like), _seed(keys, self.salt))
+        noise = self.draw(tf.shape(like), _seed(keys, self.salt))
         return tf.ensure_shape(noise, like.shape)
 
     def get_config(self):
         """Returns what makes the layer again."""
         return {**super().get_config(), 'salt': self.salt}
+
+
+@tf.keras.utils.register_keras_serializable('tff_transfer')
+class KeyedUniform(KeyedNormal):
+    """The same as `KeyedNormal`, but uniform in [0, 1)."""
+
+    draw = staticmethod(tf.random.stateless_uniform)
 
 
 def _seed(keys: tf.Tensor, salt: int) -> tf.Tensor:

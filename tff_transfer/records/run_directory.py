@@ -21,7 +21,7 @@ from tff_transfer.backbones import Backbone
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError, one_line
 from tff_transfer.models import Model
-from tff_transfer.records import checkpoints, environment
+from tff_transfer.records import checkpoints, environment, network_weights
 
 _FILES = (
     'config.json',
@@ -34,6 +34,7 @@ _FILES = (
     'report.html',
     'model.tflite',
     'model.keras',
+    network_weights.FILE,
 )
 # Keeps the key of the pseudonyms in audit.jsonl.
 AUDIT_KEY = 'audit_key'

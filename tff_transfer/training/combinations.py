@@ -21,7 +21,7 @@ from tff_transfer.training import (
 )
 
 # The choices of --model that generate images of each class.
-GENERATIVE = ('cvae',)
+GENERATIVE = ('cvae', 'diffusion')
 
 # The policies of --batch_norm that train with the statistics of batches.
 BY_BATCHES = ('local', 'aggregate')

@@ -13,6 +13,7 @@ from tff_transfer.attacks.nothing import NoAttack
 from tff_transfer.compression import registry as compression_registry
 from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.errors import UserError
+from tff_transfer.models.generative.noise_schedules import SCHEDULES
 from tff_transfer.options import (
     GIVEN,
     check,
@@ -56,6 +57,7 @@ _SYNTHETIC = {'dataset': ('synthetic_writers', 'synthetic_alpha_beta')}
 _WITHOUT_SPLIT = _except('dataset', DATASETS, ('emnist',))
 _IMAGES = _except('dataset', DATASETS, ('synthetic_alpha_beta',))
 _BACKBONE = {'model': ('backbone',)}
+_DIFFUSION = {'model': ('diffusion',)}
 # FedAsync's server mixes weights.
 _STEPS = _except('timing', timing_registry.KINDS.NAMES, ('fedasync',))
 _SERVER = {'algorithm': registry.BY_SERVER_OPTIMIZER, **_STEPS}
@@ -146,7 +148,7 @@ class ModelConfig:
         'backbone: a pretrained feature extractor and a head; cnn: two 5x5'
         ' convolutions and a dense layer of 128; mlp: hidden layers alone; or, to'
         ' generate images of each class, docs/generative.md, cvae: a conditional'
-        ' variational autoencoder.',
+        ' variational autoencoder, or diffusion: a small diffusion model.',
         choices=MODELS,
     )
     backbone: str = option(
@@ -254,6 +256,33 @@ class ModelConfig:
         'Numbers of the latent code of a cvae.',
         at_least=1,
         only_for={'model': ('cvae',)},
+    )
+    noise_schedule: str = option(
+        'cosine',
+        'How noise grows that a diffusion model takes away: cosine, or linear.',
+        choices=tuple(SCHEDULES),
+        only_for=_DIFFUSION,
+    )
+    noise_steps: int = option(
+        1000, 'In how many steps it grows.', at_least=2, only_for=_DIFFUSION
+    )
+    sampling_steps: int = option(
+        20,
+        'How many of them a diffusion model takes to draw an image.',
+        at_least=1,
+        only_for=_DIFFUSION,
+    )
+    start_from: str | None = option(
+        None,
+        'The run directory of a finished run of the same generative model, or the'
+        ' weights.npz in it, whose weights are started from.',
+        only_for={'model': combinations.GENERATIVE},
+    )
+    frozen_parts: tuple[str, ...] = option(
+        (),
+        'The parts of a generative model that stay as --start_from has them, neither'
+        ' trained nor sent; a wrong name gives the list.',
+        only_for={'start_from': GIVEN},
     )
 
     __repr__ = repr_of_changed
@@ -408,6 +437,19 @@ class TrainingConfig:
         ' could have had instead: the model of federated averaging, that of each client'
         ' alone, and that of all examples in one place.',
         only_for={'algorithm': registry.BY_OWN_MODELS},
+    )
+    distill_from: str = option(
+        'none',
+        'pretrained: what is generated, or predicted for it, also stays near what the'
+        ' model of --start_from makes of the same draws.',
+        choices=('none', 'pretrained'),
+        only_for={'start_from': GIVEN},
+    )
+    distill_weight: float = option(
+        1.0,
+        'What the squared distance from that is multiplied by in the loss.',
+        at_least=0,
+        only_for={'distill_from': ('pretrained',)},
     )
     augment_shift: float = option(
         0.0,

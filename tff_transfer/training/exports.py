@@ -4,7 +4,8 @@ import pathlib
 import urllib.parse
 
 from tff_transfer.data.federated import FederatedData
-from tff_transfer.records import export
+from tff_transfer.models.generative.architecture import all_weights
+from tff_transfer.records import export, network_weights
 from tff_transfer.training.config import TrainingConfig
 from tff_transfer.training.result import Result
 
@@ -23,6 +24,9 @@ def write(config: TrainingConfig, result: Result) -> None:
     """Writes the trained models in the forms that a configuration asks for."""
     setup, weights, run_dir = result.setup, result.weights, result.run_dir
     export.save(setup, weights, run_dir / 'model')
+    if setup.model.networks:
+        of_networks = all_weights(setup.model, weights)
+        network_weights.save(of_networks, run_dir / network_weights.FILE)
     if config.tflite:
         export.save_tflite(run_dir / 'model', run_dir / 'model.tflite')
     if config.export_keras:

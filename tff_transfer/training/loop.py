@@ -33,6 +33,7 @@ from tff_transfer.training import (
     devices,
     divergence,
     exports,
+    generative,
     hostile,
     resuming,
     sources,
@@ -102,7 +103,8 @@ def train(
         devices.check(config, data)
         client_settings.of(config, data)
         if run_dir is not None:
-            for what, path in devices.files(config).items():
+            given_files = devices.files(config) | generative.files(config)
+            for what, path in given_files.items():
                 run_directory.check_same_file(run_dir, what, path)
         model = head_or_network(config, data, backbone, head)
         if config.training.export_keras:

@@ -2,12 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tff_transfer.models.generative.architecture import Call
-from tff_transfer.models.small import glorot
+from tff_transfer.models.generative.architecture import Call, Networks
+from tff_transfer.models.generative.layers import Layers
 from tff_transfer.networks.keras_layers import KeyedNormal
 
 _FILTERS, _UNITS = (16, 32), 128
@@ -33,85 +33,77 @@ class CVAE:
 
     terms = ('reconstruction', 'divergence')
 
-    def parts(
+    def networks(
         self, image_shape: Sequence[int], num_classes: int, seed: int
     ) -> dict[str, tf.keras.Model]:
         """Makes `encoder` and `decoder` (see `Architecture`)."""
+        layers = Layers(seed)
         return {
-            'encoder': self._encoder(image_shape, num_classes, seed),
-            'decoder': self._decoder(image_shape, num_classes, seed),
+            'encoder': self._encoder(layers, image_shape, num_classes),
+            'decoder': self._decoder(layers, image_shape, num_classes),
         }
 
-    def _encoder(self, image_shape, num_classes, seed) -> tf.keras.Model:
+    def _encoder(self, layers, image_shape, num_classes) -> tf.keras.Model:
         """Makes the network from images and labels to means and log-variances."""
         images = tf.keras.Input(tuple(image_shape))
         labels = tf.keras.Input((num_classes,))
         hidden = images
-        for index, filters in enumerate(_FILTERS):
-            hidden = tf.keras.layers.Conv2D(
-                filters,
-                3,
-                strides=2,
-                padding='same',
-                activation='relu',
-                kernel_initializer=glorot(seed, index),
-            )(hidden)
+        for name, filters in zip(('first', 'second'), _FILTERS, strict=True):
+            conv = layers.conv(f'encoder_{name}', filters, 'relu', strides=2)
+            hidden = conv(hidden)
         hidden = tf.keras.layers.Flatten()(hidden)
         hidden = tf.keras.layers.Concatenate()([hidden, labels])
-        hidden = tf.keras.layers.Dense(
-            _UNITS, 'relu', kernel_initializer=glorot(seed, 2)
-        )(hidden)
-        found = tf.keras.layers.Dense(
-            2 * self.latent_size, kernel_initializer=glorot(seed, 3)
-        )(hidden)
+        hidden = layers.dense('encoder_hidden', _UNITS, 'relu')(hidden)
+        found = layers.dense('encoder_moments', 2 * self.latent_size)(hidden)
         return tf.keras.Model([images, labels], found, name='encoder')
 
-    def _decoder(self, image_shape, num_classes, seed) -> tf.keras.Model:
+    def _decoder(self, layers, image_shape, num_classes) -> tf.keras.Model:
         """Makes the network from latent codes and labels to logits of pixels."""
         height, width, channels = image_shape
         small = (math.ceil(height / 4), math.ceil(width / 4), _FILTERS[-1])
         codes = tf.keras.Input((self.latent_size,))
         labels = tf.keras.Input((num_classes,))
         hidden = tf.keras.layers.Concatenate()([codes, labels])
-        for index, units in enumerate((_UNITS, math.prod(small)), 4):
-            hidden = tf.keras.layers.Dense(
-                units, 'relu', kernel_initializer=glorot(seed, index)
-            )(hidden)
+        hidden = layers.dense('decoder_hidden', _UNITS, 'relu')(hidden)
+        hidden = layers.dense('decoder_small', math.prod(small), 'relu')(hidden)
         hidden = tf.keras.layers.Reshape(small)(hidden)
-        for index, (filters, activation) in enumerate(
-            ((_FILTERS[0], 'relu'), (channels, None)), 6
-        ):
-            hidden = tf.keras.layers.Conv2DTranspose(
-                filters,
-                3,
-                strides=2,
-                padding='same',
-                activation=activation,
-                kernel_initializer=glorot(seed, index),
-            )(hidden)
-        cropped = hidden[:, :height, :width]
+        hidden = layers.raised('decoder_raise', _FILTERS[0], 'relu')(hidden)
+        logits = layers.raised('decoder_pixels', channels)(hidden)
+        cropped = logits[:, :height, :width]
         return tf.keras.Model([codes, labels], cropped, name='decoder')
 
     def losses(
         self,
-        parts: Mapping[str, tf.keras.Model],
+        networks: Networks,
         images: tf.Tensor,
         labels: tf.Tensor,
         keys: tf.Tensor,
+        teachers: Networks | None = None,
     ) -> Sequence[tf.Tensor]:
-        """Returns `reconstruction` and `divergence` (see `Architecture`)."""
-        mean, log_variance = tf.split(parts['encoder']([images, labels]), 2, axis=1)
+        """Returns `reconstruction` and `divergence` (see `Architecture`).
+
+        The distance from a teacher is the squared one between their decoders'
+        probabilities at the same standard normal codes, in all pixels.
+        """
+        mean, log_variance = tf.split(networks['encoder']([images, labels]), 2, axis=1)
         noise = KeyedNormal(0)([mean, keys])
         codes = mean + tf.exp(log_variance / 2) * noise
-        logits = parts['decoder']([codes, labels])
+        logits = networks['decoder']([codes, labels])
         of_pixels = tf.nn.sigmoid_cross_entropy_with_logits(
             labels=images, logits=logits
         )
         of_codes = tf.square(mean) + tf.exp(log_variance) - 1 - log_variance
-        return (
+        terms = (
             tf.reduce_sum(of_pixels, axis=(1, 2, 3)),
             tf.reduce_sum(of_codes, axis=1) / 2,
         )
+        if teachers is None:
+            return terms
+        inputs = [KeyedNormal(1)([mean, keys]), labels]
+        drawn, taught = (
+            tf.nn.sigmoid(each['decoder'](inputs)) for each in (networks, teachers)
+        )
+        return *terms, tf.reduce_sum(tf.square(drawn - taught), axis=(1, 2, 3))
 
     def generate(
         self, call: Call, image_shape: Sequence[int], labels: tf.Tensor, key: tf.Tensor
