@@ -45,6 +45,25 @@ def test_a_nodule_is_what_differs(number):
     assert np.median(without[added > 0]) < 0.35 * 255
 
 
+def test_small_slices_are_means_of_large_ones():
+    sizes, shares = (3, 2), (0.5, 0.5)
+    large = lung_phantoms.generate(sizes, shares, 1, seed=4)
+    small = lung_phantoms.generate(sizes, shares, 1, seed=4, grey_size=56)
+    assert small.x.shape == (5, 56, 56, 1) and small.x.dtype == np.uint8
+    np.testing.assert_array_equal(small.y, large.y)
+    means = large.x[..., 0].reshape(5, 56, 4, 56, 4).mean(axis=(2, 4))
+    # It is rounded along each side.
+    np.testing.assert_allclose(small.x[..., 0], means, atol=1.01)
+
+
+def test_hospitals_have_unlike_shares_of_nodules():
+    data = lung_phantoms.of_hospitals(3, 10, seed=1, test_fraction=0.25)
+    assert data.x.shape == (30, 64, 64, 1)
+    assert data.num_train.tolist() == [8] * 3 and data.num_test.tolist() == [2] * 3
+    counts = [data.y[data.train_rows(client)].sum() for client in range(3)]
+    assert len(set(counts)) > 1 and all(0.2 * 8 - 1 < n < 0.8 * 8 + 1 for n in counts)
+
+
 @pytest.mark.parametrize(
     ('arguments', 'said'),
     [

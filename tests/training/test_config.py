@@ -104,7 +104,7 @@ def test_unfit_values_are_one_line_with_the_flag(config, flag):
     [
         (
             DataConfig(num_writers=3),
-            'num_writers is for --dataset=synthetic_writers or',
+            'num_writers is for --dataset=synthetic_writers, ',
         ),
         (DataConfig(alpha=2.0), 'alpha is for --dataset=synthetic_alpha_beta, but'),
         (DataConfig(test_fraction=0.0), 'test_fraction is for --dataset=by_client, '),

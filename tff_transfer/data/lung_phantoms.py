@@ -5,10 +5,12 @@ across the slice, noise. A nodule is a round spot in a lung, no brighter than ve
 are, so that neither brightness nor the amount of tissue tells it.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import PIL.Image
 import scipy.ndimage
 
 from tff_transfer import memory, progress, randomness
@@ -16,8 +18,10 @@ from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 
 SIZE = 224
+SMALL = 64  # pixels of a side, of the small form
 CLASSES = ('no nodule', 'nodule')
 
+_SHARES = (0.2, 0.8)  # of slices of a hospital that have a nodule
 _BODY, _LUNG = 0.55, 0.2
 _COARSE = 14  # pixels of a side of the noise that tissue's slow changes are made of
 
@@ -46,6 +50,7 @@ def generate(
     num_test: int,
     *,
     seed: int = 0,
+    grey_size: int | None = None,
 ) -> FederatedData:
     """Draws the slices of some hospitals.
 
@@ -56,10 +61,12 @@ def generate(
       num_test: Test slices of each, at least 0.
       seed: At least 0; a slice is a function of it, of the hospital's number and of
         its own.
+      grey_size: Pixels of a side, of which each is the mean of those of 224 that lie
+        under it; the images then have one channel.
 
     Returns:
-      Images uint8 [n, 224, 224, 3], grey, with label 1 for a nodule; the clients are
-      `hospital 1` and so on.
+      Images uint8 [n, 224, 224, 3], grey, or uint8 [n, grey_size, grey_size, 1], with
+      label 1 for a nodule; the clients are `hospital 1` and so on.
 
     Raises:
       UserError: A number is out of its range, or the slices do not fit in memory.
@@ -77,8 +84,9 @@ def generate(
     for share in nodule_shares:
         if not 0 <= share <= 1:
             raise UserError(f'a nodule share is {share}, but must be in [0, 1]')
+    shape = (SIZE, SIZE, 3) if grey_size is None else (grey_size, grey_size, 1)
     memory.check_fits(
-        f'{sum(sizes):,} lung phantoms', sum(sizes) * SIZE**2 * 3, 'lower sizes'
+        f'{sum(sizes):,} lung phantoms', sum(sizes) * math.prod(shape), 'lower sizes'
     )
     labels = []
     for hospital, (size, share) in enumerate(zip(sizes, nodule_shares, strict=True)):
@@ -89,10 +97,15 @@ def generate(
     numbers = [
         (hospital, i) for hospital, size in enumerate(sizes) for i in range(size)
     ]
-    x = np.empty((len(y), SIZE, SIZE, 3), np.uint8)
+    x = np.empty((len(y), *shape), np.uint8)
     bar = progress.bar(numbers, desc='lung phantoms', unit=' slices')
     for row, number in enumerate(bar):
-        x[row] = draw_slice(seed, *number, nodule=bool(y[row]))[..., None]
+        drawn = draw_slice(seed, *number, nodule=bool(y[row]))
+        if grey_size is not None:
+            side = (grey_size, grey_size)
+            means = PIL.Image.fromarray(drawn).resize(side, PIL.Image.Resampling.BOX)
+            drawn = np.asarray(means)
+        x[row] = drawn[..., None]
     return FederatedData(
         name=f'lung phantoms of {len(sizes)} hospitals, seed {seed}',
         x=x,
@@ -102,6 +115,35 @@ def generate(
         num_test=np.full(len(sizes), num_test),
         num_classes=2,
         class_names=CLASSES,
+    )
+
+
+def of_hospitals(
+    count: int, examples: int, *, seed: int = 0, test_fraction: float = 0.1
+) -> FederatedData:
+    """Draws small slices of many hospitals, of which some have more nodules.
+
+    Args:
+      count: How many hospitals there are.
+      examples: Slices of each.
+      seed: As of `generate`; the share of nodules of each hospital is uniform in
+        [0.2, 0.8].
+      test_fraction: The share of a hospital's slices that are test examples, in
+        [0, 1); their number is rounded down.
+
+    Returns:
+      Images uint8 [count * examples, 64, 64, 1] (see `generate`).
+
+    Raises:
+      UserError: The slices do not fit in memory.
+    """
+    draw = randomness.generator(seed, 'shares of nodules')
+    return generate(
+        [examples] * count,
+        draw.uniform(*_SHARES, count),
+        int(examples * test_fraction),
+        seed=seed,
+        grey_size=SMALL,
     )
 
 

@@ -33,7 +33,10 @@ from tff_transfer.simulation.timing.synchronous import Synchronous
 from tff_transfer.training import combinations
 
 OPTIMIZERS = ('sgd', 'adagrad', 'adam', 'adamw', 'adafactor', 'rmsprop', 'yogi')
-DATASETS = ('emnist', 'by_client', 'synthetic_writers', 'synthetic_alpha_beta')
+DATASETS = (
+    *('emnist', 'by_client', 'synthetic_writers', 'synthetic_alpha_beta'),
+    'lung_phantoms',
+)
 FINETUNE = ('head', 'top', 'all', 'head_then_all', 'bias_norm', 'adapters')
 MODELS = ('backbone', 'cnn', 'mlp', *combinations.GENERATIVE)
 BATCH_NORM = ('frozen', 'local', 'aggregate', 'group_norm')
@@ -51,9 +54,9 @@ def _except(option: str, choices: Sequence[str], left_out: Sequence[str]) -> dic
 _OWN_FILES = {'dataset': ('by_client',)}
 _FILES = {'dataset': ('by_client', 'emnist')}
 _CHARACTERS = {'dataset': ('emnist', 'synthetic_writers')}
-_WRITERS = {'dataset': ('synthetic_writers',)}
+_WRITERS = {'dataset': ('synthetic_writers', 'lung_phantoms')}
 _ALPHA_BETA = {'dataset': ('synthetic_alpha_beta',)}
-_SYNTHETIC = {'dataset': ('synthetic_writers', 'synthetic_alpha_beta')}
+_SYNTHETIC = {'dataset': ('synthetic_writers', 'synthetic_alpha_beta', 'lung_phantoms')}
 _WITHOUT_SPLIT = _except('dataset', DATASETS, ('emnist',))
 _IMAGES = _except('dataset', DATASETS, ('synthetic_alpha_beta',))
 _BACKBONE = {'model': ('backbone',)}
@@ -100,10 +103,16 @@ class DataConfig:
         only_for=_CHARACTERS,
     )
     num_writers: int = option(
-        200, 'Clients of a synthetic dataset.', at_least=1, only_for=_SYNTHETIC
+        200,
+        'Clients of a synthetic dataset: writers, or hospitals of lung_phantoms.',
+        at_least=1,
+        only_for=_SYNTHETIC,
     )
     examples_per_writer: int = option(
-        100, 'Examples of each synthetic writer.', at_least=1, only_for=_WRITERS
+        100,
+        'Examples of each synthetic writer or hospital.',
+        at_least=1,
+        only_for=_WRITERS,
     )
     alpha: float = option(
         1.0,

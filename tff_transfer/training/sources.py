@@ -10,6 +10,7 @@ from tff_transfer.backbones import group_norm
 from tff_transfer.data import (
     by_client,
     emnist,
+    lung_phantoms,
     synthetic_alpha_beta,
     synthetic_writers,
 )
@@ -93,6 +94,13 @@ def _source(config: DataConfig, image_size: tuple[int, int] | None) -> Federated
             config.examples_per_writer,
             seed=config.data_seed,
             classes=10 if config.only_digits else 62,
+            test_fraction=config.test_fraction,
+        )
+    if config.dataset == 'lung_phantoms':
+        return lung_phantoms.of_hospitals(
+            config.num_writers,
+            config.examples_per_writer,
+            seed=config.data_seed,
             test_fraction=config.test_fraction,
         )
     return synthetic_alpha_beta.generate(
