@@ -106,7 +106,7 @@ def drawn(count, key):
 
 
 @pytest.mark.slow
-def test_the_loss_is_the_error_of_the_predicted_noise(model, start):
+def test_the_loss_is_the_error_of_the_predicted_velocity(model, start):
     data = make_data()
     outputs = model.logits(model.initial_weights, data.x, data.y)
     measured = model.task.examples(outputs, data.y)
@@ -114,13 +114,19 @@ def test_the_loss_is_the_error_of_the_predicted_noise(model, start):
     assert len(set(steps)) > 5
     left = np.cumprod(1 - np.linspace(1e-4, 0.02, 50) * 20)[steps]
     left = left[:, None, None, None]
-    x = np.sqrt(left) * (data.x / 127.5 - 1) + np.sqrt(1 - left) * noise
+    images = data.x / 127.5 - 1
+    x = np.sqrt(left) * images + np.sqrt(1 - left) * noise
+    velocity = np.sqrt(left) * noise - np.sqrt(1 - left) * images
     network = MADE.networks(SHAPE, CLASSES, SEED)['denoiser']
     network.set_weights(start)
     predicted = network([x, steps, np.eye(CLASSES)[data.y]])
-    expected = np.mean((np.float64(predicted) - noise) ** 2, axis=(1, 2, 3))
+    expected = np.mean((np.float64(predicted) - velocity) ** 2, axis=(1, 2, 3))
     np.testing.assert_allclose(measured['loss'], expected, rtol=1e-4)
-    np.testing.assert_array_equal(measured['noise_error'], measured['loss'])
+    np.testing.assert_array_equal(measured['velocity_error'], measured['loss'])
+    # It is that of the noise, which follows from it, divided by what is left.
+    of_noise = np.sqrt(1 - left) * x + np.sqrt(left) * predicted - noise
+    expected = np.mean(of_noise**2 / left, axis=(1, 2, 3))
+    np.testing.assert_allclose(measured['loss'], expected, rtol=1e-3)
 
 
 @pytest.mark.slow
@@ -155,10 +161,11 @@ def test_a_client_trains_as_a_plain_loop_does(model, start):
         noise, steps = drawn(2, rows['x']['key'][place])
         of = left[steps][:, None, None, None]
         x = np.sqrt(of) * images + np.sqrt(1 - of) * noise
+        velocity = np.sqrt(of) * noise - np.sqrt(1 - of) * images
         labels = np.eye(CLASSES)[rows['y'][batch]]
         with tf.GradientTape() as tape:
             predicted = network([x, steps, labels])
-            loss = tf.reduce_mean((predicted - noise) ** 2)
+            loss = tf.reduce_mean((predicted - velocity) ** 2)
         weights = network.trainable_variables
         for weight, slope in zip(weights, tape.gradient(loss, weights), strict=True):
             weight.assign_sub(rate * slope)
@@ -167,6 +174,25 @@ def test_a_client_trains_as_a_plain_loop_does(model, start):
         moved = np.abs(theirs - before).max()
         assert moved > 1e-5
         np.testing.assert_allclose(ours, theirs, atol=2e-3 * moved)
+
+
+@pytest.mark.slow
+def test_images_are_those_of_a_plain_way_back(model, start):
+    labels, key = [2, 0, 1], [7, 8]
+    network = MADE.networks(SHAPE, CLASSES, SEED)['denoiser']
+    network.set_weights(start)
+    left = np.cumprod(1 - np.linspace(1e-4, 0.02, 50) * 20)
+    x, _ = drawn(3, key)
+    x = np.float64(x)
+    # 50 steps in three: after 16, 33 and 50 of them.
+    for step, then in ((49, left[32]), (32, left[15]), (15, 1.0)):
+        now = left[step]
+        velocity = network([x, np.full(3, step), np.eye(CLASSES)[labels]])
+        noise = math.sqrt(1 - now) * x + math.sqrt(now) * np.float64(velocity)
+        clean = np.clip((x - math.sqrt(1 - now) * noise) / math.sqrt(now), -1, 1)
+        x = math.sqrt(then) * clean + math.sqrt(1 - then) * noise
+    found = model.generate(model.initial_weights, tf.constant(labels), key)
+    np.testing.assert_allclose(found, (x + 1) / 2, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tff_transfer.algorithms import registry
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.training import loop
@@ -218,3 +219,10 @@ def test_what_cannot_be_started_from_is_refused(first, tmp_path):
 def test_flags_without_effect_are_refused(model, training, said):
     with pytest.raises(UserError, match=said):
         config('cvae', model, **training).check()
+
+
+def test_a_method_of_classes_is_refused():
+    chosen = registry.options('feddf')()
+    made = dataclasses.replace(config('cvae'), algorithm=chosen)
+    with pytest.raises(UserError, match='--algorithm=feddf is for models that tell'):
+        made.check()

@@ -94,6 +94,12 @@ BY_LAST_DENSE = ('fedrod', 'fedproto')
 # Those that compare what the layers below that one give, which must be trained.
 BY_REPRESENTATION = ('moon', 'fedproto')
 
+# Those that are defined by what a model gives for each class.
+BY_CLASSES = (
+    'fedlc', 'fedrs', 'moon', 'fedntd', 'feddf', 'prototype', 'ridge', 'knnper',
+    'personalridge', 'personalprototype', 'fedrod', 'fedproto', 'feddistill',
+)  # fmt: skip
+
 # Those whose clients make their passes over the batches of one epoch themselves.
 BY_OWN_PASSES = ('jointft',)
 

@@ -93,6 +93,8 @@ def check(config) -> None:
             f' --model={model.model}'
         )
     name = registry.name_of(config.algorithm)
+    if model.model in GENERATIVE:
+        combinations_of_generative.check(config, name)
     if name in ('mime', 'mimelite') and model.batch_norm == 'local':
         raise UserError(
             f"--algorithm={name} keeps its optimizer's state on the server, which has"
@@ -116,8 +118,6 @@ def check(config) -> None:
             f'--algorithm={name} is for a last layer that is a dense one, but --head is'
             ' cosine; use --head=linear'
         )
-    if model.model in GENERATIVE:
-        combinations_of_generative.check(config)
     if not isinstance(config.fleet, Ideal):
         combinations_of_devices.check(config, name)
     if config.private:

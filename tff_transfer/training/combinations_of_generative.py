@@ -1,16 +1,26 @@
 """What does not go with models that generate."""
 
+from tff_transfer.algorithms import registry
 from tff_transfer.attacks import registry as attacks
 from tff_transfer.errors import UserError
 
 
-def check(config) -> None:
+def check(config, name: str) -> None:
     """Checks that a generative model suits the rest of a `Config`.
+
+    Args:
+      config: The configuration.
+      name: The name of its algorithm.
 
     Raises:
       UserError: In one line that names the flag.
     """
     said = f'--model={config.model.model}'
+    if name in registry.BY_CLASSES:
+        raise UserError(
+            f'--algorithm={name} is for models that tell classes, but {said} generates'
+            ' images of them; use another algorithm'
+        )
     for flag in ('tflite', 'export_keras'):
         if getattr(config.training, flag):
             raise UserError(

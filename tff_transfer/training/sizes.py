@@ -58,6 +58,10 @@ def check_rounds(
 
 
 def _outputs(network: tf.keras.Model) -> list:
-    return [
-        tensor for layer in network.layers for tensor in tf.nest.flatten(layer.output)
-    ]
+    found = []
+    for layer in network.layers:
+        if isinstance(layer, tf.keras.Model):
+            found += _outputs(layer)
+        else:
+            found += tf.nest.flatten(layer.output)
+    return found

@@ -61,6 +61,12 @@ def noised(images: tf.Tensor, noise: tf.Tensor, left: tf.Tensor) -> tf.Tensor:
     return tf.sqrt(left) * images + tf.sqrt(1 - left) * noise
 
 
+def velocity(images: tf.Tensor, noise: tf.Tensor, left: tf.Tensor) -> tf.Tensor:
+    """Returns the velocity of `noised`, of the same arguments (Salimans & Ho 2022)."""
+    left = tf.reshape(left, [-1, 1, 1, 1])
+    return tf.sqrt(left) * noise - tf.sqrt(1 - left) * images
+
+
 def denoised(
     noise_of: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
     start: tf.Tensor,
