@@ -5,11 +5,13 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from test_loop import CLIENTS, SIZE, TRAIN, make_config, make_data
 
 from tff_transfer import machine, models
 from tff_transfer.data import synthetic_alpha_beta, synthetic_writers
 from tff_transfer.errors import UserError
+from tff_transfer.models.generative.cvae import CVAE
 from tff_transfer.training import loop, sizes
 from tff_transfer.training.config import ModelConfig, TrainingConfig
 
@@ -45,6 +47,25 @@ def test_the_weights_of_a_network_are_counted_first(limit):
     limit(4 * 4 * (5 * 8 + 8 * 3))
     models.mlp((5,), 3, (8,))
     refused(lambda: models.cnn((4000, 4000, 1), 10), '8,192,000,000 weights')
+
+
+def test_weights_of_a_model_that_generates_are_counted_first():
+    # 2 x 10,000 x 10,000 x 32 x 128 of the two dense layers.
+    made = CVAE()
+    refused(lambda: made.networks((40_000, 40_000, 1), 2, 0), '819,200,000,000 weights')
+
+
+def test_what_networks_within_a_network_give_is_counted(limit):
+    inner = models.mlp((SIZE,), 3, (1000,)).network
+    inputs = tf.keras.Input((SIZE,))
+    outer = tf.keras.Model(inputs, inner(inputs))
+    config = TrainingConfig(clients_per_round=1, batch_size=10)
+    # The inputs twice, 1,000 hidden units and 3 outputs.
+    limit(10 * 4 * (2 * SIZE + 1003))
+    sizes.check_rounds(config, np.array([10]), 1, outer)
+    limit(10 * 4 * (2 * SIZE + 1003) - 1)
+    with pytest.raises(UserError, match='a batch of 10 examples'):
+        sizes.check_rounds(config, np.array([10]), 1, outer)
 
 
 def test_images_that_the_cnn_cannot_halve_twice_are_refused():

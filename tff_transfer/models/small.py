@@ -47,7 +47,7 @@ def mlp(
       UserError: Its weights do not fit in memory.
     """
     sizes = [math.prod(input_shape), *hidden_units, num_classes]
-    _check_fits(sum(a * b for a, b in itertools.pairwise(sizes)))
+    check_fits(sum(a * b for a, b in itertools.pairwise(sizes)))
     inputs, hidden = _inputs(input_shape, dtype)
     key = tf.keras.Input((2,), dtype=tf.int32, name='key')
     if len(input_shape) > 1:
@@ -98,7 +98,7 @@ def cnn(
             f'images of {height} x {width} pixels are too small for the CNN, which'
             ' halves them twice; give at least 4 x 4, or use --model=mlp'
         )
-    _check_fits((height // 4) * (width // 4) * 64 * 128)
+    check_fits((height // 4) * (width // 4) * 64 * 128)
     inputs, hidden = _inputs(image_shape, dtype)
     key = tf.keras.Input((2,), dtype=tf.int32, name='key')
     for index, filters in enumerate((32, 64)):
@@ -123,12 +123,14 @@ def cnn(
     return from_keras(tf.keras.Model(inputs, logits))
 
 
-def _check_fits(weights: int) -> None:
+def check_fits(
+    weights: int, instead: str = 'give smaller --hidden_units or smaller images'
+) -> None:
     """Refuses a network whose weights, of float32, clearly do not fit in memory."""
     memory.check_fits(
         f'a network of {weights:,} weights, {_COPIES} times in training,',
         weights * 4 * _COPIES,
-        'give smaller --hidden_units or smaller images',
+        instead,
     )
 
 

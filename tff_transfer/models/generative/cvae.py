@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tff_transfer.models.generative.architecture import Call, Networks
 from tff_transfer.models.generative.layers import Layers
+from tff_transfer.models.small import check_fits
 from tff_transfer.networks.keras_layers import KeyedNormal
 
 _FILTERS, _UNITS = (16, 32), 128
@@ -37,6 +38,9 @@ class CVAE:
         self, image_shape: Sequence[int], num_classes: int, seed: int
     ) -> dict[str, tf.keras.Model]:
         """Makes `encoder` and `decoder` (see `Architecture`)."""
+        height, width = image_shape[:2]
+        least = 2 * math.ceil(height / 4) * math.ceil(width / 4) * _FILTERS[-1] * _UNITS
+        check_fits(least, 'give smaller images')
         layers = Layers(seed)
         return {
             'encoder': self._encoder(layers, image_shape, num_classes),
