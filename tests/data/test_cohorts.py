@@ -171,6 +171,15 @@ def test_keys_are_per_row_and_do_not_depend_on_the_other_clients(data):
     assert among['key'].min() >= 0
 
 
+def test_labels_are_among_the_inputs_where_they_are_asked_for(data):
+    found = cohort_of(data, [2, 0], keys=True, labels=True).examples
+    assert list(found['x']) == ['inputs', 'key', 'label']
+    np.testing.assert_array_equal(found['x']['label'], found['y'])
+    without = cohort_of(data, [2, 0], keys=True).examples
+    np.testing.assert_array_equal(found['x']['inputs'], without['x']['inputs'])
+    np.testing.assert_array_equal(found['x']['key'], without['x']['key'])
+
+
 @pytest.mark.parametrize('keys', [False, True])
 def test_a_cohort_of_no_clients_is_empty(data, keys):
     cohort = cohort_of(data, [], keys=keys)
