@@ -12,10 +12,15 @@ from tff_transfer.algorithms import registry
 
 TOGETHER = functools.partial(runtime.use_compiled, lockstep=True)
 ALONE = functools.partial(runtime.use_compiled, lockstep=False)
-# What is in the way: arrays as long as each client has examples, and predictions that
-# are written to their places.
-IN_THE_WAY = {'jointft': 'Fill', 'feddf': 'TensorScatterUpdate'}
-TO_ADAPT = {'personalridge': 'Fill'}
+# What is in the way: arrays as long as each client has examples, predictions that are
+# written to their places, and what comes of a client's own loop over others' examples.
+IN_THE_WAY = {
+    'jointft': 'Fill',
+    'feddf': 'TensorScatterUpdate',
+    'fedmd': 'Sub',
+    'dsfl': 'Sub',
+}
+TO_ADAPT = {'personalridge': 'Fill', 'fedmd': 'Sub'}
 # Their clients do what those of federated averaging do.
 BY_SERVER = ('fedavgm', 'fedadagrad', 'fedadam', 'fedyogi', 'fedrmsprop')
 

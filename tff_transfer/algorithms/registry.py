@@ -27,6 +27,7 @@ _PLACES = {
     'moon': ('moon', 'MOON'),
     'fedntd': ('fed_ntd', 'FedNTD'),
     'feddf': ('fed_df', 'FedDF'),
+    'dsfl': ('ds_fl', 'DSFL'),
     'local': ('alone', 'Local'),
     'central': ('central', 'Central'),
     'prototype': ('prototype', 'Prototype'),
@@ -50,6 +51,7 @@ _PLACES = {
     'fedrod': ('fed_rod', 'FedRoD'),
     'fedproto': ('fed_proto', 'FedProto'),
     'feddistill': ('fed_distill', 'FedDistill'),
+    'fedmd': ('fed_md', 'FedMD'),
     'fedala': ('fed_ala', 'FedALA'),
 }
 
@@ -73,7 +75,7 @@ WITHOUT_CLIENT_RATE = ('fedsgd',)
 BY_OWN_MODELS = (
     'local', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl', 'pfedme',
     'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'personalridge',
-    'personalprototype', 'ifca', 'fedrod', 'fedproto', 'fedala', 'feddistill',
+    'personalprototype', 'ifca', 'fedrod', 'fedproto', 'fedala', 'feddistill', 'fedmd',
 )  # fmt: skip
 
 # Of these, those whose clients make their models in one pass over their examples.
@@ -101,7 +103,7 @@ BY_OWN_PASSES = ('jointft',)
 BY_POPULATION = ('scaffold', 'feddyn')
 
 # Those whose server has examples of its own.
-BY_PUBLIC_EXAMPLES = ('feddf',)
+BY_PUBLIC_EXAMPLES = ('feddf', 'fedmd', 'dsfl')
 
 # Those in whose rounds all clients take part that may.
 OF_ALL = ('central', 'prototype', 'ridge', 'personalridge', 'personalprototype')
@@ -113,7 +115,7 @@ IN_ONE_PLACE = ('central',)
 BESIDE_THE_MEAN = (
     'mime', 'fednova', 'fedexp', 'qfedavg', 'local', 'central', 'prototype', 'ridge',
     'personalridge', 'personalprototype', 'jointft', 'ifca', 'fedproto', 'feddistill',
-    'feddf',
+    'feddf', 'fedmd', 'dsfl',
 )  # fmt: skip
 
 # Those whose clients send what their weights moved away from and nothing else, of which

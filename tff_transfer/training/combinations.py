@@ -40,6 +40,8 @@ _WITHOUT_HEAD = {
     'local': 'each is alone',
     'fedproto': 'each is alone',
     'feddistill': 'each is alone',
+    'fedmd': 'each is alone',
+    'dsfl': 'each is alone',
     'fedbabu': 'it stays as it began',
     'fedrecon': 'parts of the model are forgotten',
 }
@@ -57,6 +59,8 @@ _UNCOMPRESSED = {
         **_ALONE,
         'fedproto': 'clients send means of representations and no update',
         'feddistill': 'clients send means of predictions and no update',
+        'fedmd': 'clients send answers to public examples and no update',
+        'dsfl': 'clients send answers to public examples and no update',
         'feddf': 'what clients answer is taken of their models before they are sent',
         'ifca': 'a client sends zeros for all models but the one that it took',
     },
@@ -94,10 +98,10 @@ def check(config) -> None:
             f"--algorithm={name} keeps its optimizer's state on the server, which has"
             ' none for layers that stay with the clients; use another --batch_norm'
         )
-    if name == 'feddf' and model.batch_norm in BY_BATCHES:
+    if name in registry.BY_PUBLIC_EXAMPLES and model.batch_norm in BY_BATCHES:
         raise UserError(
-            f'--algorithm={name} distils on the server, which has no statistics for'
-            ' BatchNorm layers that are trained; use another --batch_norm'
+            f'--algorithm={name} distils on public examples, for which BatchNorm layers'
+            ' that are trained have no statistics; use another --batch_norm'
         )
     below = model.model == 'cnn' or model.hidden_units
     if model.model == 'backbone' and model.finetune not in ('head', 'head_then_all'):

@@ -79,7 +79,7 @@ class Stage:
             self._method,
             made.context,
             self._composed,
-            setup,
+            self.participants.setup,
             self._config,
             self.participants.gathered,
             self._states,
