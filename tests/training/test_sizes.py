@@ -59,7 +59,7 @@ def test_a_cohort_and_a_batch_are_measured_first(limit):
 
     def check(**training):
         config = TrainingConfig(**training)
-        sizes.check_rounds(config, examples, 4 * SIZE, network)
+        sizes.check_rounds(config, examples, 4 * SIZE, [network])
 
     # Two clients of 20 on average, three times: 120 rows of 20 bytes.
     limit(2399)

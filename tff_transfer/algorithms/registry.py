@@ -105,6 +105,9 @@ BY_POPULATION = ('scaffold', 'feddyn')
 # Those whose server has examples of its own.
 BY_PUBLIC_EXAMPLES = ('feddf', 'fedmd', 'dsfl')
 
+# Those in which no weights travel, so that clients may have different networks.
+BY_ANSWERS = ('local', 'feddistill', 'fedmd', 'dsfl')
+
 # Those in whose rounds all clients take part that may.
 OF_ALL = ('central', 'prototype', 'ridge', 'personalridge', 'personalprototype')
 

@@ -47,7 +47,8 @@ class Model:
         `y`, with loss and metrics of the task. Its trainable weights are those
         that are trained, and no others; its non-trainable ones are BatchNorm's
         statistics where these are not frozen.
-      network: The head, or the whole network where there is no backbone: a
+      network: The head, or the whole network where there is no backbone; None where
+        it is one of several: a
         `tf.keras.Model` to logits float32 [batch, classes] with its initial weights.
         The last of the trained weights are its `trainable_variables`.
       takes_keys: Whether training draws random numbers; the batches' `x` then holds
@@ -64,10 +65,12 @@ class Model:
       parts: The numbers of the trained weights by what they are: the `head`, or the
         last layer of a network without backbone; `body`, all else; and by the
         fine-tuning strategy what is trained of the backbone.
+      members: Where it is one of several networks, by its weights: each of them (see
+        `models.several`).
     """
 
     functional: tff.learning.models.FunctionalModel
-    network: tf.keras.Model
+    network: tf.keras.Model | None
     takes_keys: bool
     fingerprint: str
     statistics: BatchStatistics | None = None
@@ -75,6 +78,7 @@ class Model:
     trains_representation: bool = False
     task: Task = CLASSIFICATION
     parts: Mapping[str, frozenset[int]] = dataclasses.field(default_factory=dict)
+    members: tuple['Model', ...] = ()
 
     __repr__ = reprs.of_fields
 
@@ -83,6 +87,11 @@ class Model:
         """The weights at the start: the trained ones, then the statistics."""
         trained, statistics = self.functional.initial_weights
         return [*trained, *statistics]
+
+    @property
+    def networks(self) -> list[tf.keras.Model]:
+        """The network, or each of several."""
+        return [each.network for each in self.members] or [self.network]
 
     @property
     def output_spec(self) -> tf.TensorSpec:
@@ -276,13 +285,17 @@ def assign_weights(network: tf.keras.Model, trainable: Sequence[np.ndarray]) -> 
         variable.assign(value)
 
 
-def trained_network(model: Model, weights: Sequence[np.ndarray]) -> tf.keras.Model:
-    """Returns a copy of a model's Keras network with trained weights.
+def trained_network(
+    model: Model, weights: Sequence[np.ndarray]
+) -> tf.keras.Model | None:
+    """Returns a copy of a model's Keras network with trained weights, if it has one.
 
     Args:
       model: The model; its own network keeps its weights.
       weights: All weights; the network's are the last of the trained ones.
     """
+    if model.network is None:
+        return None
     network = tf.keras.models.clone_model(model.network)
     network.set_weights(model.network.get_weights())
     trainable, _ = model.split(weights)

@@ -12,6 +12,7 @@ from tff_transfer.privacy.distributed import Distributed
 from tff_transfer.simulation.fleet.ideal import Ideal
 from tff_transfer.simulation.timing.synchronous import Synchronous
 from tff_transfer.training import (
+    architectures,
     combinations_of_attacks,
     combinations_of_devices,
     combinations_of_robust,
@@ -21,6 +22,11 @@ from tff_transfer.training import (
 
 # The policies of --batch_norm that train with the statistics of batches.
 BY_BATCHES = ('local', 'aggregate')
+
+# What changes images of training.
+_AUGMENT = tuple(
+    f'augment_{how}' for how in ('shift', 'rotation', 'brightness', 'flip')
+)
 
 # What a head that one round computes must stand on, and the options of training that
 # have an effect with it.
@@ -93,6 +99,8 @@ def check(config) -> None:
             f' --model={model.model}'
         )
     name = registry.name_of(config.algorithm)
+    if model.model == 'several':
+        _check_several(config, name)
     if name in ('mime', 'mimelite') and model.batch_norm == 'local':
         raise UserError(
             f"--algorithm={name} keeps its optimizer's state on the server, which has"
@@ -151,7 +159,7 @@ def check(config) -> None:
             f'--algorithm={name} has no clients for layers to stay with; use'
             ' --batch_norm=aggregate'
         )
-    if data.dataset == 'synthetic_alpha_beta' and model.model != 'mlp':
+    if data.dataset == 'synthetic_alpha_beta' and model.model not in ('mlp', 'several'):
         raise UserError(
             '--dataset=synthetic_alpha_beta has vectors, no images; use --model=mlp'
         )
@@ -215,6 +223,29 @@ def check(config) -> None:
                 f'{model.finetune} trains on features that are computed once; use'
                 ' --finetune=all, head_then_all, bias_norm or adapters, or'
                 ' --model=cnn'
+            )
+
+
+def _check_several(config, name: str) -> None:
+    training = config.training
+    if name not in registry.BY_ANSWERS:
+        raise UserError(
+            f'--model=several gives clients different networks, but --algorithm={name}'
+            ' averages weights; use one of'
+            f' --algorithm={", ".join(registry.BY_ANSWERS)}'
+        )
+    if not config.model.architectures:
+        raise UserError(
+            '--model=several needs --architectures, such as cnn,mlp:64,embedded'
+        )
+    for text in config.model.architectures:
+        architectures.parsed(text)
+    given = dataclasses.asdict(training)
+    for flag in ('tflite', 'export_keras', *_AUGMENT):
+        if given[flag]:
+            raise UserError(
+                f'--{flag} is for one network, but --model=several has rows of what'
+                ' any of its networks takes; leave it out'
             )
 
 

@@ -34,7 +34,7 @@ from tff_transfer.training import combinations
 OPTIMIZERS = ('sgd', 'adagrad', 'adam', 'adamw', 'adafactor', 'rmsprop', 'yogi')
 DATASETS = ('emnist', 'by_client', 'synthetic_writers', 'synthetic_alpha_beta')
 FINETUNE = ('head', 'top', 'all', 'head_then_all', 'bias_norm', 'adapters')
-MODELS = ('backbone', 'cnn', 'mlp')
+MODELS = ('backbone', 'cnn', 'mlp', 'several')
 BATCH_NORM = ('frozen', 'local', 'aggregate', 'group_norm')
 HEADS = ('linear', 'cosine')
 
@@ -144,7 +144,8 @@ class ModelConfig:
     model: str = option(
         'backbone',
         'backbone: a pretrained feature extractor and a head; cnn: two 5x5'
-        ' convolutions and a dense layer of 128; mlp: hidden layers alone.',
+        ' convolutions and a dense layer of 128; mlp: hidden layers alone; several:'
+        ' clients have different --architectures.',
         choices=MODELS,
     )
     backbone: str = option(
@@ -239,6 +240,15 @@ class ModelConfig:
         "Sizes of the head's (or mlp's) hidden layers, such as 512,256.",
         at_least=1,
         only_for={'model': ('backbone', 'mlp')},
+    )
+    architectures: tuple[str, ...] = option(
+        (),
+        'For --model=several: networks that are dealt to the clients in turn, of cnn,'
+        ' mlp:64-32 (hidden layers) and BACKBONE[@CUT][:UNITS-UNITS], a head on what'
+        ' a backbone gives, such as embedded:64, or on the means over places of what'
+        ' it gives up to a layer or, of a number, without so many top layers, as'
+        ' embedded@6.',
+        only_for={'model': ('several',), 'algorithm': registry.BY_ANSWERS},
     )
     dropout: float = option(
         0.0, "Dropout rate after each of the head's hidden layers.", at_least=0, below=1
