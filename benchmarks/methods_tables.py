@@ -26,6 +26,8 @@ MORE = {
     'feddf': "the server's examples by each client's model; five passes over them",
     'dsfl': 'steps and answers on the public examples; the model kept',
     'fedmd': 'the same',
+    'fedgen': "the generator's steps; what it generates, by each batch",
+    'fedgkt': "steps of the server's network on the features; the model kept",
     'fedsgd': 'no step of an optimizer, a sum',
     'local': 'the weights kept; nothing travels',
     'ditto': 'another model kept and trained, held to the first',

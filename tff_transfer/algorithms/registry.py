@@ -28,6 +28,7 @@ _PLACES = {
     'fedntd': ('fed_ntd', 'FedNTD'),
     'feddf': ('fed_df', 'FedDF'),
     'dsfl': ('ds_fl', 'DSFL'),
+    'fedgen': ('fed_gen', 'FedGen'),
     'local': ('alone', 'Local'),
     'central': ('central', 'Central'),
     'prototype': ('prototype', 'Prototype'),
@@ -52,6 +53,7 @@ _PLACES = {
     'fedproto': ('fed_proto', 'FedProto'),
     'feddistill': ('fed_distill', 'FedDistill'),
     'fedmd': ('fed_md', 'FedMD'),
+    'fedgkt': ('fed_gkt', 'FedGKT'),
     'fedala': ('fed_ala', 'FedALA'),
 }
 
@@ -62,7 +64,7 @@ BY_SERVER_OPTIMIZER = (
     'fedavg', 'fedsgd', 'fedprox', 'scaffold', 'mime', 'mimelite', 'fednova', 'fedsam',
     'fedlc', 'fedrs', 'moon', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl',
     'pfedme', 'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'jointft',
-    'ifca', 'fedrod', 'fedala', 'fedntd',
+    'ifca', 'fedrod', 'fedala', 'fedntd', 'fedgen',
 )  # fmt: skip
 
 # Those that are defined for SGD on the clients.
@@ -76,6 +78,7 @@ BY_OWN_MODELS = (
     'local', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl', 'pfedme',
     'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'personalridge',
     'personalprototype', 'ifca', 'fedrod', 'fedproto', 'fedala', 'feddistill', 'fedmd',
+    'fedgkt',
 )  # fmt: skip
 
 # Of these, those whose clients make their models in one pass over their examples.
@@ -88,10 +91,10 @@ WITH_GLOBAL_MODEL = (
 )  # fmt: skip
 
 # Of these, those whose clients predict by more than weights.
-BEYOND_WEIGHTS = ('knnper',)
+BEYOND_WEIGHTS = ('knnper', 'fedgkt')
 
 # Those that are defined for models that end with a dense layer.
-BY_LAST_DENSE = ('fedrod', 'fedproto')
+BY_LAST_DENSE = ('fedrod', 'fedproto', 'fedgen', 'fedgkt')
 
 # Those that compare what the layers below that one give, which must be trained.
 BY_REPRESENTATION = ('moon', 'fedproto')
@@ -118,7 +121,7 @@ IN_ONE_PLACE = ('central',)
 BESIDE_THE_MEAN = (
     'mime', 'fednova', 'fedexp', 'qfedavg', 'local', 'central', 'prototype', 'ridge',
     'personalridge', 'personalprototype', 'jointft', 'ifca', 'fedproto', 'feddistill',
-    'feddf', 'fedmd', 'dsfl',
+    'feddf', 'fedmd', 'dsfl', 'fedgen', 'fedgkt',
 )  # fmt: skip
 
 # Those whose clients send what their weights moved away from and nothing else, of which

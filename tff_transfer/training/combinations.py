@@ -47,6 +47,7 @@ _WITHOUT_HEAD = {
     'fedproto': 'each is alone',
     'feddistill': 'each is alone',
     'fedmd': 'each is alone',
+    'fedgkt': 'each is alone',
     'dsfl': 'each is alone',
     'fedbabu': 'it stays as it began',
     'fedrecon': 'parts of the model are forgotten',
@@ -65,6 +66,7 @@ _UNCOMPRESSED = {
         **_ALONE,
         'fedproto': 'clients send means of representations and no update',
         'feddistill': 'clients send means of predictions and no update',
+        'fedgkt': 'clients send features and answers and no update',
         'fedmd': 'clients send answers to public examples and no update',
         'dsfl': 'clients send answers to public examples and no update',
         'feddf': 'what clients answer is taken of their models before they are sent',
@@ -72,6 +74,7 @@ _UNCOMPRESSED = {
     },
     'compression_down': {
         **_ALONE,
+        'fedgkt': 'clients get answers alone',
         'mime': _OPTIMIZER,
         'mimelite': _OPTIMIZER,
         'feddistill': 'each client takes what it sent off the sums that it gets',

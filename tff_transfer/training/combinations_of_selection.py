@@ -22,6 +22,7 @@ _WITHOUT_ONE_MODEL = {
     'fedproto': 'each is alone',
     'feddistill': 'each is alone',
     'fedmd': 'each is alone',
+    'fedgkt': 'each is alone',
     'dsfl': 'each is alone',
     'ifca': 'each takes one of several models',
     'fedrecon': 'parts of the model are forgotten',

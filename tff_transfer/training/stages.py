@@ -175,6 +175,10 @@ class Stage:
         up, down = self._made.bytes(receivers)
         receivers += turnout.asked
         row['bytes/up'], row['bytes/down'] = up * senders, down * receivers
+        if self._method.example_bytes is not None:
+            examples = self.participants.examples(turnout)
+            of_example = self._method.example_bytes
+            row['bytes/up'], row['bytes/down'] = (examples * of for of in of_example)
         if self.timed:
             row[SIMULATED] = turnout.ends
         return after, row | self._coded(metrics, senders, receivers)
