@@ -162,6 +162,8 @@ class Context:
       seed: The seed of what a method draws.
       gradient_noise: What is done to the gradient of each example, if anything.
       public: The server's own examples, if it has any.
+      teacher: What features that are trained are held to, if anything: the model as
+        it starts.
     """
 
     model: Model
@@ -176,6 +178,7 @@ class Context:
     seed: int = 0
     gradient_noise: GradientNoise | None = None
     public: PublicExamples | None = None
+    teacher: Any = None
 
     @property
     def local_statistics(self) -> bool:

@@ -5,6 +5,7 @@ import dataclasses
 from tff_transfer.aggregation.robust import Robust
 from tff_transfer.aggregation.secure import Secure
 from tff_transfer.algorithms import registry
+from tff_transfer.algorithms.teachers import Pretrained
 from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.errors import UserError
 from tff_transfer.privacy import registry as privacy_registry
@@ -117,6 +118,8 @@ def check(config) -> None:
     below = model.model == 'cnn' or model.hidden_units
     if model.model == 'backbone' and model.finetune not in ('head', 'head_then_all'):
         below = True
+    if isinstance(config.distill_from, Pretrained):
+        _check_teacher(config)
     if name in registry.BY_REPRESENTATION and not below:
         raise UserError(
             f'--algorithm={name} compares what the layers below the last one give, but'
@@ -227,6 +230,32 @@ def check(config) -> None:
                 ' --finetune=all, head_then_all, bias_norm or adapters, or'
                 ' --model=cnn'
             )
+
+
+def _check_teacher(config) -> None:
+    model, said = config.model, '--distill_from=pretrained'
+    if model.model != 'backbone' or model.finetune == 'head':
+        raise UserError(
+            f'{said} holds features that are trained to those of the pretrained model,'
+            ' but nothing of a backbone is trained; give another --finetune'
+        )
+    if model.backbone_weights == 'random':
+        raise UserError(
+            f'{said} holds features to those of the pretrained model, but'
+            ' --backbone_weights=random has none; leave one of both out'
+        )
+    if model.hidden_units or model.head != 'linear':
+        raise UserError(
+            f'{said} holds what the last layer takes, which with --hidden_units or'
+            ' another --head is not what the pretrained model gives; use a linear head'
+        )
+    default = Pretrained().temperature
+    teacher = config.distill_from
+    if teacher.distance != 'softmax' and teacher.temperature != default:
+        raise UserError(
+            '--pretrained.temperature is for --pretrained.distance=softmax, but that'
+            f' is {teacher.distance}; leave it out'
+        )
 
 
 def _check_several(config, name: str) -> None:

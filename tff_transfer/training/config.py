@@ -6,8 +6,9 @@ from typing import Any
 
 from tff_transfer.aggregation import registry as aggregation_registry
 from tff_transfer.aggregation.plain import Plain
-from tff_transfer.algorithms import registry, schedules
+from tff_transfer.algorithms import registry, schedules, teachers
 from tff_transfer.algorithms.fed_avg import FedAvg
+from tff_transfer.algorithms.teachers import Nobody
 from tff_transfer.attacks import registry as attack_registry
 from tff_transfer.attacks.nothing import NoAttack
 from tff_transfer.compression import registry as compression_registry
@@ -505,6 +506,14 @@ class Config:
         'The federated method; python -m experiments.methods lists them, with their'
         ' options --NAME.OPTION.',
         registry,
+    )
+
+    distill_from: Any = variant(
+        Nobody(),
+        'Whom clients learn from beside their examples: nobody; or pretrained, which'
+        ' holds features that are fine-tuned to those of the pretrained model. Options'
+        ' as of algorithms, such as --pretrained.weight.',
+        teachers.KINDS,
     )
 
     privacy: Any = variant(
