@@ -14,7 +14,7 @@ from tff_transfer.errors import UserError
 _NOW = {'ridge_penalty': '--algorithm=ridge --ridge.penalty'}
 # Flags whose choices have options of their own, which --help shows.
 CHOSEN = (
-    *('algorithm', 'privacy', 'aggregation', 'compression'),
+    *('algorithm', 'distill_from', 'privacy', 'aggregation', 'compression'),
     *('selection', 'fleet', 'timing', 'attack'),
 )
 _PRESETS = pathlib.Path(__file__).parent / 'presets'

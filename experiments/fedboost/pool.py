@@ -8,22 +8,20 @@ the network below its head and the head.
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_federated as tff
 from scipy import special
 
 import tff_transfer as tt
 from experiments.claims import rounds
 from experiments.fedboost.people import Groups
-from tff_transfer import features, progress
+from tff_transfer import features
 from tff_transfer.algorithms import processes
 from tff_transfer.backbones import Backbone
 from tff_transfer.data.federated import FederatedData
-from tff_transfer.features import cache
 from tff_transfer.models import finetuning
 
 # Rounds, clients and rate of the heads' training; batches of 20.
@@ -32,8 +30,6 @@ ROUNDS, COHORT, RATE = 100, 20, 0.03
 OWN = 6
 # Where backbones are cut: shares of the layers with kernels that stand above.
 _CUTS = (1 / 3, 2 / 3)
-# Images at a time.
-_BATCH = 64
 _NUMBER = 4
 
 
@@ -95,7 +91,9 @@ def sources(data: FederatedData, handles: Sequence[str]) -> list[Source]:
             found.append(
                 Source(
                     f'{backbone.name}, {above} of {layers} layers cut off',
-                    lambda data, below=below: _pooled(below, data),
+                    lambda data, below=below: features.extract(
+                        below, data, pooled=True
+                    ),
                     _bytes(below),
                 )
             )
@@ -108,23 +106,6 @@ def _weights(backbone: Backbone):
 
 def _bytes(backbone: Backbone) -> int:
     return _NUMBER * sum(weight.value.size for weight in _weights(backbone))
-
-
-def _pooled(below: Backbone, data: FederatedData) -> np.ndarray:
-    """Returns activations, their mean over places, from the cache or computed."""
-
-    def batches() -> Iterator[np.ndarray]:
-        starts = range(0, len(data.x), _BATCH)
-        for start in progress.bar(starts, desc='activations', unit='batch'):
-            found = below(data.x[start : start + _BATCH])
-            yield tf.reduce_mean(found, tuple(range(1, found.shape.rank - 1))).numpy()
-
-    return cache.get_or_make(
-        f'mean over places of {below.fingerprint} {data.fingerprint}',
-        (len(data.x), below.feature_size),
-        batches,
-        what={'backbone': f'{below.name}, cut, mean over places', 'data': data.name},
-    )
 
 
 def scaled(

@@ -319,15 +319,77 @@ def fed_df(w, rounds, public, rate):
 
     for clients, batches in zip(rounds, public, strict=True):
         models = [sgd(w, mine, net_gradient) for mine in clients.values()]
-        w, first, second = weighted(clients, models), 0.0, 0.0
-        for t, (x, _) in enumerate(batches, 1):
-            taught = probabilities(sum(answers(m, x) for m in models) / len(models))
-            g = net_gradient(w, (x, taught))
-            first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
-            # TFF's Adam, whose epsilon is added before the bias is corrected.
-            down = (np.sqrt(second) + 1e-7) / np.sqrt(1 - 0.999**t)
-            w = w - rate * first / (1 - 0.9**t) / down
+        taught = [
+            (x, probabilities(sum(answers(m, x) for m in models) / len(models)))
+            for x, _ in batches
+        ]
+        w = adam(weighted(clients, models), taught, net_gradient, rate)
     return w
+
+
+def adam(w, batches, direction, rate):
+    first, second = 0.0, 0.0
+    for t, batch in enumerate(batches, 1):
+        g = direction(w, batch)
+        first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
+        # TFF's Adam, whose epsilon is added before the bias is corrected.
+        down = (np.sqrt(second) + 1e-7) / np.sqrt(1 - 0.999**t)
+        w = w - rate * first / (1 - 0.9**t) / down
+    return w
+
+
+def towards_answers(error):
+    """Returns the gradient of a batch of (x, answers); `error` is of the logits."""
+
+    def direction(w, batch):
+        x, taught = batch
+        e = error(logits(w, x), taught)
+        return np.concatenate([(x.T @ e).ravel(), e.sum(0)])
+
+    return direction
+
+
+def of_soft_labels(scores, taught):
+    return (probabilities(scores) - taught) / len(taught)
+
+
+def of_absolute_differences(scores, taught):
+    return np.sign(scores - taught) / taught.size
+
+
+def by_answers(start, rounds, public, rate, answer, shared, error):
+    """FedMD and DS-FL.
+
+    Args:
+      start: The weights that all start from.
+      rounds: The clients' batches by round.
+      public: Makes of the round of a consensus and the round in which it is learned
+        the examples asked in the former and the rows of its batches.
+      rate: Adam's.
+      answer: Makes of logits what a client tells.
+      shared: Makes the consensus of the mean of that.
+      error: The gradient of what is minimised with respect to the logits.
+
+    Returns:
+      The server's model, that learns too, and the clients'.
+    """
+    own, server, consensus, asked = {}, start, None, 0
+
+    def learned(w, number):
+        x, batches = public(asked, number)
+        batches = [(x[rows], consensus[rows]) for rows in batches]
+        return adam(w, batches, towards_answers(error), rate)
+
+    for t, clients in enumerate(rounds, 1):
+        told = []
+        for number, batches in clients.items():
+            w = own.get(number, start)
+            w = sgd(w if consensus is None else learned(w, t), batches)
+            own[number] = w
+            told.append(answer(logits(w, public(t, t)[0])))
+        consensus, asked = shared(weighted(clients, told)), t
+        server = learned(server, t)
+    return server, own
 
 
 def in_batches(x, y, size):

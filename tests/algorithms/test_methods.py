@@ -258,7 +258,8 @@ def test_four_rounds_are_those_of_the_paper(case):
 
 
 def test_every_method_has_its_case():
-    others = {'fedavgm', *ADAPTIVE, 'central', 'moon', 'feddf', *registry.BY_OWN_MODELS}
+    others = {'fedavgm', *ADAPTIVE, 'central', 'moon', *registry.BY_OWN_MODELS}
+    others |= {*registry.BY_PUBLIC_EXAMPLES, 'fedgen'}
     assert {case.split()[0] for case in CASES} | others == set(registry.NAMES)
 
 
@@ -389,6 +390,7 @@ NEIGHBOURS = {
     'fedrs': (of('fedrs', alpha=1.0), {}),
     'fedntd': (of('fedntd', beta=0.0), {}),
     'feddf': (of('feddf', learning_rate=0.0), {}),
+    'fedgen': (of('fedgen', weight=0.0), {}),
     'jointft of one pass': (of('jointft', validation_fraction=0.0), {}),
     'scaffold in its first round': (of('scaffold'), {'rounds': [[0, 1, 2]]}),
     'moon': (of('moon', mu=0.0), {}),

@@ -153,7 +153,7 @@ def test_each_has_its_case():
         if of(name).build(context_for(name)).adapt is None
     }
     of_nets = {case.partition(',')[0] for case in OF_NETS}
-    assert {*CASES, *of_nets, 'local'} == keeping
+    assert {*CASES, *of_nets, 'local', 'fedmd', 'fedgkt'} == keeping
 
 
 @pytest.mark.slow

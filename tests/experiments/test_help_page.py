@@ -39,7 +39,8 @@ def test_each_main_flag_has_one_line_with_its_default(values, monkeypatch):
     expected = [
         name for part in Config().__dict__.values() for name in part.__dict__
     ] + [
-        *('algorithm', 'privacy', 'aggregation', 'compression', 'compression_down'),
+        *('algorithm', 'distill_from', 'privacy', 'aggregation'),
+        *('compression', 'compression_down'),
         *('selection', 'fleet', 'timing', 'attack'),
         'run_dir',
     ]

@@ -97,6 +97,16 @@ def test_a_killed_run_goes_on_to_the_same_bits(whole, tmp_path, monkeypatch):
         np.testing.assert_array_equal(np.argmax(logits, axis=1), found.predicted)
 
 
+@slow
+def test_bytes_of_features_are_those_of_examples():
+    made = config('fedgkt', rounds=1, client_epochs=2, max_examples=7)
+    result = loop.train(made, data=make_data())
+    row = result.rows[-1]
+    examples = 3 * 7  # Of three clients, once, however long they train.
+    assert row['bytes/up'] == examples * 4 * (SIZE + CLASSES + 1)
+    assert row['bytes/down'] == examples * 4 * CLASSES
+
+
 def test_clients_alone_are_judged_by_their_own_models():
     rate = {'client_learning_rate': 0.5}
     result = loop.train(config('local', rounds=9, **rate), data=make_data())
@@ -268,7 +278,7 @@ def test_options_of_a_method_are_flags_under_its_name():
         ),
         (
             ['--algorithm=feddf', '--finetune=all', '--batch_norm=aggregate'],
-            'distils on the server, which has no statistics',
+            'distils on public examples, for which BatchNorm layers',
         ),
         (['--algorithm=fedrod', '--head=cosine'], 'but --head is cosine; use --head=l'),
         (['--adaptation_epochs=3'], 'is not for --algorithm=fedavg'),

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tff_transfer.algorithms import registry
+from tff_transfer.algorithms.teachers import Pretrained
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.training import loop
@@ -159,21 +160,21 @@ def keys_of(model, parts):
 def test_distillation_holds_what_is_generated_near_the_start(first):
     name, source = first
     apart, weights = {}, {}
-    rate = {'cvae': 0.001, 'diffusion': 0.02}[name]
+    rate, held = {'cvae': (0.001, 20.0), 'diffusion': (0.005, 5.0)}[name]
     sgd = {'client_optimizer': 'sgd', 'client_learning_rate': rate, 'rounds': 2}
-    for weight in (None, 0.0, 20.0):
+    for weight in (None, 0.0, held):
         more = {'start_from': str(source.run_dir)}
-        distill = {'distill_from': 'pretrained', 'distill_weight': weight}
-        if weight is None:
-            distill = {}
-        result = loop.train(config(name, more, **sgd, **distill), data=make_data())
+        made = config(name, more, **sgd)
+        if weight is not None:
+            made = dataclasses.replace(made, distill_from=Pretrained(weight))
+        result = loop.train(made, data=make_data())
         weights[weight] = result.weights
         if weight is not None:
             assert result.rows[0]['unseen/distillation'] == 0
             apart[weight] = result.rows[-1]['unseen/distillation']
     for ours, theirs in zip(weights[None], weights[0.0], strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert 0 < apart[20.0] < apart[0.0] / 2
+    assert 0 < apart[held] < apart[0.0] / 2
 
 
 def refused(name, match, model=None, **training):
@@ -208,9 +209,7 @@ def test_what_cannot_be_started_from_is_refused(first, tmp_path):
 @pytest.mark.parametrize(
     ('model', 'training', 'said'),
     [
-        ({}, {'distill_from': 'pretrained'}, '--distill_from is for --start_from'),
         ({'frozen_parts': ('encoder',)}, {}, '--frozen_parts is for --start_from'),
-        ({}, {'distill_weight': 2.0}, '--distill_weight is for --distill_from='),
         ({}, {'export_keras': True}, '--export_keras writes what maps'),
         ({}, {'tflite': True}, '--tflite writes what maps'),
         ({'noise_steps': 5}, {}, '--noise_steps is for --model=diffusion'),
@@ -225,4 +224,17 @@ def test_a_method_of_classes_is_refused():
     chosen = registry.options('feddf')()
     made = dataclasses.replace(config('cvae'), algorithm=chosen)
     with pytest.raises(UserError, match='--algorithm=feddf is for models that tell'):
+        made.check()
+
+
+@pytest.mark.parametrize(
+    ('model', 'teacher', 'said'),
+    [
+        ({}, Pretrained(), '--distill_from=pretrained is for --start_from'),
+        ({'start_from': 'x'}, Pretrained(distance='cosine'), 'has --pretrained.weight'),
+    ],
+)
+def test_a_teacher_is_what_is_started_from(model, teacher, said):
+    made = dataclasses.replace(config('cvae', model), distill_from=teacher)
+    with pytest.raises(UserError, match=said):
         made.check()

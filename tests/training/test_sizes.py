@@ -62,10 +62,10 @@ def test_what_networks_within_a_network_give_is_counted(limit):
     config = TrainingConfig(clients_per_round=1, batch_size=10)
     # The inputs twice, 1,000 hidden units and 3 outputs.
     limit(10 * 4 * (2 * SIZE + 1003))
-    sizes.check_rounds(config, np.array([10]), 1, outer)
+    sizes.check_rounds(config, np.array([10]), 1, [outer])
     limit(10 * 4 * (2 * SIZE + 1003) - 1)
     with pytest.raises(UserError, match='a batch of 10 examples'):
-        sizes.check_rounds(config, np.array([10]), 1, outer)
+        sizes.check_rounds(config, np.array([10]), 1, [outer])
 
 
 def test_images_that_the_cnn_cannot_halve_twice_are_refused():
@@ -80,7 +80,7 @@ def test_a_cohort_and_a_batch_are_measured_first(limit):
 
     def check(**training):
         config = TrainingConfig(**training)
-        sizes.check_rounds(config, examples, 4 * SIZE, network)
+        sizes.check_rounds(config, examples, 4 * SIZE, [network])
 
     # Two clients of 20 on average, three times: 120 rows of 20 bytes.
     limit(2399)

@@ -11,16 +11,13 @@ beside its training, so that the server need not hold all models at once. Withou
 paper's early stopping and its annealed rate: the passes are `epochs`.
 """
 
-import collections
 import dataclasses
 from typing import NamedTuple
 
-import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer.algorithms import distillation, local
 from tff_transfer.algorithms.method import Context, Method
-from tff_transfer.errors import UserError
 from tff_transfer.options import option
 
 
@@ -47,12 +44,7 @@ class FedDF:
 
     def build(self, context: Context) -> Method:
         """Makes the method."""
-        if context.model.statistics is not None:
-            raise UserError(
-                'FedDF distils on the server, where BatchNorm layers that are trained'
-                ' have no statistics of the clients; use --batch_norm=frozen or'
-                ' group_norm'
-            )
+        distillation.check_no_statistics(context, 'FedDF')
         adam = tff.learning.optimizers.build_adam(self.learning_rate)
 
         def client_update(weights, client):
@@ -65,11 +57,13 @@ class FedDF:
         def server_update(server, aggregate):
             mean = local.difference(server.weights, aggregate.delta)
             taught = aggregate.sums['logits'] / aggregate.clients
-            examples = collections.OrderedDict(x=context.public.examples['x'], y=taught)
-            batches = dataclasses.replace(
-                context.public, examples=examples, epochs=self.epochs
-            ).batches(aggregate.round)
-            return Server(_distilled(context, adam, mean, batches))
+            public = distillation.answered(context.public, taught, self.epochs)
+            rows = public.rows(aggregate.round)
+            return Server(
+                distillation.distilled(
+                    context, adam, mean, rows, distillation.divergence
+                )
+            )
 
         return Method(
             lambda: Server(context.initial),
@@ -78,23 +72,3 @@ class FedDF:
             server_update,
             computed=('logits',),
         )
-
-
-def _distilled(context: Context, optimizer, weights: tuple, batches) -> tuple:
-    """Returns the weights after steps towards the logits that are the batches' y."""
-
-    def step(state, batch):
-        optimizer_state, at = state
-        with tf.GradientTape() as tape:
-            tape.watch(at)
-            logits = context.model.functional.predict_on_batch(
-                (at, ()), batch['x'], training=True
-            )
-            loss = distillation.divergence(batch['y'], logits)
-        gradient = tape.gradient(loss, at, unconnected_gradients='zero')
-        optimizer_state, at = optimizer.next(optimizer_state, at, gradient)
-        return optimizer_state, tuple(at)
-
-    specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, weights)
-    _, after = batches.reduce((optimizer.initialize(specs), weights), step)
-    return after

@@ -124,7 +124,7 @@ def beside(first: Direction, second: Direction, count: int) -> Direction:
 
 
 def gradient_function(
-    context: Context, client: Client, loss=None, regulariser=None
+    context: Context, client: Client, loss=None, regulariser=None, total: bool = False
 ) -> Callable:
     """Returns the function of (shared, personal, batch) to a `Gradient`.
 
@@ -135,15 +135,16 @@ def gradient_function(
       client: The client, whose BatchNorm statistics hold.
       loss: A function of (logits, labels) to use instead of the model's.
       regulariser: A function of (representation, batch) whose value is added to it.
+      total: Whether the gradient is of the sum over a batch's examples.
     """
     functional, statistics = context.model.functional, context.model.statistics
-    loss = loss or functional.loss
+    teacher, loss = context.teacher, loss or functional.loss
+    represent = context.model.representation
 
     def forward(trained, x):
         """Returns logits, representation if it is needed, and statistics."""
-        if regulariser is not None:
-            weights = (trained, client.statistics)
-            return context.model.representation(weights, x, training=True)
+        if regulariser is not None or teacher is not None:
+            return represent((trained, client.statistics), x, training=True)
         if statistics is not None:
             logits, measured = statistics.step((trained, client.statistics), x)
             return logits, None, measured
@@ -151,6 +152,9 @@ def gradient_function(
         return logits, None, ()
 
     def gradient(shared, personal, batch, loss=loss) -> Gradient:
+        if teacher is not None:
+            pretrained = functional.initial_weights
+            _, taught, _ = represent(pretrained, batch['x'], training=False)
         with tf.GradientTape() as tape:
             tape.watch((shared, personal))
             trained = context.join(shared, personal)
@@ -158,6 +162,10 @@ def gradient_function(
             value = loss(logits, batch['y'])
             if regulariser is not None:
                 value += regulariser(representation, batch)
+            if teacher is not None:
+                value += teacher.apart(taught, representation)
+            if total:
+                value *= tf.cast(tf.shape(logits)[0], tf.float32)
         found = tape.gradient(value, (shared, personal), unconnected_gradients='zero')
         return Gradient(*found, value, logits, measured)
 
@@ -329,12 +337,7 @@ def mean_gradient(context: Context, weights: tuple, client: Client) -> tuple:
     Returns:
       The mean over examples, a tuple like `weights`, and their number, float32 [].
     """
-
-    def summed(logits, labels):
-        count = tf.cast(tf.shape(logits)[0], tf.float32)
-        return count * context.model.functional.loss(logits, labels)
-
-    gradient = gradient_function(context, client, summed)
+    gradient = gradient_function(context, client, total=True)
 
     def add(total, batch):
         sums, examples = total

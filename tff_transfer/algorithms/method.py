@@ -119,6 +119,8 @@ class Method:
         by `validation_loss`, if there is one.
       computed: The names of `Update.sums` that a server would compute itself of what
         clients send: they do not travel.
+      example_bytes: Where of each example of a client something travels up and down,
+        and nothing else does, whatever the types say: how many bytes.
     """
 
     initialize: Callable[[], Any]
@@ -137,6 +139,7 @@ class Method:
     choices: Callable[[Any], Mapping[str, tuple]] | None = None
     measured: Callable[[Any], Mapping[str, Any]] = lambda server: {}
     computed: Sequence[str] = ()
+    example_bytes: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +162,8 @@ class Context:
       seed: The seed of what a method draws.
       gradient_noise: What is done to the gradient of each example, if anything.
       public: The server's own examples, if it has any.
+      teacher: What features that are trained are held to, if anything: the model as
+        it starts.
     """
 
     model: Model
@@ -173,6 +178,7 @@ class Context:
     seed: int = 0
     gradient_noise: GradientNoise | None = None
     public: PublicExamples | None = None
+    teacher: Any = None
 
     @property
     def local_statistics(self) -> bool:

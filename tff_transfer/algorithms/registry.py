@@ -27,6 +27,8 @@ _PLACES = {
     'moon': ('moon', 'MOON'),
     'fedntd': ('fed_ntd', 'FedNTD'),
     'feddf': ('fed_df', 'FedDF'),
+    'dsfl': ('ds_fl', 'DSFL'),
+    'fedgen': ('fed_gen', 'FedGen'),
     'local': ('alone', 'Local'),
     'central': ('central', 'Central'),
     'prototype': ('prototype', 'Prototype'),
@@ -50,6 +52,8 @@ _PLACES = {
     'fedrod': ('fed_rod', 'FedRoD'),
     'fedproto': ('fed_proto', 'FedProto'),
     'feddistill': ('fed_distill', 'FedDistill'),
+    'fedmd': ('fed_md', 'FedMD'),
+    'fedgkt': ('fed_gkt', 'FedGKT'),
     'fedala': ('fed_ala', 'FedALA'),
 }
 
@@ -60,7 +64,7 @@ BY_SERVER_OPTIMIZER = (
     'fedavg', 'fedsgd', 'fedprox', 'scaffold', 'mime', 'mimelite', 'fednova', 'fedsam',
     'fedlc', 'fedrs', 'moon', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl',
     'pfedme', 'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'jointft',
-    'ifca', 'fedrod', 'fedala', 'fedntd',
+    'ifca', 'fedrod', 'fedala', 'fedntd', 'fedgen',
 )  # fmt: skip
 
 # Those that are defined for SGD on the clients.
@@ -73,7 +77,8 @@ WITHOUT_CLIENT_RATE = ('fedsgd',)
 BY_OWN_MODELS = (
     'local', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl', 'pfedme',
     'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'personalridge',
-    'personalprototype', 'ifca', 'fedrod', 'fedproto', 'fedala', 'feddistill',
+    'personalprototype', 'ifca', 'fedrod', 'fedproto', 'fedala', 'feddistill', 'fedmd',
+    'fedgkt',
 )  # fmt: skip
 
 # Of these, those whose clients make their models in one pass over their examples.
@@ -86,10 +91,10 @@ WITH_GLOBAL_MODEL = (
 )  # fmt: skip
 
 # Of these, those whose clients predict by more than weights.
-BEYOND_WEIGHTS = ('knnper',)
+BEYOND_WEIGHTS = ('knnper', 'fedgkt')
 
 # Those that are defined for models that end with a dense layer.
-BY_LAST_DENSE = ('fedrod', 'fedproto')
+BY_LAST_DENSE = ('fedrod', 'fedproto', 'fedgen', 'fedgkt')
 
 # Those that compare what the layers below that one give, which must be trained.
 BY_REPRESENTATION = ('moon', 'fedproto')
@@ -98,6 +103,7 @@ BY_REPRESENTATION = ('moon', 'fedproto')
 BY_CLASSES = (
     'fedlc', 'fedrs', 'moon', 'fedntd', 'feddf', 'prototype', 'ridge', 'knnper',
     'personalridge', 'personalprototype', 'fedrod', 'fedproto', 'feddistill',
+    'fedmd', 'dsfl', 'fedgen', 'fedgkt',
 )  # fmt: skip
 
 # Those whose clients make their passes over the batches of one epoch themselves.
@@ -107,7 +113,10 @@ BY_OWN_PASSES = ('jointft',)
 BY_POPULATION = ('scaffold', 'feddyn')
 
 # Those whose server has examples of its own.
-BY_PUBLIC_EXAMPLES = ('feddf',)
+BY_PUBLIC_EXAMPLES = ('feddf', 'fedmd', 'dsfl')
+
+# Those in which no weights travel, so that clients may have different networks.
+BY_ANSWERS = ('local', 'feddistill', 'fedmd', 'dsfl')
 
 # Those in whose rounds all clients take part that may.
 OF_ALL = ('central', 'prototype', 'ridge', 'personalridge', 'personalprototype')
@@ -119,7 +128,7 @@ IN_ONE_PLACE = ('central',)
 BESIDE_THE_MEAN = (
     'mime', 'fednova', 'fedexp', 'qfedavg', 'local', 'central', 'prototype', 'ridge',
     'personalridge', 'personalprototype', 'jointft', 'ifca', 'fedproto', 'feddistill',
-    'feddf',
+    'feddf', 'fedmd', 'dsfl', 'fedgen', 'fedgkt',
 )  # fmt: skip
 
 # Those whose clients send what their weights moved away from and nothing else, of which

@@ -30,10 +30,14 @@ class Traffic(NamedTuple):
 def traffic_of(of: Computations, weighted: bool) -> Traffic:
     """Returns how many bytes the rounds of a method take, by their types.
 
+    None of those that hang on how many examples there are (`Method.example_bytes`).
+
     Args:
       of: The method's computations.
       weighted: Whether clients send weights.
     """
+    if of.method.example_bytes is not None:
+        return Traffic(0, 0, {})
     sent = of.work.type_signature.result
     message, beside = of.message.type_signature.result, {}
     travelling = (

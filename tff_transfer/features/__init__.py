@@ -8,6 +8,7 @@ _PLACES = {
     'Standardisation': 'scaling',
     'extract': 'extraction',
     'of_sample': 'extraction',
+    'over_places': 'extraction',
     'standardisation': 'standardising',
 }
 

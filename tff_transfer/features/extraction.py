@@ -28,6 +28,7 @@ def extract(
     backbone: Backbone,
     data: FederatedData,
     *,
+    pooled: bool = False,
     dtype: str = 'float32',
     cache_dir: str | os.PathLike[str] | None = None,
     batch_size: int = _BATCH_SIZE,
@@ -41,13 +42,14 @@ def extract(
     Args:
       backbone: Maps images to features.
       data: The population, with images as `x`.
+      pooled: Whether of activations inside a network their mean over places is wanted.
       dtype: How they are kept: `'float32'`, `'float16'` or `'uint8'`.
       cache_dir: The folder of all caches; `files.cache_dir()` if not given.
       batch_size: Images of one call of the backbone.
 
     Returns:
-      float32 [n, *feature_shape], memory-mapped, read-only; of the other dtypes a
-      `file_format.Compact`, which is indexed like it.
+      float32 [n, *feature_shape], pooled [n, feature_size], memory-mapped, read-only;
+      of the other dtypes a `file_format.Compact`, which is indexed like it.
 
     Raises:
       UserError: The data hold no images, a batch of them does not fit in memory,
@@ -59,19 +61,29 @@ def extract(
             f' the backbone {backbone.name} takes features; train without a backbone'
         )
     if isinstance(data.x, Replaced):
-        arguments = {'dtype': dtype, 'cache_dir': cache_dir, 'batch_size': batch_size}
+        arguments = {
+            'pooled': pooled,
+            'dtype': dtype,
+            'cache_dir': cache_dir,
+            'batch_size': batch_size,
+        }
         base = extract(backbone, data.with_x(data.x.base), **arguments)
         if not len(data.x.rows):
             return base
         others = _of_rows(data, data.x.rows, data.x.values)
         found = extract(backbone, others, **arguments)
         return Replaced(base, data.x.rows, np.asarray(found))
+    key, name = f'{backbone.fingerprint} {data.fingerprint}', backbone.name
+    shape = backbone.feature_shape
+    if pooled:
+        key, name = f'mean over places of {key}', f'{name}, mean over places'
+        shape = shape[-1:]
     return cache.get_or_make(
-        f'{backbone.fingerprint} {data.fingerprint}',
-        (len(data.x), *backbone.feature_shape),
-        lambda: _batches(backbone, data, batch_size),
+        key,
+        (len(data.x), *shape),
+        lambda: _batches(backbone, data, batch_size, pooled),
         dtype=dtype,
-        what={'backbone': backbone.name, 'data': data.name},
+        what={'backbone': name, 'data': data.name},
         cache_dir=cache_dir,
     )
 
@@ -102,6 +114,11 @@ def of_sample(
     return sample.with_x(np.concatenate([features, *batches]))
 
 
+def over_places(activations):
+    """Returns means over places, [batch, size], of activations [batch, ..., size]."""
+    return tf.reduce_mean(activations, range(1, len(activations.shape) - 1))
+
+
 def _of_rows(data: FederatedData, rows: np.ndarray, x: np.ndarray) -> FederatedData:
     """Returns some examples, by their sorted numbers, with inputs of their own."""
     counts = np.bincount(data.client_of_row[rows], minlength=len(data))
@@ -115,7 +132,7 @@ def _of_rows(data: FederatedData, rows: np.ndarray, x: np.ndarray) -> FederatedD
 
 
 def _batches(
-    backbone: Backbone, data: FederatedData, batch_size: int
+    backbone: Backbone, data: FederatedData, batch_size: int, pooled: bool = False
 ) -> Iterator[np.ndarray]:
     at_once = min(_BATCHES_AT_ONCE * batch_size, len(data.x))
     height, width = backbone.image_size
@@ -136,7 +153,7 @@ def _batches(
                 f' finite for images {start} to {start + len(batch) - 1}; check the'
                 ' images and the weights'
             )
-        return batch
+        return over_places(batch).numpy() if pooled else batch
 
     with (
         concurrent.futures.ThreadPoolExecutor(_BATCHES_AT_ONCE) as pool,

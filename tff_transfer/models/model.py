@@ -47,7 +47,8 @@ class Model:
         `y`, with loss and metrics of the task. Its trainable weights are those
         that are trained, and no others; its non-trainable ones are BatchNorm's
         statistics where these are not frozen.
-      network: The head, or the whole network where there is no backbone: a
+      network: The head, or the whole network where there is no backbone; None where
+        it is one of several: a
         `tf.keras.Model` to logits float32 [batch, classes] with its initial weights.
         The last of the trained weights are its `trainable_variables`.
       takes_keys: Whether training draws random numbers; the batches' `x` then holds
@@ -72,10 +73,12 @@ class Model:
         images float32 [n, height, width, channels] in [0, 1]; all that it draws hangs
         on the key.
       networks: The networks that a generative model is made of, by name.
+      members: Where it is one of several networks, by its weights: each of them (see
+        `models.several`).
     """
 
     functional: tff.learning.models.FunctionalModel
-    network: tf.keras.Model
+    network: tf.keras.Model | None
     takes_keys: bool
     fingerprint: str
     statistics: BatchStatistics | None = None
@@ -86,6 +89,7 @@ class Model:
     takes_labels: bool = False
     generate: Callable | None = None
     networks: Mapping[str, tf.keras.Model] = dataclasses.field(default_factory=dict)
+    members: tuple['Model', ...] = ()
 
     __repr__ = reprs.of_fields
 
@@ -94,6 +98,11 @@ class Model:
         """The weights at the start: the trained ones, then the statistics."""
         trained, statistics = self.functional.initial_weights
         return [*trained, *statistics]
+
+    @property
+    def each_network(self) -> list[tf.keras.Model]:
+        """The network, or each of several."""
+        return [each.network for each in self.members] or [self.network]
 
     @property
     def output_spec(self) -> tf.TensorSpec:
@@ -301,13 +310,17 @@ def assign_weights(network: tf.keras.Model, trainable: Sequence[np.ndarray]) -> 
         variable.assign(value)
 
 
-def trained_network(model: Model, weights: Sequence[np.ndarray]) -> tf.keras.Model:
-    """Returns a copy of a model's Keras network with trained weights.
+def trained_network(
+    model: Model, weights: Sequence[np.ndarray]
+) -> tf.keras.Model | None:
+    """Returns a copy of a model's Keras network with trained weights, if it has one.
 
     Args:
       model: The model; its own network keeps its weights.
       weights: All weights; the network's are the last of the trained ones.
     """
+    if model.network is None:
+        return None
     network = tf.keras.models.clone_model(model.network)
     network.set_weights(model.network.get_weights())
     trainable, _ = model.split(weights)

@@ -103,7 +103,8 @@ def check_same_network(run_dir: pathlib.Path, model: Model) -> None:
 
     Not for the values of its trained weights at the start: checkpoints have them.
     """
-    name = ', '.join(type(layer).__name__ for layer in model.network.layers)
+    layers = (layer for network in model.each_network for layer in network.layers)
+    name = ', '.join(type(layer).__name__ for layer in layers)
     _check_same(run_dir, 'network', name, model.fingerprint)
 
 

@@ -9,10 +9,11 @@ from tff_transfer.aggregation.robust import Robust
 from tff_transfer.aggregation.secure import Secure
 from tff_transfer.algorithms import registry
 from tff_transfer.algorithms.compose import Composed, compose
-from tff_transfer.algorithms.computations import NOTHING_TOLD, Settings
+from tff_transfer.algorithms.computations import NOTHING_TOLD, Kept, Settings
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.compression.nothing import NoCompression
+from tff_transfer.models import several
 from tff_transfer.privacy.accounting import Mechanism
 from tff_transfer.simulation.selection.registry import OF_MECHANISM
 from tff_transfer.training import client_settings, devices, hostile, public_clients
@@ -33,6 +34,8 @@ class Assembled:
       participants: Who takes part.
       mechanism: What makes it private, if anything does.
       aggregation: How updates become one (`aggregation.registry`).
+      firsts: What clients keep before their first round by their architectures, where
+        these differ.
     """
 
     method: Method
@@ -41,6 +44,7 @@ class Assembled:
     participants: Participants
     mechanism: Mechanism | None
     aggregation: Any
+    firsts: tuple[Kept, ...] = ()
 
     def bytes(self, cohort: int) -> tuple[int, int]:
         """Returns what a client sends and gets in a round of so many clients."""
@@ -91,13 +95,30 @@ def assemble(config: Config, setup: Setup) -> Assembled:
         public=public,
     )
     made = Assembled(
-        method, context, composed, participants, mechanism, config.aggregation
+        method,
+        context,
+        composed,
+        participants,
+        mechanism,
+        config.aggregation,
+        _firsts(config, context, composed),
     )
     on = devices.of(config, among, *made.bytes(config.training.clients_per_round))
     rule = config.selection if mechanism is None else OF_MECHANISM[mechanism.sampling]
     return dataclasses.replace(
         made, participants=dataclasses.replace(participants, rule=rule, devices=on)
     )
+
+
+def _firsts(config: Config, context: Context, composed: Composed) -> tuple[Kept, ...]:
+    if composed.kept is None:
+        return ()
+    found = []
+    for number in range(len(context.model.members)):
+        started = several.started_as(context.model, number)
+        method = config.algorithm.build(dataclasses.replace(context, model=started))
+        found.append(composed.kept._replace(method=method.kept()))
+    return tuple(found)
 
 
 def _participants(config: Config, among: Setup) -> Participants:

@@ -78,7 +78,7 @@ def check(config: Config, setup: Setup) -> None:
     row = setup.transform(setup.data.x[:1]).nbytes
     of_all = of_central(config, len(examples)).training
     try:
-        sizes.check_rounds(of_all, examples, row, setup.model.network, of_all=True)
+        sizes.check_rounds(of_all, examples, row, setup.model.each_network, of_all=True)
     except UserError as error:
         raise UserError(
             f'central training, one of the baselines: {error}, or give --nobaselines'

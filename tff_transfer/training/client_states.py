@@ -10,7 +10,7 @@ import os
 import pathlib
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,18 +34,25 @@ class ClientStates:
     on a full disk what is written to a map ends the process.
     """
 
-    def __init__(self, initial: Any, path: pathlib.Path | None = None):
+    def __init__(
+        self,
+        initial: Any,
+        path: pathlib.Path | None = None,
+        first: Callable[[int], Any] | None = None,
+    ):
         """Opens the file.
 
         Args:
           initial: What a client keeps before its first round, a structure of arrays.
           path: The file, made if absent; a temporary one if not given.
+          first: Where that is not the same for all: gives that of a client.
 
         Raises:
           UserError: It cannot be opened.
         """
         self._initial = initial
         self._leaves = [np.asarray(leaf) for leaf in tf.nest.flatten(initial)]
+        self._first = first or (lambda client: initial)
         self._bytes = sum(leaf.nbytes for leaf in self._leaves)
         self._name = 'a temporary file' if path is None else str(path)
         with self._using():
@@ -84,7 +91,8 @@ class ClientStates:
             place, checksum = index[client].tolist()
             rows = [stack[number : number + 1] for stack in stacks]
             if place == _NONE:
-                for row, first in zip(rows, self._leaves, strict=True):
+                begins = tf.nest.flatten(self._first(client))
+                for row, first in zip(rows, begins, strict=True):
                     row[...] = first
             elif self._read(place, rows) != checksum:
                 raise UserError(

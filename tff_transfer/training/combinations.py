@@ -5,6 +5,7 @@ import dataclasses
 from tff_transfer.aggregation.robust import Robust
 from tff_transfer.aggregation.secure import Secure
 from tff_transfer.algorithms import registry
+from tff_transfer.algorithms.teachers import Pretrained
 from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.errors import UserError
 from tff_transfer.privacy import registry as privacy_registry
@@ -12,6 +13,7 @@ from tff_transfer.privacy.distributed import Distributed
 from tff_transfer.simulation.fleet.ideal import Ideal
 from tff_transfer.simulation.timing.synchronous import Synchronous
 from tff_transfer.training import (
+    architectures,
     combinations_of_attacks,
     combinations_of_devices,
     combinations_of_generative,
@@ -25,6 +27,11 @@ GENERATIVE = ('cvae', 'diffusion')
 
 # The policies of --batch_norm that train with the statistics of batches.
 BY_BATCHES = ('local', 'aggregate')
+
+# What changes images of training.
+_AUGMENT = tuple(
+    f'augment_{how}' for how in ('shift', 'rotation', 'brightness', 'flip')
+)
 
 # What a head that one round computes must stand on, and the options of training that
 # have an effect with it.
@@ -44,6 +51,9 @@ _WITHOUT_HEAD = {
     'local': 'each is alone',
     'fedproto': 'each is alone',
     'feddistill': 'each is alone',
+    'fedmd': 'each is alone',
+    'fedgkt': 'each is alone',
+    'dsfl': 'each is alone',
     'fedbabu': 'it stays as it began',
     'fedrecon': 'parts of the model are forgotten',
 }
@@ -61,11 +71,15 @@ _UNCOMPRESSED = {
         **_ALONE,
         'fedproto': 'clients send means of representations and no update',
         'feddistill': 'clients send means of predictions and no update',
+        'fedgkt': 'clients send features and answers and no update',
+        'fedmd': 'clients send answers to public examples and no update',
+        'dsfl': 'clients send answers to public examples and no update',
         'feddf': 'what clients answer is taken of their models before they are sent',
         'ifca': 'a client sends zeros for all models but the one that it took',
     },
     'compression_down': {
         **_ALONE,
+        'fedgkt': 'clients get answers alone',
         'mime': _OPTIMIZER,
         'mimelite': _OPTIMIZER,
         'feddistill': 'each client takes what it sent off the sums that it gets',
@@ -95,19 +109,23 @@ def check(config) -> None:
     name = registry.name_of(config.algorithm)
     if model.model in GENERATIVE:
         combinations_of_generative.check(config, name)
+    if model.model == 'several':
+        _check_several(config, name)
     if name in ('mime', 'mimelite') and model.batch_norm == 'local':
         raise UserError(
             f"--algorithm={name} keeps its optimizer's state on the server, which has"
             ' none for layers that stay with the clients; use another --batch_norm'
         )
-    if name == 'feddf' and model.batch_norm in BY_BATCHES:
+    if name in registry.BY_PUBLIC_EXAMPLES and model.batch_norm in BY_BATCHES:
         raise UserError(
-            f'--algorithm={name} distils on the server, which has no statistics for'
-            ' BatchNorm layers that are trained; use another --batch_norm'
+            f'--algorithm={name} distils on public examples, for which BatchNorm layers'
+            ' that are trained have no statistics; use another --batch_norm'
         )
     below = model.model == 'cnn' or model.hidden_units
     if model.model == 'backbone' and model.finetune not in ('head', 'head_then_all'):
         below = True
+    if isinstance(config.distill_from, Pretrained) and model.model not in GENERATIVE:
+        _check_teacher(config)
     if name in registry.BY_REPRESENTATION and not below:
         raise UserError(
             f'--algorithm={name} compares what the layers below the last one give, but'
@@ -153,7 +171,7 @@ def check(config) -> None:
             f'--algorithm={name} has no clients for layers to stay with; use'
             ' --batch_norm=aggregate'
         )
-    if data.dataset == 'synthetic_alpha_beta' and model.model != 'mlp':
+    if data.dataset == 'synthetic_alpha_beta' and model.model not in ('mlp', 'several'):
         raise UserError(
             '--dataset=synthetic_alpha_beta has vectors, no images; use --model=mlp'
         )
@@ -217,6 +235,55 @@ def check(config) -> None:
                 f'{model.finetune} trains on features that are computed once; use'
                 ' --finetune=all, head_then_all, bias_norm or adapters, or'
                 ' --model=cnn'
+            )
+
+
+def _check_teacher(config) -> None:
+    model, said = config.model, '--distill_from=pretrained'
+    if model.model != 'backbone' or model.finetune == 'head':
+        raise UserError(
+            f'{said} holds features that are trained to those of the pretrained model,'
+            ' but nothing of a backbone is trained; give another --finetune'
+        )
+    if model.backbone_weights == 'random':
+        raise UserError(
+            f'{said} holds features to those of the pretrained model, but'
+            ' --backbone_weights=random has none; leave one of both out'
+        )
+    if model.hidden_units or model.head != 'linear':
+        raise UserError(
+            f'{said} holds what the last layer takes, which with --hidden_units or'
+            ' another --head is not what the pretrained model gives; use a linear head'
+        )
+    default = Pretrained().temperature
+    teacher = config.distill_from
+    if teacher.distance != 'softmax' and teacher.temperature != default:
+        raise UserError(
+            '--pretrained.temperature is for --pretrained.distance=softmax, but that'
+            f' is {teacher.distance}; leave it out'
+        )
+
+
+def _check_several(config, name: str) -> None:
+    training = config.training
+    if name not in registry.BY_ANSWERS:
+        raise UserError(
+            f'--model=several gives clients different networks, but --algorithm={name}'
+            ' averages weights; use one of'
+            f' --algorithm={", ".join(registry.BY_ANSWERS)}'
+        )
+    if not config.model.architectures:
+        raise UserError(
+            '--model=several needs --architectures, such as cnn,mlp:64,embedded'
+        )
+    for text in config.model.architectures:
+        architectures.parsed(text)
+    given = dataclasses.asdict(training)
+    for flag in ('tflite', 'export_keras', *_AUGMENT):
+        if given[flag]:
+            raise UserError(
+                f'--{flag} is for one network, but --model=several has rows of what'
+                ' any of its networks takes; leave it out'
             )
 
 

@@ -32,6 +32,11 @@ def check(config, name: str) -> None:
             f'{said} tells when clients of a round are done, but with --algorithm='
             f'{name} all take part at once; leave it out'
         )
+    if name == 'fedgkt':
+        raise UserError(
+            f'{said} tells how long messages take by their size, which with'
+            f' --algorithm={name} hangs on how many examples a client has; leave it out'
+        )
     if training.drop_stragglers:
         raise UserError(
             f'--drop_stragglers leaves out who is drawn, but with {said} who is late by'

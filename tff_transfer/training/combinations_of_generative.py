@@ -1,6 +1,7 @@
 """What does not go with models that generate."""
 
 from tff_transfer.algorithms import registry
+from tff_transfer.algorithms.teachers import Pretrained
 from tff_transfer.attacks import registry as attacks
 from tff_transfer.errors import UserError
 
@@ -21,6 +22,7 @@ def check(config, name: str) -> None:
             f'--algorithm={name} is for models that tell classes, but {said} generates'
             ' images of them; use another algorithm'
         )
+    _check_teacher(config, said)
     for flag in ('tflite', 'export_keras'):
         if getattr(config.training, flag):
             raise UserError(
@@ -31,4 +33,18 @@ def check(config, name: str) -> None:
         raise UserError(
             f'--attack=backdoor is judged by predicted classes, which {said} has not;'
             ' use another attack'
+        )
+
+
+def _check_teacher(config, said: str) -> None:
+    if not isinstance(config.distill_from, Pretrained):
+        return
+    if config.model.start_from is None:
+        raise UserError(
+            '--distill_from=pretrained is for --start_from; give both or leave it out'
+        )
+    if config.distill_from != Pretrained(weight=config.distill_from.weight):
+        raise UserError(
+            f'of --distill_from=pretrained, {said} has --pretrained.weight alone: the'
+            ' distance is its own; leave the others out'
         )

@@ -21,6 +21,9 @@ _WITHOUT_ONE_MODEL = {
     'local': 'each is alone',
     'fedproto': 'each is alone',
     'feddistill': 'each is alone',
+    'fedmd': 'each is alone',
+    'fedgkt': 'each is alone',
+    'dsfl': 'each is alone',
     'ifca': 'each takes one of several models',
     'fedrecon': 'parts of the model are forgotten',
 }

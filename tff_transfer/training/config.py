@@ -6,8 +6,9 @@ from typing import Any
 
 from tff_transfer.aggregation import registry as aggregation_registry
 from tff_transfer.aggregation.plain import Plain
-from tff_transfer.algorithms import registry, schedules
+from tff_transfer.algorithms import registry, schedules, teachers
 from tff_transfer.algorithms.fed_avg import FedAvg
+from tff_transfer.algorithms.teachers import Nobody
 from tff_transfer.attacks import registry as attack_registry
 from tff_transfer.attacks.nothing import NoAttack
 from tff_transfer.compression import registry as compression_registry
@@ -38,7 +39,7 @@ DATASETS = (
     'lung_phantoms',
 )
 FINETUNE = ('head', 'top', 'all', 'head_then_all', 'bias_norm', 'adapters')
-MODELS = ('backbone', 'cnn', 'mlp', *combinations.GENERATIVE)
+MODELS = ('backbone', 'cnn', 'mlp', 'several', *combinations.GENERATIVE)
 BATCH_NORM = ('frozen', 'local', 'aggregate', 'group_norm')
 HEADS = ('linear', 'cosine')
 
@@ -155,9 +156,10 @@ class ModelConfig:
     model: str = option(
         'backbone',
         'backbone: a pretrained feature extractor and a head; cnn: two 5x5'
-        ' convolutions and a dense layer of 128; mlp: hidden layers alone; or, to'
-        ' generate images of each class, docs/generative.md, cvae: a conditional'
-        ' variational autoencoder, or diffusion: a small diffusion model.',
+        ' convolutions and a dense layer of 128; mlp: hidden layers alone; several:'
+        ' clients have different --architectures; or, to generate images of each class,'
+        ' docs/generative.md, cvae: a conditional variational autoencoder, or'
+        ' diffusion: a small diffusion model.',
         choices=MODELS,
     )
     backbone: str = option(
@@ -252,6 +254,15 @@ class ModelConfig:
         "Sizes of the head's (or mlp's) hidden layers, such as 512,256.",
         at_least=1,
         only_for={'model': ('backbone', 'mlp')},
+    )
+    architectures: tuple[str, ...] = option(
+        (),
+        'For --model=several: networks that are dealt to the clients in turn, of cnn,'
+        ' mlp:64-32 (hidden layers) and BACKBONE[@CUT][:UNITS-UNITS], a head on what'
+        ' a backbone gives, such as embedded:64, or on the means over places of what'
+        ' it gives up to a layer or, of a number, without so many top layers, as'
+        ' embedded@6.',
+        only_for={'model': ('several',), 'algorithm': registry.BY_ANSWERS},
     )
     dropout: float = option(
         0.0,
@@ -447,19 +458,6 @@ class TrainingConfig:
         ' alone, and that of all examples in one place.',
         only_for={'algorithm': registry.BY_OWN_MODELS},
     )
-    distill_from: str = option(
-        'none',
-        'pretrained: what is generated, or predicted for it, also stays near what the'
-        ' model of --start_from makes of the same draws.',
-        choices=('none', 'pretrained'),
-        only_for={'start_from': GIVEN},
-    )
-    distill_weight: float = option(
-        1.0,
-        'What the squared distance from that is multiplied by in the loss.',
-        at_least=0,
-        only_for={'distill_from': ('pretrained',)},
-    )
     augment_shift: float = option(
         0.0,
         'Move training images at random by up to this share of a side.',
@@ -558,6 +556,15 @@ class Config:
         'The federated method; python -m experiments.methods lists them, with their'
         ' options --NAME.OPTION.',
         registry,
+    )
+
+    distill_from: Any = variant(
+        Nobody(),
+        'Whom clients learn from beside their examples: nobody; or pretrained, which'
+        ' holds features that are fine-tuned to those of the pretrained model, and'
+        ' what a generative model makes to what that of --start_from makes. Options as'
+        ' of algorithms, such as --pretrained.weight.',
+        teachers.KINDS,
     )
 
     privacy: Any = variant(

@@ -3,6 +3,7 @@
 import pathlib
 
 from tff_transfer import models
+from tff_transfer.algorithms.teachers import Pretrained
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.models.generative import architecture
 from tff_transfer.models.generative.architecture import Architecture, Transfer
@@ -57,8 +58,8 @@ def transfer_of(
     like = {name: network.get_weights() for name, network in networks.items()}
     path = network_weights.place(config.model.start_from)
     weight = None
-    if config.training.distill_from == 'pretrained':
-        weight = config.training.distill_weight
+    if isinstance(config.distill_from, Pretrained):
+        weight = config.distill_from.weight
     return Transfer(network_weights.load(path, like), config.model.frozen_parts, weight)
 
 

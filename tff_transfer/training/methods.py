@@ -10,6 +10,7 @@ from tff_transfer.algorithms import schedules
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.algorithms.noisy_gradients import GradientNoise
 from tff_transfer.algorithms.public_examples import PublicExamples
+from tff_transfer.algorithms.teachers import Pretrained
 from tff_transfer.models import Model
 from tff_transfer.privacy.accounting import Mechanism, Plan
 from tff_transfer.simulation.timing.synchronous import Synchronous
@@ -39,6 +40,8 @@ def method_of(
     parts = getattr(config.algorithm, 'parts', ())
     context = context_of(config.training, model, population, parts)
     context = dataclasses.replace(context, public=public)
+    if isinstance(config.distill_from, Pretrained) and model.trains_representation:
+        context = dataclasses.replace(context, teacher=config.distill_from)
     if config.private:
         mechanism = mechanism_of(config, context)
         if mechanism.gradient_clip is not None:

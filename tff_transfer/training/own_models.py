@@ -1,7 +1,7 @@
 """The models of their own by which clients are judged, and how they come by them."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.data import validation
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.data.federated import FederatedData
+from tff_transfer.training import architectures
 from tff_transfer.training.client_states import ClientStates, took_part
 from tff_transfer.training.config import TrainingConfig
 from tff_transfer.training.personal import (
@@ -44,6 +45,8 @@ class OwnModels:
       gathered: Gives clients' training examples, of (population, the clients' numbers
         in it, epochs, round).
       states: What the seen clients keep, if they keep anything.
+      firsts: What clients keep before their first round by their architectures, where
+        these differ.
     """
 
     def __init__(
@@ -55,10 +58,11 @@ class OwnModels:
         config: TrainingConfig,
         gathered: Callable[[FederatedData, np.ndarray, int, int], Cohort],
         states: ClientStates | None,
+        firsts: Sequence[Kept] = (),
     ):
         self._method, self._context, self._composed = method, context, composed
         self._setup, self._config, self._gathered = setup, config, gathered
-        self._states = states
+        self._states, self._firsts = states, firsts
         self._place = {client: number for number, client in enumerate(setup.seen)}
         self._evaluator = PersonalEvaluator(method, context, setup.transform)
         self._measure = tf.function(setup.model.measured, reduce_retracing=True)
@@ -157,7 +161,7 @@ class OwnModels:
                 data,
                 state['server'],
                 lambda some: self._adapted(
-                    state, data, some, self._first(state, len(some)), epochs
+                    state, data, some, self._first(state, some), epochs
                 ),
                 rows,
             )
@@ -204,22 +208,25 @@ class OwnModels:
     def _of_new(self, state, clients: np.ndarray, adapt: bool) -> Kept:
         """Returns what clients have that never took part, stacked."""
         if adapt:
-            first = self._first(state, len(clients))
+            first = self._first(state, clients)
             return self._adapted(
                 state, self._setup.data, clients, first, self.epochs(state)
             )
         if not self._context.local_statistics:
-            return self._first(state, len(clients))
+            return self._first(state, clients)
         others = self.of_others(state)
         return _stacked([self._measured(state, others, each) for each in clients])
 
-    def _first(self, state, count: int) -> Kept:
-        """Returns what so many clients start from that never took part, stacked."""
+    def _first(self, state, clients: np.ndarray) -> Kept:
+        """Returns what clients start from that never took part, stacked."""
+        if self._firsts:
+            numbers = architectures.dealt(self._setup.model, clients)
+            return _stacked([self._firsts[number] for number in numbers])
         first = self._composed.kept or Kept((), (), ())
         if self._context.local_statistics:
             first = self.of_others(state)
         return tf.nest.map_structure(
-            lambda leaf: np.repeat(np.asarray(leaf)[None], count, axis=0), first
+            lambda leaf: np.repeat(np.asarray(leaf)[None], len(clients), axis=0), first
         )
 
     def _adapted(

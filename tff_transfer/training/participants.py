@@ -249,6 +249,12 @@ class Participants:
             self.setup.data, clients, turnout.epochs, round_number, batch_size
         )
 
+    def examples(self, turnout: Turnout) -> int:
+        """Returns how many different examples a round's clients train on."""
+        clients = self.setup.seen[turnout.clients[turnout.epochs > 0]]
+        examples = self.setup.data.num_train[clients]
+        return int(np.minimum(examples, self.config.max_examples or np.inf).sum())
+
     def told(self, turnout: Turnout, round_number: int) -> Settings | None:
         """Returns what each client is told of itself, arrays [clients], if anything."""
         told, clients = NOTHING_TOLD, self.setup.seen[turnout.clients]

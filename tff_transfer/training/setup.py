@@ -16,7 +16,7 @@ from tff_transfer.errors import UserError
 from tff_transfer.models import finetuning, heads
 from tff_transfer.models.below import Below
 from tff_transfer.networks import batch_norm, functional
-from tff_transfer.training import generative, public_clients, sizes
+from tff_transfer.training import architectures, generative, public_clients, sizes
 from tff_transfer.training.combinations import BY_BATCHES, GENERATIVE
 from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
 
@@ -79,6 +79,8 @@ def head_or_network(
     Raises:
       UserError: The head or the network does not fit the rest.
     """
+    if config.model.model == 'several':
+        return _architectures(config, data).model
     if config.model.model != 'mlp' and data.x.ndim != 4:
         raise UserError(
             f'{data.name} has vectors, no images, but --model={config.model.model}'
@@ -184,6 +186,11 @@ def prepare(
     """
     seen, unseen = _split(config, data)
     spec = tf.TensorSpec([None, *data.x.shape[1:]], data.x.dtype)
+    if config.model.model == 'several':
+        found = _architectures(config, data)
+        of_rows, from_images = found.rows(data, seen)
+        _check_rounds(config, data, seen, of_rows.x[:1].nbytes, model)
+        return Setup(of_rows, seen, unseen, _same, model, from_images, spec)
     if backbone is None:
         _check_rounds(config, data, seen, data.x[:1].nbytes, model)
         augment = augmentation(config.training, data)
@@ -314,7 +321,15 @@ def _check_rounds(config, data, seen, row: int, model: models.Model) -> None:
     examples, training = data.num_train[seen], config.training
     if registry.name_of(config.algorithm) in registry.BY_OWN_PASSES:
         training = dataclasses.replace(training, client_epochs=1)
-    sizes.check_rounds(training, examples, row, model.network, of_all=_of_all(config))
+    sizes.check_rounds(
+        training, examples, row, model.each_network, of_all=_of_all(config)
+    )
+
+
+def _architectures(config: Config, data: FederatedData) -> architectures.Together:
+    return architectures.together(
+        config.model.architectures, data, config.training.seed
+    )
 
 
 def _of_all(config: Config) -> bool:

@@ -1,6 +1,7 @@
 """Whether what a configuration asks for can fit in memory, before it is tried."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +16,7 @@ def check_rounds(
     config: TrainingConfig,
     examples: np.ndarray,
     row: int,
-    network: tf.keras.Model,
+    networks: Sequence[tf.keras.Model],
     *,
     of_all: bool = False,
 ) -> None:
@@ -25,7 +26,7 @@ def check_rounds(
       config: How it is trained.
       examples: Training examples of each client that trains, [clients].
       row: Bytes of the inputs of one example.
-      network: What is trained, or the head of it.
+      networks: What is trained, or the head of it; of several each.
       of_all: Whether all of the clients take part in a round.
 
     Raises:
@@ -49,12 +50,17 @@ def check_rounds(
     )
     largest = of_client.sum() if of_all else of_client.max()
     rows = int(min(largest, config.batch_size))
-    shapes = [tensor.shape[1:] for tensor in _outputs(network)]
     memory.check_fits(
         f'a batch of {rows:,} examples',
-        rows * sum(math.prod(side or 1 for side in shape) for shape in shapes) * _FLOAT,
+        rows * max(map(_activations, networks)) * _FLOAT,
         'give a smaller --batch_size',
     )
+
+
+def _activations(network: tf.keras.Model) -> int:
+    """Returns how many numbers a network's layers give for an example."""
+    outputs = (tensor.shape[1:] for tensor in _outputs(network))
+    return sum(math.prod(side or 1 for side in shape) for shape in outputs)
 
 
 def _outputs(network: tf.keras.Model) -> list:

@@ -13,9 +13,10 @@ import tree
 
 from tff_transfer import runtime
 from tff_transfer.algorithms import registry
+from tff_transfer.algorithms.computations import Kept
 from tff_transfer.records.metrics import SIMULATED
 from tff_transfer.simulation.timing.synchronous import Synchronous
-from tff_transfer.training import assembled, asynchronous, columns
+from tff_transfer.training import architectures, assembled, asynchronous, columns
 from tff_transfer.training.asynchronous import Asynchronous
 from tff_transfer.training.client_states import ClientStates
 from tff_transfer.training.config import Config
@@ -62,7 +63,9 @@ class Stage:
         files = _files(run_dir, rounds)
         self._states = None
         if self._composed.kept is not None:
-            self._states = ClientStates(self._composed.kept, files['clients'])
+            self._states = ClientStates(
+                self._composed.kept, files['clients'], self._first_of
+            )
         self._asynchronous, last = None, None
         if not isinstance(config.timing, Synchronous):
             self._asynchronous = Asynchronous(
@@ -79,11 +82,20 @@ class Stage:
             self._method,
             made.context,
             self._composed,
-            setup,
+            self.participants.setup,
             self._config,
             self.participants.gathered,
             self._states,
+            made.firsts,
         )
+
+    def _first_of(self, client: int) -> Kept:
+        """Returns what one of the participants keeps before its first round."""
+        if not self._made.firsts:
+            return self._composed.kept
+        seen = self.participants.setup.seen[[client]]
+        (number,) = architectures.dealt(self.setup.model, seen)
+        return self._made.firsts[number]
 
     def repeated(self, seen: np.ndarray, seed: int) -> 'Stage':
         """Returns the same rounds of other clients, for which nothing is made anew.
@@ -163,6 +175,10 @@ class Stage:
         up, down = self._made.bytes(receivers)
         receivers += turnout.asked
         row['bytes/up'], row['bytes/down'] = up * senders, down * receivers
+        if self._method.example_bytes is not None:
+            examples = self.participants.examples(turnout)
+            of_example = self._method.example_bytes
+            row['bytes/up'], row['bytes/down'] = (examples * of for of in of_example)
         if self.timed:
             row[SIMULATED] = turnout.ends
         return after, row | self._coded(metrics, senders, receivers)
