@@ -138,9 +138,11 @@ def test_killed_runs_of_several_architectures_go_on(name, tmp_path, monkeypatch)
 @slow
 def test_baselines_of_one_model_are_of_the_first_architecture():
     data = make_data()
-    found = loop.train(config('local', baselines=True), data=data).personalization
+    found = loop.train(
+        config('local', baselines=True, rounds=1), data=data
+    ).personalization
     alike = dataclasses.replace(
-        config('local', baselines=True), model=ModelConfig('mlp')
+        config('local', baselines=True, rounds=1), model=ModelConfig('mlp')
     )
     expected = loop.train(alike, data=data).personalization
     for name in ('global', 'central', 'alone'):
