@@ -47,10 +47,8 @@ def direction(start, weight, by_distance):
     return functools.partial(references.net_gradient, pull=pull)
 
 
-@pytest.mark.parametrize(
-    'distance',
-    [n if n == 'squared' else pytest.param(n, marks=slow) for n in DISTANCES],
-)
+@slow
+@pytest.mark.parametrize('distance', DISTANCES)
 def test_features_are_held_to_those_of_the_start(distance):
     teacher, by_distance = DISTANCES[distance]
     made = taught(teacher)

@@ -136,6 +136,21 @@ def test_killed_runs_of_several_architectures_go_on(name, tmp_path, monkeypatch)
 
 
 @slow
+def test_baselines_of_one_model_are_of_the_first_architecture():
+    data = make_data()
+    found = loop.train(
+        config('local', baselines=True, rounds=1), data=data
+    ).personalization
+    alike = dataclasses.replace(
+        config('local', baselines=True, rounds=1), model=ModelConfig('mlp')
+    )
+    expected = loop.train(alike, data=data).personalization
+    for name in ('global', 'central', 'alone'):
+        np.testing.assert_allclose(found.values[name], expected.values[name])
+    assert not np.array_equal(found.values['personal'], expected.values['personal'])
+
+
+@slow
 def test_networks_and_heads_of_images_side_by_side_are_exported(tmp_path):
     data = synthetic_writers.generate(8, 12, seed=0, classes=10, test_fraction=0.25)
     names = data.client_ids[:4]

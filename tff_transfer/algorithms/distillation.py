@@ -132,21 +132,42 @@ def distilled(
       loss: A function of (answers, logits), float32 [batch, classes], to float32 [].
     """
 
+    def apart(at, batch):
+        logits = context.model.functional.predict_on_batch(
+            (at, ()), batch['x'], training=True
+        )
+        return loss(batch['y'], logits)
+
+    return descended(optimizer, weights, batches, apart)
+
+
+def descended(
+    optimizer: tff.learning.optimizers.Optimizer,
+    weights: tuple,
+    batches,
+    loss: Callable,
+) -> tuple:
+    """Returns weights after a step down a loss for each batch.
+
+    Args:
+      optimizer: What takes the steps; it starts anew.
+      weights: The weights.
+      batches: A dataset or `Rows`.
+      loss: A function of (weights, batch) to float32 [].
+    """
+
     def step(state, batch):
         optimizer_state, at = state
         with tf.GradientTape() as tape:
             tape.watch(at)
-            logits = context.model.functional.predict_on_batch(
-                (at, ()), batch['x'], training=True
-            )
-            value = loss(batch['y'], logits)
+            value = loss(at, batch)
         gradient = tape.gradient(value, at, unconnected_gradients='zero')
         optimizer_state, at = optimizer.next(optimizer_state, at, gradient)
         return optimizer_state, tuple(at)
 
+    weights = tuple(weights)
     specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, weights)
-    start = (optimizer.initialize(specs), tuple(weights))
-    return batches.reduce(start, step)[1]
+    return batches.reduce((optimizer.initialize(specs), weights), step)[1]
 
 
 def divergence(teacher, student, temperature: float = 1.0):

@@ -65,6 +65,7 @@ class FedGKT:
         context.check_last_dense('FedGKT')
         classes, size = context.classes, context.initial[-2].shape[0]
         functional = context.model.functional
+        adam = tff.learning.optimizers.build_adam(self.learning_rate)
 
         def represent(own, client, batch):
             weights = context.join(own, client.personal), client.statistics
@@ -96,7 +97,9 @@ class FedGKT:
                 apart = distillation.divergence(taught, logits)
                 return functional.loss(logits, batch['y']) + self.alpha * apart
 
-            learned = self._learned(large.weights, client.batches, of_server)
+            learned = distillation.descended(
+                adam, large.weights, client.batches, of_server
+            )
             delta = local.difference(large.weights, learned)
             return local.update(context, client, trained, delta=delta, kept=own)
 
@@ -124,20 +127,3 @@ class FedGKT:
             outputs=outputs,
             example_bytes=(_NUMBER * (size + classes + 1), _NUMBER * classes),
         )
-
-    def _learned(self, weights: tuple, batches, loss) -> tuple:
-        """Returns weights after a step for each batch down a loss of both."""
-        adam = tff.learning.optimizers.build_adam(self.learning_rate)
-
-        def step(state, batch):
-            optimizer_state, at = state
-            with tf.GradientTape() as tape:
-                tape.watch(at)
-                value = loss(at, batch)
-            gradient = tape.gradient(value, at)
-            optimizer_state, at = adam.next(optimizer_state, at, gradient)
-            return optimizer_state, tuple(at)
-
-        weights = tuple(weights)
-        specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, weights)
-        return batches.reduce((adam.initialize(specs), weights), step)[1]
