@@ -222,7 +222,7 @@ def test_flags_without_effect_are_refused(model, training, said):
 
 
 def test_a_method_of_classes_is_refused():
-    chosen = registry.options('feddf')()
+    chosen = registry.options('fedntd')()
     made = dataclasses.replace(config('cvae'), algorithm=chosen)
-    with pytest.raises(UserError, match='--algorithm=feddf is for models that tell'):
+    with pytest.raises(UserError, match='--algorithm=fedntd is for models that tell'):
         made.check()
