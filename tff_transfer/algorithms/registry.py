@@ -51,6 +51,7 @@ _PLACES = {
     'fedproto': ('fed_proto', 'FedProto'),
     'feddistill': ('fed_distill', 'FedDistill'),
     'fedala': ('fed_ala', 'FedALA'),
+    'fedgan': ('fed_gan', 'FedGAN'),
 }
 
 NAMES = tuple(_PLACES)
@@ -60,7 +61,7 @@ BY_SERVER_OPTIMIZER = (
     'fedavg', 'fedsgd', 'fedprox', 'scaffold', 'mime', 'mimelite', 'fednova', 'fedsam',
     'fedlc', 'fedrs', 'moon', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl',
     'pfedme', 'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'jointft',
-    'ifca', 'fedrod', 'fedala', 'fedntd',
+    'ifca', 'fedrod', 'fedala', 'fedntd', 'fedgan',
 )  # fmt: skip
 
 # Those that are defined for SGD on the clients.

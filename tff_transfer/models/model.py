@@ -72,6 +72,8 @@ class Model:
         images float32 [n, height, width, channels] in [0, 1]; all that it draws hangs
         on the key.
       networks: The networks that a generative model is made of, by name.
+      generator_loss: Of a GAN: a `tf.function` of (all weights, a number n, key int32
+        [2]) that gives the generator's mean loss on n images, float32 [].
     """
 
     functional: tff.learning.models.FunctionalModel
@@ -86,6 +88,7 @@ class Model:
     takes_labels: bool = False
     generate: Callable | None = None
     networks: Mapping[str, tf.keras.Model] = dataclasses.field(default_factory=dict)
+    generator_loss: Callable | None = None
 
     __repr__ = reprs.of_fields
 
