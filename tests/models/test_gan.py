@@ -1,0 +1,147 @@
+"""The generator and the discriminator as one model, beside plain Keras and NumPy."""
+
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tff_transfer.errors import UserError
+from tff_transfer.models.generative.gan import gan
+
+SHAPE, CLASSES, LATENTS = (9, 11, 1), 3, 4
+DRAW = np.random.default_rng(3)
+IMAGES = DRAW.integers(0, 256, (5, *SHAPE)).astype(np.uint8)
+LABELS = np.array([0, 2, 1, 1, 0], np.int32)
+KEYS = DRAW.integers(0, 1000, (5, 2)).astype(np.int32)
+
+
+def made(**options):
+    return gan(SHAPE, CLASSES, latent_size=LATENTS, width=2, dtype=np.uint8, **options)
+
+
+def batch(conditional, keys=KEYS):
+    x = collections.OrderedDict(inputs=tf.constant(IMAGES), key=tf.constant(keys))
+    if conditional:
+        x['label'] = tf.constant(LABELS)
+    return x
+
+
+def players(model):
+    return (model.network.get_layer(name) for name in ('generator', 'discriminator'))
+
+
+def taken(first, conditional):
+    return [first, tf.one_hot(LABELS, CLASSES)] if conditional else first
+
+
+def latents(key, count=5):
+    return tf.random.stateless_normal([count, LATENTS], key + [0, 1])
+
+
+@pytest.mark.parametrize('conditional', [False, True])
+def test_terms_are_logits_of_real_and_of_generated_images(conditional):
+    model = made(conditional=conditional)
+    generator, discriminator = players(model)
+    found = model.functional.predict_on_batch(
+        model.functional.initial_weights, batch(conditional), training=True
+    )
+    images = generator(taken(latents(KEYS[0]), conditional))
+    real = discriminator(taken(IMAGES / np.float32(255), conditional))
+    fake = discriminator(taken(images, conditional))
+    expected = np.concatenate([real, fake, fake], axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    again = model.generate(model.initial_weights, LABELS, tf.constant(KEYS[0]))
+    np.testing.assert_allclose(again, images, rtol=1e-5, atol=1e-6)
+    assert again.shape == (5, *SHAPE)
+    assert 0 <= np.min(again) < np.max(again) <= 1
+
+
+def test_all_else_than_the_first_key_is_without_effect():
+    model, start = made(), made().functional.initial_weights
+    others = KEYS.copy()
+    others[1:] += 1
+    first, same, other = (
+        model.functional.predict_on_batch(start, batch(False, keys), training=True)
+        for keys in (KEYS, others, others[1:][[0, 1, 2, 3, 3]])
+    )
+    np.testing.assert_array_equal(first, same)
+    np.testing.assert_array_equal(first[:, 0], other[:, 0])
+    assert np.abs(first - other)[:, 1].min() > 1e-5
+
+
+@pytest.mark.parametrize('smoothing', [0.0, 0.1])
+def test_each_network_moves_by_its_own_loss(smoothing):
+    model = made(smoothing=smoothing)
+    generator, discriminator = players(model)
+    start = tuple(map(tf.constant, model.initial_weights))
+    with tf.GradientTape() as tape:
+        tape.watch(start)
+        terms = model.functional.predict_on_batch(
+            (start, ()), batch(False), training=True
+        )
+        loss = model.functional.loss(terms, LABELS)
+    found = tape.gradient(loss, start)
+    # Binary cross-entropy; the generator wants its images taken for real ones.
+    entropy = tf.keras.losses.BinaryCrossentropy(from_logits=True)
+    with tf.GradientTape(persistent=True) as tape:
+        fake = discriminator(generator(latents(KEYS[0])))
+        real = discriminator(IMAGES / np.float32(255))
+        of_discriminator = entropy(tf.fill([5, 1], 1 - smoothing), real) + entropy(
+            tf.zeros([5, 1]), fake
+        )
+        of_generator = entropy(tf.ones([5, 1]), fake)
+    expected = [
+        *tape.gradient(of_generator, generator.trainable_variables),
+        *tape.gradient(of_discriminator, discriminator.trainable_variables),
+    ]
+    assert sorted(model.parts['generator'] | model.parts['discriminator']) == [
+        *range(len(expected))
+    ]
+    assert len(model.parts['generator']) == len(generator.trainable_variables)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(loss, of_discriminator + of_generator, rtol=1e-5)
+    measured = model.task.measure(terms, LABELS)
+    for name, value in (
+        ('discriminator_loss', of_discriminator),
+        ('generator_loss', of_generator),
+    ):
+        np.testing.assert_allclose(np.mean(measured[name]), value, rtol=1e-5)
+
+
+def test_a_critic_is_held_to_gradients_of_norm_1():
+    model = made(loss='wasserstein')
+    generator, discriminator = players(model)
+    start = tuple(map(tf.constant, model.initial_weights))
+    count = len(generator.trainable_variables)
+    with tf.GradientTape() as tape:
+        tape.watch(start)
+        terms = model.functional.predict_on_batch(
+            (start, ()), batch(False), training=True
+        )
+        loss = model.functional.loss(terms, LABELS)
+    found = tape.gradient(loss, start)[count:]
+    shares = tf.random.stateless_uniform([5, 1, 1, 1], KEYS[0] + [0, 2])
+    fake, images = generator(latents(KEYS[0])), IMAGES / np.float32(255)
+    with tf.GradientTape() as tape:
+        between = shares * images + (1 - shares) * fake
+        with tf.GradientTape() as inner:
+            inner.watch(between)
+            judged = discriminator(between)
+        slopes = tf.reshape(inner.gradient(judged, between), [5, -1])
+        penalty = tf.square(tf.norm(slopes, axis=1) - 1)
+        of_discriminator = tf.reduce_mean(
+            discriminator(fake) - discriminator(images)
+        ) + 10 * tf.reduce_mean(penalty)
+    expected = tape.gradient(of_discriminator, discriminator.trainable_variables)
+    for ours, theirs in zip(found, expected, strict=True):
+        theirs = 0.0 if theirs is None else theirs  # The last bias has no effect.
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    of_generator = -tf.reduce_mean(discriminator(fake))
+    np.testing.assert_allclose(loss, of_discriminator + of_generator, rtol=1e-4)
+
+
+def test_images_too_small_are_refused():
+    with pytest.raises(UserError, match='7 x 12 pixels are too small for --model=gan'):
+        gan((7, 12, 1), CLASSES)
