@@ -21,6 +21,8 @@ from tff_transfer.models.generative.gan import gan
 slow = pytest.mark.slow
 SHAPE, CLASSES, LATENTS, BATCH, RATE, SEED = (8, 8, 1), 3, 4, 4, 0.3, 5
 SIZES = (9, 4, 6)
+# A convolution, an embedding and a dense layer: five arrays.
+OF_DISCRIMINATOR = 5
 DRAW = np.random.default_rng(2)
 DATA = FederatedData(
     'spots',
@@ -44,6 +46,7 @@ def cohort(clients, round_number=1):
         seed=SEED,
         round_number=round_number,
         keys=True,
+        labels=True,
     )
 
 
@@ -86,10 +89,11 @@ class Loop:
         self.velocity = 0.0
         self.adam = tf.keras.optimizers.legacy.Adam(1e-3, beta_1=0.5)
 
-    def losses(self, images, key):
+    def losses(self, images, labels, key):
         latents = tf.random.stateless_normal([len(images), LATENTS], key + [0, 1])
-        fake = self.discriminator(self.generator(latents))
-        real = self.discriminator(images)
+        told = tf.one_hot(labels, CLASSES)
+        fake = self.discriminator([self.generator([latents, told]), told])
+        real = self.discriminator([images, told])
         ones, zeros = tf.ones_like(real), tf.zeros_like(fake)
         of_generator = self.entropy(ones, fake)
         return of_generator, self.entropy(ones, real) + self.entropy(zeros, fake)
@@ -98,11 +102,11 @@ class Loop:
         """Takes the steps of a client and returns its weights; forgets them then."""
         before = self.both.get_weights()
         for start in range(0, len(x['inputs']), BATCH):
-            images, keys = (
-                x[name][start : start + BATCH] for name in ('inputs', 'key')
+            images, labels, keys = (
+                x[name][start : start + BATCH] for name in ('inputs', 'label', 'key')
             )
             with tf.GradientTape(persistent=True) as tape:
-                losses = self.losses(images, keys[0])
+                losses = self.losses(images, labels, keys[0])
             moves = [
                 (variable, tape.gradient(loss, variable))
                 for loss, network in zip(losses, trained, strict=True)
@@ -138,12 +142,15 @@ class Loop:
             key = tf.random.experimental.stateless_fold_in(
                 tf.constant([first, round_number], tf.int32), step
             )
-            latents = tf.random.stateless_normal(
-                [SERVER.generator_batch, LATENTS], key + [0, 1]
+            count = SERVER.generator_batch
+            latents = tf.random.stateless_normal([count, LATENTS], key + [0, 1])
+            labels = tf.random.stateless_uniform(
+                [count], key + [0, 3], 0, CLASSES, tf.int32
             )
+            told = tf.one_hot(labels, CLASSES)
             variables = self.generator.trainable_variables
             with tf.GradientTape() as tape:
-                fake = self.discriminator(self.generator(latents))
+                fake = self.discriminator([self.generator([latents, told]), told])
                 loss = self.entropy(tf.ones_like(fake), fake)
             self.adam.apply_gradients(
                 zip(tape.gradient(loss, variables), variables, strict=True)
@@ -190,8 +197,10 @@ def test_the_server_trains_the_generator_against_the_mean_discriminator(rounds):
 
 def test_clients_of_the_server_form_send_the_discriminator_alone():
     weights = context().model.initial_weights
-    sizes = [4 * sum(w.size for w in some) for some in (weights, weights[-4:])]
-    assert len(context().model.parts['discriminator']) == 4
+    sizes = [
+        4 * sum(w.size for w in some) for some in (weights, weights[-OF_DISCRIMINATOR:])
+    ]
+    assert len(context().model.parts['discriminator']) == OF_DISCRIMINATOR
     # With its weight in the mean, and the round's number.
     made = {name: composed(of) for name, of in (('a', AVERAGED), ('s', SERVER))}
     assert made['a'].bytes_up == sizes[0] + 4 and made['s'].bytes_up == sizes[1] + 4
@@ -203,7 +212,7 @@ def one_step(seed, round_number):
     made = dataclasses.replace(context(), seed=seed)
     method = SERVER.build(made)
     state = method.initialize()
-    nothing = tuple(tf.zeros_like(w) for w in state.weights[-4:])
+    nothing = tuple(tf.zeros_like(w) for w in state.weights[-OF_DISCRIMINATOR:])
     aggregate = Aggregate(nothing, {}, tf.constant(1.0), tf.constant(round_number))
     return method.server_update(state, aggregate).weights[0].numpy()
 

@@ -104,6 +104,9 @@ BY_CLASSES = (
 # Those whose clients make their passes over the batches of one epoch themselves.
 BY_OWN_PASSES = ('jointft',)
 
+# Those that train generative adversarial networks, and nothing else.
+OF_GANS = ('fedgan',)
+
 # Those that ask how many clients may take part.
 BY_POPULATION = ('scaffold', 'feddyn')
 

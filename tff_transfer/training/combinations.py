@@ -21,7 +21,7 @@ from tff_transfer.training import (
 )
 
 # The choices of --model that generate images of each class.
-GENERATIVE = ('cvae', 'diffusion')
+GENERATIVE = ('cvae', 'diffusion', 'gan')
 
 # The policies of --batch_norm that train with the statistics of batches.
 BY_BATCHES = ('local', 'aggregate')
@@ -117,6 +117,11 @@ def check(config) -> None:
         raise UserError(
             f'--algorithm={name} is for a last layer that is a dense one, but --head is'
             ' cosine; use --head=linear'
+        )
+    if name in registry.OF_GANS and model.model != 'gan':
+        raise UserError(
+            f'--algorithm={name} trains a generator and a discriminator, but --model is'
+            f' {model.model}; use --model=gan'
         )
     if not isinstance(config.fleet, Ideal):
         combinations_of_devices.check(config, name)

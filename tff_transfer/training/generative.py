@@ -8,6 +8,7 @@ from tff_transfer.models.generative import architecture
 from tff_transfer.models.generative.architecture import Architecture, Transfer
 from tff_transfer.models.generative.cvae import CVAE
 from tff_transfer.models.generative.diffusion import Diffusion
+from tff_transfer.models.generative.gan import gan
 from tff_transfer.records import network_weights
 from tff_transfer.training.config import Config, ModelConfig
 
@@ -23,6 +24,17 @@ def model_of(config: Config, data: FederatedData) -> models.Model:
       UserError: What it starts from is of another architecture or cannot be read, or
         there is no part of a name to freeze.
     """
+    if config.model.model == 'gan':
+        return gan(
+            data.x.shape[1:],
+            data.num_classes,
+            latent_size=config.model.latent_size,
+            conditional=config.model.conditional,
+            loss=config.model.gan_loss,
+            smoothing=config.model.label_smoothing,
+            seed=config.training.seed,
+            dtype=data.x.dtype,
+        )
     of = architecture_of(config.model)
     shape, classes = data.x.shape[1:], data.num_classes
     seed = config.training.seed

@@ -24,19 +24,22 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tff_transfer import randomness
 from tff_transfer.errors import UserError
+from tff_transfer.models.generative import tasks
 from tff_transfer.models.model import Model, functional_model
-from tff_transfer.models.task import Task
+from tff_transfer.models.small import glorot
 from tff_transfer.networks import tracing
 from tff_transfer.networks.functional import FunctionalNetwork
 
 LOSSES = ('nonsaturating', 'wasserstein')
+TERMS = ('discriminator_loss', 'generator_loss')
 
 # The image is halved until a side has no more pixels than this.
 _SMALLEST = 8
 _SLOPE = 0.2  # Of leaky ReLUs, as in DCGAN.
 _PENALTY = 10.0  # Of gradients of the Wasserstein critic, as in its paper.
+# The discriminator's layers are numbered from here.
+_OTHERS = 100
 # What is drawn by one key.
 _LATENTS, _SHARES, _LABELS = 1, 2, 3
 
@@ -45,9 +48,9 @@ def gan(
     image_shape: Sequence[int],
     num_classes: int,
     *,
-    latent_size: int = 64,
-    width: int = 32,
-    conditional: bool = False,
+    latent_size: int = 16,
+    width: int = 16,
+    conditional: bool = True,
     loss: str = 'nonsaturating',
     smoothing: float = 0.0,
     seed: int = 0,
@@ -89,17 +92,16 @@ def gan(
     made, told_apart = (
         tracing.trace(network, _specs(network), training=True) for network in networks
     )
-    players = _Players(made, told_apart, latent_size, told, loss == 'wasserstein')
+    players = _Players(made, told_apart, latent_size, told, loss, smoothing)
     inputs = tf.TensorSpec([None, *image_shape], tf.as_dtype(dtype))
     x = collections.OrderedDict(inputs=inputs, key=tf.TensorSpec([None, 2], tf.int32))
     if conditional:
         x['label'] = tf.TensorSpec([None], tf.int32)
-    task, terms = task_of(loss, smoothing), tf.function(players.terms, autograph=False)
-
-    @tf.function(autograph=False)
-    def generator_loss(weights, count, key):
-        return tf.reduce_mean(of_fooled(loss, players.fooled(weights, count, key)))
-
+    terms, generate, generator_loss = (
+        tf.function(function, autograph=False)
+        for function in (players.terms, players.generate, players.generator_loss)
+    )
+    task = tasks.of_terms(TERMS)
     initial = [w.value for network in (made, told_apart) for w in network.weights]
     of_both = (made.frozen_fingerprint, told_apart.frozen_fingerprint, loss, smoothing)
     count, both = len(made.weights), range(len(initial))
@@ -114,7 +116,7 @@ def gan(
             'discriminator': frozenset(both[count:]),
         },
         takes_labels=conditional,
-        generate=tf.function(players.generate, autograph=False),
+        generate=generate,
         generator_loss=generator_loss,
     )
 
@@ -129,37 +131,61 @@ class _Players:
       discriminator: Makes logits float32 [n, 1] of such images and, likewise, classes.
       latent_size: How many latents an image has.
       classes: How many classes are told, or 0.
-      penalised: Whether the discriminator's gradients are among the terms.
+      loss: One of `LOSSES`.
+      smoothing: By how much the label of real images is below 1.
     """
 
     generator: FunctionalNetwork
     discriminator: FunctionalNetwork
     latent_size: int
     classes: int
-    penalised: bool
+    loss: str
+    smoothing: float
 
     def terms(self, model_weights, x, training):
-        """Returns what both losses are made of, float32 [batch, 3 or 4].
+        """Returns the losses of each example, float32 [batch, 2]: the terms of `TERMS`.
 
-        These are the discriminator's logits of real images and of as many generated
-        ones, by which it alone moves; those of the latter by which the generator alone
-        moves; and any penalty. What is drawn hangs on the batch's first key.
+        They are of real images and of as many generated ones. What is drawn hangs on
+        the batch's first key.
         """
         del training  # Nothing differs.
         (weights, _), images = model_weights, _in_unit_range(x['inputs'])
         key, labels = tf.reduce_sum(x['key'][:1], axis=0), x.get('label')
-        count = tf.shape(images)[0]
-        made = self._made(weights, count, labels, key)
-        fixed = tuple(map(tf.stop_gradient, weights))
+        made = self._made(weights, tf.shape(images)[0], labels, key)
         apart = tf.stop_gradient(made)
-        found = [
-            self._logits(weights, images, labels),
-            self._logits(weights, apart, labels),
-            self._logits(fixed, made, labels),
-        ]
-        if self.penalised:
-            found.append(self._penalty(weights, images, apart, labels, key))
-        return tf.stack(found, axis=1)
+        real = self._logits(weights, images, labels)
+        fake = self._logits(weights, apart, labels)
+        # The same number once more, by which the generator alone moves.
+        fooled = self._logits(tuple(map(tf.stop_gradient, weights)), made, labels)
+        if self.loss == 'wasserstein':
+            penalty = self._penalty(weights, images, apart, labels, key)
+            of_discriminator = fake - real + _PENALTY * penalty
+        else:
+            # Cross-entropy, for real images against 1 - smoothing.
+            of_real = tf.nn.softplus(-real) + self.smoothing * real
+            of_discriminator = of_real + tf.nn.softplus(fake)
+        return tf.stack([of_discriminator, self._of_fooled(fooled)], axis=1)
+
+    def generator_loss(self, weights, count: int, key):
+        """Returns the generator's mean loss on so many images, float32 [].
+
+        Their classes, where they are told, are drawn too, each as often.
+
+        Args:
+          weights: All weights.
+          count: How many.
+          key: What is drawn hangs on it, int32 [2].
+        """
+        labels = None
+        if self.classes:
+            labels = tf.random.stateless_uniform(
+                [count], _salted(key, _LABELS), 0, self.classes, tf.int32
+            )
+        made = self._made(weights, count, labels, key)
+        return tf.reduce_mean(self._of_fooled(self._logits(weights, made, labels)))
+
+    def _of_fooled(self, logits):
+        return -logits if self.loss == 'wasserstein' else tf.nn.softplus(-logits)
 
     def generate(self, weights, labels, key):
         """Returns images float32 [n, height, width, channels] in [0, 1].
@@ -171,19 +197,6 @@ class _Players:
           key: What is drawn hangs on it, int32 [2].
         """
         return self._made(weights, tf.shape(labels)[0], labels, key)
-
-    def fooled(self, weights, count: int, key):
-        """Returns the discriminator's logits of so many images, float32 [count].
-
-        Their classes, if they are told, are drawn too, each as often.
-        """
-        labels = None
-        if self.classes:
-            labels = tf.random.stateless_uniform(
-                [count], _salted(key, _LABELS), 0, self.classes, tf.int32
-            )
-        made = self._made(weights, count, labels, key)
-        return self._logits(weights, made, labels)
 
     def _made(self, weights, count, labels, key):
         latents = tf.random.stateless_normal(
@@ -212,48 +225,6 @@ class _Players:
         return tf.square(tf.sqrt(squares + 1e-12) - 1)
 
 
-def task_of(loss: str, smoothing: float = 0.0) -> Task:
-    """Returns the task of a GAN.
-
-    Its loss is the sum of both networks'. None of its measures tells whether images
-    are good.
-
-    Args:
-      loss: One of `LOSSES`.
-      smoothing: As of `gan`.
-    """
-
-    @tf.autograph.experimental.do_not_convert
-    def measure(outputs, labels):
-        del labels
-        real, made, fooled, *penalty = tf.unstack(outputs, axis=1)
-        of_generator = of_fooled(loss, fooled)
-        if loss == 'wasserstein':
-            of_discriminator = made - real + _PENALTY * penalty[0]
-        else:
-            of_discriminator = (
-                tf.nn.softplus(-real) + smoothing * real + tf.nn.softplus(made)
-            )
-        return collections.OrderedDict(
-            loss=of_discriminator + of_generator,
-            discriminator_loss=of_discriminator,
-            generator_loss=of_generator,
-        )
-
-    return Task(
-        measures=('loss', 'discriminator_loss', 'generator_loss'),
-        measure=measure,
-        decides='loss',
-        highest=False,
-        shown='.3f',
-    )
-
-
-def of_fooled(loss: str, logits: tf.Tensor) -> tf.Tensor:
-    """Returns the generator's losses of the discriminator's logits of its images."""
-    return -logits if loss == 'wasserstein' else tf.nn.softplus(-logits)
-
-
 def _generator(image_shape, classes, latent_size, width, seed) -> tf.keras.Model:
     """Makes the generator: a dense layer, and doublings of what it gives."""
     layers, sides = tf.keras.layers, _sides(image_shape)
@@ -264,9 +235,7 @@ def _generator(image_shape, classes, latent_size, width, seed) -> tf.keras.Model
         taken, hidden = [latents, label], layers.Concatenate()([latents, label])
     filters = [image_shape[2], *(width * 2**i for i in range(len(sides) - 1))]
     first = (*sides[-1], filters[-1])
-    hidden = layers.Dense(
-        math.prod(first), kernel_initializer=_glorot(seed, 'generator', len(sides))
-    )(hidden)
+    hidden = layers.Dense(math.prod(first), kernel_initializer=glorot(seed, 0))(hidden)
     hidden = layers.LeakyReLU(_SLOPE)(layers.Reshape(first)(hidden))
     for step in reversed(range(len(sides) - 1)):
         hidden = layers.Conv2DTranspose(
@@ -274,7 +243,7 @@ def _generator(image_shape, classes, latent_size, width, seed) -> tf.keras.Model
             4,
             2,
             'same',
-            kernel_initializer=_glorot(seed, 'generator', step),
+            kernel_initializer=glorot(seed, step + 1),
         )(hidden)
         more = [
             (0, 2 * b - s) for b, s in zip(sides[step + 1], sides[step], strict=True)
@@ -298,20 +267,18 @@ def _discriminator(image_shape, classes, width, seed) -> tf.keras.Model:
             4,
             2,
             'same',
-            kernel_initializer=_glorot(seed, 'discriminator', step),
+            kernel_initializer=glorot(seed, _OTHERS + step),
         )(hidden)
         hidden = layers.LeakyReLU(_SLOPE)(hidden)
     hidden = layers.Flatten()(hidden)
-    logits = layers.Dense(
-        1, kernel_initializer=_glorot(seed, 'discriminator', step + 1)
-    )
+    logits = layers.Dense(1, kernel_initializer=glorot(seed, _OTHERS - 1))
     if not classes:
         return tf.keras.Model(images, logits(hidden), name='discriminator')
     label = tf.keras.Input((classes,), name='label')
     embedding = layers.Dense(
         hidden.shape[-1],
         use_bias=False,
-        kernel_initializer=_glorot(seed, 'discriminator', step + 2),
+        kernel_initializer=glorot(seed, _OTHERS - 2),
     )(label)
     projected = layers.Dot(1)([hidden, embedding])
     both = layers.Add()([logits(hidden), projected])
@@ -347,10 +314,4 @@ def _in_unit_range(images):
 
 
 def _salted(key, salt: int):
-    return key + [0, salt]
-
-
-def _glorot(seed: int, *of) -> tf.keras.initializers.Initializer:
-    purpose, index = of
-    draw = randomness.generator(seed, f'initial weights of the {purpose}', index)
-    return tf.keras.initializers.GlorotUniform(seed=int(draw.integers(2**31 - 1)))
+    return tf.add(key, [0, salt])
