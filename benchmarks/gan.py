@@ -24,7 +24,8 @@ from tff_transfer import algorithms, progress, randomness, runtime
 from tff_transfer.algorithms.fed_gan import FedGAN
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.models import Model
-from tff_transfer.models.generative.gan import gan
+from tff_transfer.models.generative.adversaries import build
+from tff_transfer.models.generative.gan import GAN
 
 CLIENTS, EXAMPLES, BATCH, ROUNDS = 20, 100, 20, 9
 # At higher rates differences in the last digits grow until weights say nothing.
@@ -132,7 +133,7 @@ def steps(form: str, stock, compiled, clients: Cohort) -> dict[str, Callable]:
       compiled: This package's.
       clients: The clients' examples.
     """
-    model = gan((28, 28, 1), workloads.IMAGE_CLASSES, conditional=False)
+    model = build(GAN(conditional=False), (28, 28, 1), workloads.IMAGE_CLASSES)
     sgd = tff.learning.optimizers.build_sgdm(RATE)
     process = algorithms.process(FORMS[form], model, client_optimizer=sgd).process
 

@@ -192,6 +192,6 @@ if __name__ == '__main__':
     flags.DEFINE_string('data_path', None, 'Digits by client.', required=True)
     study.run(
         lambda *sizes: measure(by_client.load(flags.FLAGS.data_path), *sizes),
-        rounds=100,
+        rounds=60,
         seeds=1,
     )

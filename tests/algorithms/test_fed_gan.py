@@ -16,7 +16,8 @@ from tff_transfer.algorithms.method import Aggregate, Client, Context
 from tff_transfer.data.cohorts import training_cohort
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
-from tff_transfer.models.generative.gan import gan
+from tff_transfer.models.generative.adversaries import build
+from tff_transfer.models.generative.gan import GAN
 
 slow = pytest.mark.slow
 SHAPE, CLASSES, LATENTS, BATCH, RATE, SEED = (8, 8, 1), 3, 4, 4, 0.3, 5
@@ -53,7 +54,7 @@ def cohort(clients, round_number=1):
 @functools.cache
 def context():
     sgd = tff.learning.optimizers.build_sgdm
-    model = gan(SHAPE, CLASSES, latent_size=LATENTS, width=2, seed=1)
+    model = build(GAN(latent_size=LATENTS, width=2), SHAPE, CLASSES, seed=1)
     return Context(model, sgd(RATE), sgd(0.5, 0.9), seed=SEED)
 
 

@@ -7,7 +7,9 @@ import pytest
 import tensorflow as tf
 
 from tff_transfer.errors import UserError
-from tff_transfer.models.generative.gan import gan
+from tff_transfer.models.generative.adversaries import build
+from tff_transfer.models.generative.architecture import Transfer
+from tff_transfer.models.generative.gan import GAN
 
 SHAPE, CLASSES, LATENTS = (9, 11, 1), 3, 4
 DRAW = np.random.default_rng(3)
@@ -16,8 +18,9 @@ LABELS = np.array([0, 2, 1, 1, 0], np.int32)
 KEYS = DRAW.integers(0, 1000, (5, 2)).astype(np.int32)
 
 
-def made(**options):
-    return gan(SHAPE, CLASSES, latent_size=LATENTS, width=2, dtype=np.uint8, **options)
+def made(transfer=None, **options):
+    of = GAN(latent_size=LATENTS, width=2, **options)
+    return build(of, SHAPE, CLASSES, dtype=np.uint8, transfer=transfer)
 
 
 def batch(conditional, keys=KEYS):
@@ -28,7 +31,7 @@ def batch(conditional, keys=KEYS):
 
 
 def players(model):
-    return (model.network.get_layer(name) for name in ('generator', 'discriminator'))
+    return model.networks.values()
 
 
 def taken(first, conditional):
@@ -108,10 +111,14 @@ def test_each_network_moves_by_its_own_loss(smoothing):
         *tape.gradient(of_generator, generator.trainable_variables),
         *tape.gradient(of_discriminator, discriminator.trainable_variables),
     ]
-    assert sorted(model.parts['generator'] | model.parts['discriminator']) == [
-        *range(len(expected))
-    ]
-    assert len(model.parts['generator']) == len(generator.trainable_variables)
+    assert {name: sorted(numbers) for name, numbers in model.parts.items()} == {
+        'generator': [0, 1, 2, 3],
+        'discriminator': [4, 5, 6, 7],
+        'stem': [0, 1],
+        'doublings': [2, 3],
+        'halvings': [4, 5],
+        'verdict': [6, 7],
+    }
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(loss, of_discriminator + of_generator, rtol=1e-5)
@@ -157,4 +164,62 @@ def test_a_critic_is_held_to_gradients_of_norm_1():
 
 def test_images_too_small_are_refused():
     with pytest.raises(UserError, match='7 x 12 pixels are too small for --model=gan'):
-        gan((7, 12, 1), CLASSES)
+        build(GAN(), (7, 12, 1), CLASSES)
+
+
+START = {
+    name: [w + 0.1 for w in network.get_weights()]
+    for name, network in GAN(latent_size=LATENTS, width=2)
+    .networks(SHAPE, CLASSES, 7)
+    .items()
+}
+
+
+def test_frozen_parts_stay_as_the_start_has_them():
+    model = made(Transfer(START, ('stem', 'halvings')))
+    assert {name: sorted(numbers) for name, numbers in model.parts.items()} == {
+        'generator': [0, 1],
+        'discriminator': [2, 3, 4],
+        'doublings': [0, 1],
+        'verdict': [2, 3, 4],
+    }
+    generator, discriminator = players(model)
+    trained = [v + 0.2 for v in model.network.trainable_variables]
+    found = model.generate(trained, LABELS, tf.constant(KEYS[0]))
+    for variable, value in zip(model.network.trainable_variables, trained, strict=True):
+        variable.assign(value)
+    images = generator(taken(latents(KEYS[0]), True))
+    np.testing.assert_allclose(found, images, rtol=1e-5, atol=1e-6)
+    stem = generator.get_layer('stem_dense')
+    np.testing.assert_array_equal(stem.kernel, START['generator'][0])
+    terms = model.functional.predict_on_batch(
+        (tuple(trained), ()), batch(True), training=True
+    )
+    fake = discriminator(taken(images, True))
+    real = discriminator(taken(IMAGES / np.float32(255), True))
+    expected = np.stack(entropies(fake, real), axis=1)
+    np.testing.assert_allclose(terms, expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(UserError, match='leaves nothing of the generator to train'):
+        made(Transfer(START, ('stem', 'doublings')))
+
+
+def test_the_generator_is_held_near_the_one_that_it_started_from():
+    model = made(Transfer(START, distill_weight=3.0))
+    start = tuple(map(tf.constant, model.initial_weights))
+    moved = tuple(w + 0.2 for w in start)
+    key = tf.constant(KEYS[0])
+    terms = model.functional.predict_on_batch((moved, ()), batch(True), training=True)
+    taught, drawn = (model.generate(w, LABELS, key) for w in (start, moved))
+    apart = np.sum(np.square(drawn - taught), axis=(1, 2, 3))
+    np.testing.assert_allclose(terms[:, 2], apart, rtol=1e-4)
+    measured = model.task.measure(terms, LABELS)
+    expected = terms[:, 0] + terms[:, 1] + 3 * apart
+    np.testing.assert_allclose(measured['loss'], expected, rtol=1e-4)
+    assert list(measured)[-1] == 'distillation'
+    # The server's generator too.
+    plain = made(Transfer(START))
+    labels = tf.random.stateless_uniform([5], key + [0, 3], 0, CLASSES, tf.int32)
+    taught, drawn = (model.generate(w, labels, key) for w in (start, moved))
+    apart = np.mean(np.sum(np.square(drawn - taught), axis=(1, 2, 3)))
+    found, without = (m.generator_loss(moved, 5, key) for m in (model, plain))
+    np.testing.assert_allclose(found - without, 3 * apart, rtol=1e-4)

@@ -26,7 +26,8 @@ from tff_transfer.compression.uniform import Uniform, Uniform8
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.errors import UserError
 from tff_transfer.models import mlp
-from tff_transfer.models.generative.gan import gan
+from tff_transfer.models.generative.adversaries import build
+from tff_transfer.models.generative.gan import GAN
 from tff_transfer.privacy.accounting import SampledGaussian
 from tff_transfer.privacy.central import Central
 from tff_transfer.training import combinations, loop, stages
@@ -239,7 +240,7 @@ def test_every_method_takes_each_scheme_or_says_why_not(name):
     data, model = make_data(), mlp((SIZE,), CLASSES, made.model.hidden_units)
     if name in registry.OF_GANS:
         data = data.with_x(np.zeros((len(data.y), 8, 8, 1), np.float32))
-        model = gan((8, 8, 1), CLASSES)
+        model = build(GAN(), (8, 8, 1), CLASSES)
     setup = loop.prepare(made, data, None, model)
     stage = stages.Stage(made, setup, range(1, 2))
     assert len(stage.coded) == len(taken)

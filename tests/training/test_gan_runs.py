@@ -12,7 +12,8 @@ from test_loop import CLASSES, CLIENTS, TEST, TRAIN, make_config
 from tff_transfer.algorithms.fed_gan import FedGAN
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
-from tff_transfer.models.generative.gan import gan
+from tff_transfer.models.generative.adversaries import build
+from tff_transfer.models.generative.gan import GAN
 from tff_transfer.privacy.central import Central
 from tff_transfer.training import loop
 from tff_transfer.training.config import ModelConfig
@@ -62,7 +63,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(algorithm, tmp_path, monkeypatch)
     # What is exported makes the images of the last weights.
     exported = tf.saved_model.load(str(tmp_path / 'killed' / 'model'))
     labels, key = tf.constant([0, 2]), tf.constant([3, 4])
-    expected = gan(SHAPE, CLASSES, latent_size=LATENTS).generate(
+    expected = build(GAN(LATENTS), SHAPE, CLASSES).generate(
         resumed.weights, labels, key
     )
     found = exported(labels, key)['images']
@@ -71,7 +72,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(algorithm, tmp_path, monkeypatch)
 
 def parts(weights):
     """Returns the generator's and the discriminator's weights, as vectors."""
-    count = len(gan(SHAPE, CLASSES, latent_size=LATENTS).parts['generator'])
+    count = len(build(GAN(LATENTS), SHAPE, CLASSES).parts['generator'])
     return (
         np.concatenate([np.ravel(w) for w in some])
         for some in (weights[:count], weights[count:])

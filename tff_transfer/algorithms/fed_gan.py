@@ -3,7 +3,7 @@
 `averaged`: Rasouli, Sun, Rajagopal 2020, "FedGAN: Federated generative adversarial
 networks for distributed data", algorithm 1: clients take steps of generator and
 discriminator at once, and both are averaged. Of a model whose gradient is that step
-(`models/generative/gan.py`) it is federated averaging.
+(`models/generative/adversaries.py`) it is federated averaging.
 
 `server`: Augenstein et al. 2020, "Generative models for effective ML on private,
 decentralized datasets", algorithms 1 and 2: clients train the discriminator alone, on

@@ -4,11 +4,11 @@ import pathlib
 
 from tff_transfer import models
 from tff_transfer.data.federated import FederatedData
-from tff_transfer.models.generative import architecture
+from tff_transfer.models.generative import adversaries, architecture
 from tff_transfer.models.generative.architecture import Architecture, Transfer
 from tff_transfer.models.generative.cvae import CVAE
 from tff_transfer.models.generative.diffusion import Diffusion
-from tff_transfer.models.generative.gan import gan
+from tff_transfer.models.generative.gan import GAN
 from tff_transfer.records import network_weights
 from tff_transfer.training.config import Config, ModelConfig
 
@@ -24,33 +24,33 @@ def model_of(config: Config, data: FederatedData) -> models.Model:
       UserError: What it starts from is of another architecture or cannot be read, or
         there is no part of a name to freeze.
     """
-    if config.model.model == 'gan':
-        return gan(
-            data.x.shape[1:],
-            data.num_classes,
-            latent_size=config.model.latent_size,
-            conditional=config.model.conditional,
-            loss=config.model.gan_loss,
-            smoothing=config.model.label_smoothing,
-            seed=config.training.seed,
-            dtype=data.x.dtype,
-        )
     of = architecture_of(config.model)
     shape, classes = data.x.shape[1:], data.num_classes
     seed = config.training.seed
     transfer = transfer_of(config, of, shape, classes)
-    return architecture.build(of, shape, classes, seed, data.x.dtype, transfer)
+    build = adversaries.build if isinstance(of, GAN) else architecture.build
+    return build(of, shape, classes, seed, data.x.dtype, transfer)
 
 
-def architecture_of(config: ModelConfig) -> Architecture:
+def architecture_of(config: ModelConfig) -> Architecture | GAN:
     """Returns what kind of generative model a configuration names."""
     if config.model == 'cvae':
         return CVAE(config.latent_size)
+    if config.model == 'gan':
+        return GAN(
+            config.latent_size,
+            conditional=config.conditional,
+            loss=config.gan_loss,
+            smoothing=config.label_smoothing,
+        )
     return Diffusion(config.noise_schedule, config.noise_steps, config.sampling_steps)
 
 
 def transfer_of(
-    config: Config, of: Architecture, image_shape: tuple[int, ...], num_classes: int
+    config: Config,
+    of: Architecture | GAN,
+    image_shape: tuple[int, ...],
+    num_classes: int,
 ) -> Transfer:
     """Returns what the model of a configuration takes from one trained before.
 
