@@ -189,6 +189,7 @@ def _figure(pictures: dict) -> Figure:
 
 
 if __name__ == '__main__':
+    tf.get_logger().setLevel('ERROR')
     flags.DEFINE_string('data_path', None, 'Digits by client.', required=True)
     study.run(
         lambda *sizes: measure(by_client.load(flags.FLAGS.data_path), *sizes),

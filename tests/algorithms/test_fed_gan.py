@@ -168,6 +168,7 @@ def assert_weights(state, loop):
 ROUNDS = {'alone': [[0], [0], [2]], 'several': [[0, 1, 2], [1], [2, 0]]}
 
 
+@slow
 @pytest.mark.parametrize('rounds', [ROUNDS['alone'], ROUNDS['several']])
 def test_clients_train_both_networks_which_are_averaged(rounds):
     loop = Loop()
@@ -182,7 +183,9 @@ def test_clients_train_both_networks_which_are_averaged(rounds):
         assert np.abs(after - before).max() > 1e-3
 
 
-@pytest.mark.parametrize('rounds', [ROUNDS['alone'], ROUNDS['several']])
+@pytest.mark.parametrize(
+    'rounds', [pytest.param(ROUNDS['alone'], marks=slow), ROUNDS['several']]
+)
 def test_the_server_trains_the_generator_against_the_mean_discriminator(rounds):
     loop = Loop()
     start = loop.both.get_weights()
@@ -196,6 +199,7 @@ def test_the_server_trains_the_generator_against_the_mean_discriminator(rounds):
         assert np.abs(after - before).max() > 1e-3
 
 
+@slow
 def test_clients_of_the_server_form_send_the_discriminator_alone():
     weights = context().model.initial_weights
     sizes = [
@@ -237,6 +241,7 @@ def delta(batches):
     )
 
 
+@slow
 def test_what_a_client_draws_is_a_function_of_seed_round_client_and_step():
     alone, among = cohort([1])[0], cohort([0, 1, 2])[1]
     first = delta(alone)

@@ -11,6 +11,7 @@ from tff_transfer.models.generative.adversaries import build
 from tff_transfer.models.generative.architecture import Transfer
 from tff_transfer.models.generative.gan import GAN
 
+slow = pytest.mark.slow
 SHAPE, CLASSES, LATENTS = (9, 11, 1), 3, 4
 DRAW = np.random.default_rng(3)
 IMAGES = DRAW.integers(0, 256, (5, *SHAPE)).astype(np.uint8)
@@ -51,7 +52,7 @@ def entropies(fake, real, smoothing=0.0):
     return of_discriminator, entropy(ones, fake)
 
 
-@pytest.mark.parametrize('conditional', [False, True])
+@pytest.mark.parametrize('conditional', [pytest.param(False, marks=slow), True])
 def test_terms_are_losses_on_real_and_on_generated_images(conditional):
     model = made(conditional=conditional)
     generator, discriminator = players(model)
@@ -76,6 +77,7 @@ def test_terms_are_losses_on_real_and_on_generated_images(conditional):
     np.testing.assert_array_equal(evaluated, expected)
 
 
+@slow
 def test_all_else_than_the_first_key_is_without_effect():
     model = made(conditional=False)
     start = model.functional.initial_weights
@@ -89,7 +91,7 @@ def test_all_else_than_the_first_key_is_without_effect():
     assert np.abs(first - other).min(axis=0).max() > 1e-6
 
 
-@pytest.mark.parametrize('smoothing', [0.0, 0.1])
+@pytest.mark.parametrize('smoothing', [pytest.param(0.0, marks=slow), 0.1])
 def test_each_network_moves_by_its_own_loss(smoothing):
     model = made(conditional=False, smoothing=smoothing)
     generator, discriminator = players(model)
@@ -130,6 +132,7 @@ def test_each_network_moves_by_its_own_loss(smoothing):
         np.testing.assert_allclose(np.mean(measured[name]), value, rtol=1e-5)
 
 
+@slow
 def test_a_critic_is_held_to_gradients_of_norm_1():
     model = made(conditional=False, loss='wasserstein')
     generator, discriminator = players(model)
@@ -175,6 +178,7 @@ START = {
 }
 
 
+@slow
 def test_frozen_parts_stay_as_the_start_has_them():
     model = made(Transfer(START, ('stem', 'halvings')))
     assert {name: sorted(numbers) for name, numbers in model.parts.items()} == {
@@ -203,6 +207,7 @@ def test_frozen_parts_stay_as_the_start_has_them():
         made(Transfer(START, ('stem', 'doublings')))
 
 
+@slow
 def test_the_generator_is_held_near_the_one_that_it_started_from():
     model = made(Transfer(START, distill_weight=3.0))
     start = tuple(map(tf.constant, model.initial_weights))

@@ -126,6 +126,25 @@ def test_updates_are_clipped_by_the_discriminator_alone():
     assert 0.05 < np.linalg.norm(discriminator - before[1]) <= 0.3001
 
 
+@slow
+def test_a_run_starts_from_another_one(tmp_path):
+    """From its generator, of which the stem stays; and is held near it."""
+    first = loop.train(config(SERVER, rounds=1), tmp_path / 'first', data=make_data())
+    start = str(tmp_path / 'first')
+    model = ModelConfig('gan', latent_size=LATENTS, start_from=start)
+    same = loop.train(config(SERVER, model, rounds=0), data=make_data())
+    for ours, theirs in zip(same.weights, first.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    model = dataclasses.replace(model, frozen_parts=('stem',))
+    held = {'distill_from': 'pretrained', 'distill_weight': 2.0}
+    found = loop.train(config(SERVER, model, rounds=1, **held), data=make_data())
+    # Without the stem's kernel and bias.
+    assert len(found.weights) == len(first.weights) - 2
+    assert found.rows[0]['seen/distillation'] == 0
+    assert 0 < found.rows[-1]['seen/distillation'] < 1
+    assert found.rows[-1]['server/generator_loss'] > 0
+
+
 @pytest.mark.parametrize(
     ('arguments', 'words'),
     [
