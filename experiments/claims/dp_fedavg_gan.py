@@ -96,7 +96,7 @@ def bright_frames(images: np.ndarray) -> float:
 
 
 def generated(data: FederatedData, privacy, seed: int, rounds: int):
-    """Trains a GAN on some users; returns images of it, and epsilon, if there is one.
+    """Trains a GAN on some users; returns images of it, and epsilon.
 
     The server trains the generator; clients send their discriminators alone.
     """
@@ -123,7 +123,7 @@ def generated(data: FederatedData, privacy, seed: int, rounds: int):
     weights = list(map(tf.constant, result.weights))
     labels = tf.zeros([SAMPLES], tf.int32)
     images = result.setup.model.generate(weights, labels, tf.constant([seed, 0]))
-    return images.numpy(), result.rows[-1].get('privacy/epsilon')
+    return images.numpy(), result.rows[-1].get('privacy/epsilon', np.inf)
 
 
 @dataclasses.dataclass
@@ -134,11 +134,13 @@ class Cell:
       accuracy: The mean of the classifier's on each of them.
       inverted: The share of them whose pixels are inverted.
       bright: The share of generated images with a bright frame.
+      epsilon: Of the clients who trained; infinite without noise.
     """
 
     accuracy: list[float] = dataclasses.field(default_factory=list)
     inverted: list[float] = dataclasses.field(default_factory=list)
     bright: list[float] = dataclasses.field(default_factory=list)
+    epsilon: list[float] = dataclasses.field(default_factory=list)
 
 
 def measure(data: FederatedData, seeds: list[int], rounds: int) -> study.Found:
@@ -156,31 +158,33 @@ def measure(data: FederatedData, seeds: list[int], rounds: int) -> study.Found:
                 some = users.data.select(chosen)
                 for kind, privacy in PRIVACY.items():
                     key = share, name, kind
-                    images, _ = generated(some, privacy, seed, rounds)
+                    images, epsilon = generated(some, privacy, seed, rounds)
                     cell = cells.setdefault(key, Cell())
                     cell.accuracy.append(np.mean(right[chosen]))
                     cell.inverted.append(np.mean(users.inverted[chosen]))
                     cell.bright.append(bright_frames(images))
+                    cell.epsilon.append(epsilon)
                     pictures.setdefault(key, images[:SHOWN])
                     print(*key, cell, flush=True)
-    head = ['inverted', 'users', 'privacy', 'accuracy', 'of them inverted']
+    head = ['inverted', 'users', 'privacy', 'epsilon', 'accuracy', 'of them inverted']
     table = [[*head, 'generated images with a bright frame']]
     for (share, name, kind), cell in cells.items():
         told = map(study.spread, (cell.accuracy, cell.inverted, cell.bright))
-        table.append([f'{share:.0%}', f'{name} {TAIL:.0%}', kind, *told])
+        of = f'{share:.0%}', f'{name} {TAIL:.0%}', kind, f'{max(cell.epsilon):.3g}'
+        table.append([*of, *told])
     return study.Found(table, _figure(pictures))
 
 
 def _figure(pictures: dict) -> Figure:
     """Draws generated images, a row of them for each kind of users and privacy."""
-    figure = Figure((SHOWN * 0.6 + 3, len(pictures) * 0.65), layout='constrained')
+    figure = Figure((SHOWN * 0.6 + 2, len(pictures) * 0.65), layout='constrained')
     rows = figure.subplots(len(pictures), 1, squeeze=False)[:, 0]
     for axes, ((share, name, kind), images) in zip(rows, pictures.items(), strict=True):
         strip = np.concatenate([*images[..., 0]], axis=1)
         axes.imshow(strip, cmap='gray', vmin=0, vmax=1)
         axes.set(xticks=[], yticks=[])
         axes.set_ylabel(
-            f'{share:.0%} inverted, {name} accuracy,\nprivacy: {kind}',
+            f'{share:.0%} inverted\n{name}, {kind}',
             rotation=0,
             ha='right',
             va='center',

@@ -6,16 +6,19 @@ import killing
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_federated as tff
 from test_algorithms import from_command_line
 from test_loop import CLASSES, CLIENTS, TEST, TRAIN, make_config
 
 from tff_transfer.algorithms.fed_gan import FedGAN
+from tff_transfer.algorithms.method import Context
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.models.generative.adversaries import build
 from tff_transfer.models.generative.gan import GAN
 from tff_transfer.privacy.central import Central
-from tff_transfer.training import loop
+from tff_transfer.privacy.distributed import Distributed
+from tff_transfer.training import loop, methods
 from tff_transfer.training.config import ModelConfig
 
 slow = pytest.mark.slow
@@ -124,6 +127,17 @@ def test_updates_are_clipped_by_the_discriminator_alone():
     start = result.setup.model.initial_weights
     (_, discriminator), before = parts(result.weights), list(parts(start))
     assert 0.05 < np.linalg.norm(discriminator - before[1]) <= 0.3001
+
+
+def test_noise_is_found_for_the_numbers_that_clients_send():
+    of = build(GAN(LATENTS), SHAPE, CLASSES)
+    sgd = tff.learning.optimizers.build_sgdm(1.0)
+    made = dataclasses.replace(
+        config(SERVER, weighting='uniform'), privacy=Distributed(noise_multiplier=1.0)
+    )
+    found = methods.mechanism_of(made, Context(of, sgd, sgd, population=8))
+    assert len(of.parts['generator']) == 4
+    assert found.size == sum(map(np.size, of.initial_weights[4:]))
 
 
 @slow

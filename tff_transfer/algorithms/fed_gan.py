@@ -76,6 +76,11 @@ class FedGAN:
         only_for={'generator': ('server',)},
     )
 
+    @property
+    def sent_parts(self) -> tuple[str, ...]:
+        """The parts of the model that clients send; none named: all that is shared."""
+        return ('discriminator',) if self.generator == 'server' else ()
+
     def build(self, context: Context) -> Method:
         """Makes the method."""
         if context.model.generator_loss is None:
@@ -90,7 +95,7 @@ class FedGAN:
 def _at_server(options: FedGAN, context: Context) -> Method:
     """Makes the method whose server trains the generator."""
     model, adam = context.model, _adam(options)
-    count = len(model.parts['generator'])
+    count = len(context.numbers(['generator']))
 
     def initialize():
         weights = tuple(map(tf.convert_to_tensor, context.initial))
