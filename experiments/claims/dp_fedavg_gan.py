@@ -123,7 +123,7 @@ def generated(data: FederatedData, privacy, seed: int, rounds: int):
     weights = list(map(tf.constant, result.weights))
     labels = tf.zeros([SAMPLES], tf.int32)
     images = result.setup.model.generate(weights, labels, tf.constant([seed, 0]))
-    return images.numpy(), result.rows[-1].get('privacy/epsilon', np.inf)
+    return images.numpy(), result.rows[-1].get('privacy/epsilon') or np.inf
 
 
 @dataclasses.dataclass
