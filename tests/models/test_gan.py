@@ -228,3 +228,9 @@ def test_the_generator_is_held_near_the_one_that_it_started_from():
     apart = np.mean(np.sum(np.square(drawn - taught), axis=(1, 2, 3)))
     found, without = (m.generator_loss(moved, 5, key) for m in (model, plain))
     np.testing.assert_allclose(found - without, 3 * apart, rtol=1e-4)
+
+
+def test_weights_are_counted_first():
+    # 7 x 7 x 32 numbers of each latent one.
+    with pytest.raises(UserError, match='network of 1,568,000,000,000 weights.*latent'):
+        GAN(latent_size=10**9, conditional=False).networks((28, 28, 1), CLASSES, 0)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tff_transfer.errors import UserError
 from tff_transfer.models.generative.layers import Layers
+from tff_transfer.models.small import check_fits
 
 LOSSES = ('nonsaturating', 'wasserstein')
 
@@ -56,7 +57,7 @@ class GAN:
         such ones logits float32 [batch, 1].
 
         Raises:
-          UserError: The images are too small.
+          UserError: The images are too small, or the weights too many for the memory.
         """
         if min(image_shape[:2]) < _SMALLEST:
             raise UserError(
@@ -78,6 +79,8 @@ class GAN:
             inputs = [latents, tf.keras.Input((classes,))]
             hidden = tf.keras.layers.Concatenate()(inputs)
         small = (*sides[-1], self.width * 2 ** (len(sides) - 2))
+        weights = self.latent_size * math.prod(small)
+        check_fits(weights, 'give a smaller --latent_size or smaller images')
         dense = layers.dense('stem_dense', math.prod(small), tf.nn.leaky_relu)
         hidden = tf.keras.layers.Reshape(small)(dense(hidden))
         for step in reversed(range(len(sides) - 1)):
