@@ -180,6 +180,10 @@ def test_a_run_starts_from_another_one(tmp_path):
             ['--model=gan', '--algorithm=fedgan', '--early_stop_patience=2'],
             'no value tells that images are good; leave it out',
         ),
+        (
+            ['--model=gan', '--algorithm=fedgan', '--selection=oort'],
+            'the loss is of two networks against each other; leave it out',
+        ),
         (['--model=cnn', '--gan_loss=wasserstein'], 'is for --model=gan'),
         (
             [
