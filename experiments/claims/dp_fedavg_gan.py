@@ -185,6 +185,7 @@ def _figure(pictures: dict) -> Figure:
         axes.set(xticks=[], yticks=[])
         axes.set_ylabel(
             f'{share:.0%} inverted\n{name}, {kind}',
+            fontsize='small',
             rotation=0,
             ha='right',
             va='center',
