@@ -34,7 +34,9 @@ DATA = FederatedData(
     np.zeros(len(SIZES), int),
     CLASSES,
 )
-AVERAGED = FedGAN()
+AVERAGED = FedGAN(generator_rate=1.5)
+# Of the generator and of the discriminator.
+RATES = (1.5 * RATE, RATE)
 SERVER = FedGAN('server', generator_steps=3, generator_batch=5)
 
 
@@ -109,12 +111,12 @@ class Loop:
             with tf.GradientTape(persistent=True) as tape:
                 losses = self.losses(images, labels, keys[0])
             moves = [
-                (variable, tape.gradient(loss, variable))
-                for loss, network in zip(losses, trained, strict=True)
+                (variable, rate * tape.gradient(loss, variable))
+                for loss, network, rate in zip(losses, trained, RATES, strict=True)
                 for variable in (network.trainable_variables if network else ())
             ]
             for variable, gradient in moves:
-                variable.assign_sub(RATE * gradient)
+                variable.assign_sub(gradient)
         after = self.both.get_weights()
         self.both.set_weights(before)
         return np.array([*after, None], object)[:-1]
@@ -302,6 +304,14 @@ def test_equal_on_both_runtimes(options):
         tf.nest.flatten(found), tf.nest.flatten(expected), strict=True
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_rate_of_the_generator_is_for_sgd():
+    adam = tff.learning.optimizers.build_adam(RATE)
+    made = dataclasses.replace(context(), client_optimizer=adam)
+    FedGAN().build(made)
+    with pytest.raises(UserError, match='defined for SGD on the clients; use --client'):
+        AVERAGED.build(made)
 
 
 def test_other_models_are_refused():

@@ -2,8 +2,8 @@
 
 `averaged`: Rasouli, Sun, Rajagopal 2020, "FedGAN: Federated generative adversarial
 networks for distributed data", algorithm 1: clients take steps of generator and
-discriminator at once, and both are averaged. Of a model whose gradient is that step
-(`models/generative/adversaries.py`) it is federated averaging.
+discriminator at once, at rates of their own, and both are averaged. Of a model whose
+gradient is that step (`models/generative/adversaries.py`) it is federated averaging.
 
 `server`: Augenstein et al. 2020, "Generative models for effective ML on private,
 decentralized datasets", algorithms 1 and 2: clients train the discriminator alone, on
@@ -57,6 +57,13 @@ class FedGAN:
         ' that clients train and send.',
         choices=('averaged', 'server'),
     )
+    generator_rate: float = option(
+        1.0,
+        "How many times the discriminator's rate the generator's is, where clients"
+        ' train both, by SGD.',
+        above=0,
+        only_for={'generator': ('averaged',)},
+    )
     generator_steps: int = option(
         10,
         "Steps of the server's generator in a round.",
@@ -87,9 +94,25 @@ class FedGAN:
             raise UserError(
                 'fedgan trains a generator and a discriminator; use --model=gan'
             )
-        if self.generator == 'averaged':
+        if self.generator == 'server':
+            return _at_server(self, context)
+        if self.generator_rate == 1:
             return fed_avg.averaging(context)
-        return _at_server(self, context)
+        local.sgd_momentum(context, 'a rate of the generator alone')
+        return fed_avg.averaging(context, lambda *_: _of_two_rates(self, context))
+
+
+def _of_two_rates(options: FedGAN, context: Context) -> local.Direction:
+    """Returns the direction in which the generator moves at another rate."""
+    generator = context.numbers(['generator'])
+
+    def correct(gradient, _):
+        return tuple(
+            options.generator_rate * g if number in generator else g
+            for number, g in enumerate(gradient)
+        )
+
+    return local.corrected(correct)
 
 
 def _at_server(options: FedGAN, context: Context) -> Method:
