@@ -24,6 +24,7 @@ KNOWS = {
     'aggregation': ('secure_aggregation',),
     'boosting': ('secure_aggregation', 'privacy', 'data'),
     'audit': (),
+    'generation': (),
     'simulation': ('data',),
     'attacks': ('data',),
     'records': ('models', 'features', 'backbones', 'networks', 'data'),

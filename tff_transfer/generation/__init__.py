@@ -1,0 +1,1 @@
+"""What generated examples are worth: distances, classifiers, nearest neighbours."""
