@@ -1,1 +1,1 @@
-"""What generated examples are worth: distances, classifiers, nearest neighbours."""
+"""Generated examples: how they are drawn, and what they are worth."""
