@@ -73,6 +73,17 @@ _UNCOMPRESSED = {
 }
 
 
+def _check_public_data(name: str, algorithm) -> None:
+    """Checks that public examples are those of a file or of clients, not of both."""
+    if getattr(algorithm, 'public_data', None) is None:
+        return
+    if algorithm.public_clients != type(algorithm)().public_clients:
+        raise UserError(
+            f'--{name}.public_data and --{name}.public_clients are two ways to have'
+            ' public examples; give one'
+        )
+
+
 def check(config) -> None:
     """Checks that the parts of a `Config` fit together.
 
@@ -100,6 +111,7 @@ def check(config) -> None:
             f"--algorithm={name} keeps its optimizer's state on the server, which has"
             ' none for layers that stay with the clients; use another --batch_norm'
         )
+    _check_public_data(name, config.algorithm)
     if name == 'feddf' and model.batch_norm in BY_BATCHES:
         raise UserError(
             f'--algorithm={name} distils on the server, which has no statistics for'

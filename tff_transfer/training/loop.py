@@ -35,6 +35,7 @@ from tff_transfer.training import (
     exports,
     generative,
     hostile,
+    public_data,
     resuming,
     sources,
 )
@@ -102,8 +103,13 @@ def train(
         exports.check_clients(config.training, data)
         devices.check(config, data)
         client_settings.of(config, data)
+        public = public_data.read(config, data)
         if run_dir is not None:
-            given_files = devices.files(config) | generative.files(config)
+            given_files = {
+                **devices.files(config),
+                **generative.files(config),
+                **public_data.files(config),
+            }
             for what, path in given_files.items():
                 run_directory.check_same_file(run_dir, what, path)
         model = head_or_network(config, data, backbone, head)
@@ -115,6 +121,7 @@ def train(
             )  # To say before features what cannot be.
         setup = prepare(config, hostile.poisoned(config, data), backbone, model)
         setup = hostile.with_triggers(config, setup, data)
+        setup = public_data.with_examples(setup, public)
         if baselines.wanted(config):
             baselines.check(config, setup)
         if run_dir is not None:
