@@ -31,7 +31,7 @@ KNOWS = {
     'training': (
         *('algorithms', 'models', 'features', 'backbones', 'networks', 'data'),
         *('records', 'runtime', 'privacy', 'compression', 'aggregation'),
-        *('simulation', 'attacks'),
+        *('simulation', 'attacks', 'generation'),
     ),
 }
 # Of the modules at top level only what the doctor asks knows any folder.

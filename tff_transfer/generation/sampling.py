@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from tff_transfer import randomness
 
-# Images at a time; fewer are filled up, so that a model is traced once.
 BATCH = 100
 
 
@@ -16,12 +15,14 @@ class Sampler:
 
     Args:
       model: A `models.Model` that has `generate`.
+      batch: Images at a time; fewer are filled up, so that the model is traced once.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, batch: int = BATCH):
+        self._batch = batch
         self._like = model.initial_weights
         specs = [tf.TensorSpec(weight.shape, weight.dtype) for weight in self._like]
-        labels = tf.TensorSpec([BATCH], tf.int32)
+        labels = tf.TensorSpec([batch], tf.int32)
         key = tf.TensorSpec([2], tf.int32)
         self._generate = tf.function(
             model.generate, input_signature=[specs, labels, key], autograph=False
@@ -35,7 +36,7 @@ class Sampler:
         Args:
           weights: In the order of the model's `initial_weights`.
           labels: int [n].
-          seed: Of what is drawn: the images are a function of weights, labels and it.
+          seed: Of what is drawn; images are a function of these three and `batch`.
 
         Returns:
           float32 [n, height, width, channels] in [0, 1].
@@ -44,11 +45,11 @@ class Sampler:
             tf.constant(weight, like.dtype)
             for weight, like in zip(weights, self._like, strict=True)
         ]
-        count = len(labels)
-        padded = np.zeros(max(1, -(-count // BATCH)) * BATCH, np.int32)
+        count, batch = len(labels), self._batch
+        padded = np.zeros(max(1, -(-count // batch)) * batch, np.int32)
         padded[:count] = labels
         parts = []
-        for number, some in enumerate(padded.reshape(-1, BATCH)):
+        for number, some in enumerate(padded.reshape(-1, batch)):
             draw = randomness.generator(seed, 'generated images', number)
             key = draw.integers(-(2**31), 2**31, 2, np.int32)
             parts.append(self._generate(weights, tf.constant(some), tf.constant(key)))
