@@ -32,6 +32,7 @@ COMMANDS = {
     'own_models': (sys.executable, '-m', 'benchmarks.own_models'),
     'secure_aggregation': (sys.executable, '-m', 'benchmarks.secure_aggregation'),
     'robust_aggregation': (sys.executable, '-m', 'benchmarks.robust_aggregation'),
+    'gan': (sys.executable, '-m', 'benchmarks.gan'),
     'frozen': (sys.executable, '-m', 'benchmarks.frozen'),
     'memory': (
         sys.executable,

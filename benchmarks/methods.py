@@ -78,7 +78,8 @@ class Turn:
 
 def options() -> dict:
     """Returns the options of each method of some clients, by the name of its row."""
-    names = [name for name in registry.NAMES if name not in registry.OF_ALL]
+    others = (*registry.OF_ALL, *registry.OF_GANS)  # benchmarks.gan has the latter.
+    names = [name for name in registry.NAMES if name not in others]
     made = {name: registry.options(name)() for name in names}
     first = {FED_AVG: made.pop(FED_AVG)}
     return {**first, **made, 'scaffold I': registry.options('scaffold')(variates='I')}

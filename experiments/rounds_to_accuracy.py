@@ -29,12 +29,12 @@ RATES = {'head': (0.1, 0.3), 'cnn': (0.1, 0.3)}
 # Rounds between evaluations, which cost the CNN more than its training.
 EVERY = {'head': 1, 'cnn': 5}
 COLUMNS = ('start', 'method', 'rate', 'rounds', 'at last', 'MB a client, up')
-# Not the baselines and those of one round, nor those whose clients are judged by models
-# of their own, on fewer examples.
+# Not the baselines, those of one round and of no accuracy, nor those whose clients are
+# judged by models of their own, on fewer examples.
 METHODS = tuple(
     name
     for name in registry.NAMES
-    if name not in (*registry.OF_ALL, *registry.BY_OWN_MODELS)
+    if name not in (*registry.OF_ALL, *registry.OF_GANS, *registry.BY_OWN_MODELS)
 )
 # What the study chooses itself, of the flags that it takes with all others.
 _CHOSEN = (

@@ -24,13 +24,14 @@ KNOWS = {
     'aggregation': ('secure_aggregation',),
     'boosting': ('secure_aggregation', 'privacy', 'data'),
     'audit': (),
+    'generation': (),
     'simulation': ('data',),
     'attacks': ('data',),
     'records': ('models', 'features', 'backbones', 'networks', 'data'),
     'training': (
         *('algorithms', 'models', 'features', 'backbones', 'networks', 'data'),
         *('records', 'runtime', 'privacy', 'compression', 'aggregation'),
-        *('simulation', 'attacks'),
+        *('simulation', 'attacks', 'generation'),
     ),
 }
 # Of the modules at top level only what the doctor asks knows any folder.

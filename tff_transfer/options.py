@@ -170,11 +170,12 @@ def _check_value(name: str, value: Any, kind: type, rule: typing.Mapping) -> Non
         raise UserError(f'{name} is {value}, but must be below {rule["below"]}')
 
 
-def check_effects(*parts: Any, **variants: str) -> None:
+def check_effects(*parts: Any, prefix: str = '', **variants: str) -> None:
     """Checks that no option is set that the others leave without effect.
 
     Args:
       parts: Options dataclasses; an `only_for` may name an option of any of them.
+      prefix: What their flags begin with, such as `fedgan.`.
       variants: The names of the variants that are chosen, which it may name too.
 
     Raises:
@@ -185,13 +186,15 @@ def check_effects(*parts: Any, **variants: str) -> None:
         allowed = field.metadata['only_for'][other]
         if allowed == GIVEN:
             raise UserError(
-                f'--{field.name} is for --{other}; give both or leave it out'
+                f'--{prefix}{field.name} is for --{prefix}{other}; give both or leave'
+                ' it out'
             )
         if len(allowed) > _MANY:
-            told = f'is not for --{other}={found}'
+            told = f'is not for --{prefix}{other}={found}'
         else:
+            other = f'{prefix}{other}'
             told = f'is for --{other}={_either(allowed)}, but --{other} is {found}'
-        raise UserError(f'--{field.name} {told}; leave it out')
+        raise UserError(f'--{prefix}{field.name} {told}; leave it out')
 
 
 def in_effect(*parts: Any, **variants: str) -> list[Any]:

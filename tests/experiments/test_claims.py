@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.claims import (
+    dp_fedavg_gan,
     fedbuff,
     fedexp,
     fednova,
@@ -167,3 +168,35 @@ def test_oort_is_timed_beside_chance(monkeypatch):
     assert head[:3] == ['', 'seconds to 20%', 'rounds to 20%']
     assert [row[0] for row in rows] == [*oort.RULES]
     assert all(float(row[1].strip('>')) > 0 for row in rows)
+
+
+def test_a_bug_inverts_all_that_some_users_have():
+    data = images(10)
+    users = dp_fedavg_gan.with_bug(data, 0.3, seed=0)
+    assert users.inverted.sum() == 3
+    for client, inverted in enumerate(users.inverted):
+        mine = data.client_of_row == client
+        expected = 255 - data.x[mine] if inverted else data.x[mine]
+        np.testing.assert_array_equal(users.data.x[mine], expected)
+        bright = dp_fedavg_gan.bright_frames(users.data.x[mine] / 255)
+        assert bright == float(inverted)
+    some = np.concatenate([np.zeros((3, 28, 28, 1)), np.ones((1, 28, 28, 1))])
+    some[0, 10:20, 10:20] = 1  # A digit in the middle.
+    assert dp_fedavg_gan.bright_frames(some) == 0.25
+
+
+@pytest.mark.slow
+def test_generated_images_tell_of_the_bug(monkeypatch):
+    for name, value in {
+        'SHARES': (0.5,),
+        'PRIVACY': {'none': dp_fedavg_gan.NoPrivacy()},
+        'OF_CLASSIFIER': 20,
+        'SAMPLES': 20,
+    }.items():
+        monkeypatch.setattr(dp_fedavg_gan, name, value)
+    head, lowest, highest = dp_fedavg_gan.measure(images(60), [0], 20).table
+    assert [row[1] for row in (lowest, highest)] == ['lowest 25%', 'highest 25%']
+    inverted, bright = ([row[n] for row in (lowest, highest)] for n in (-2, -1))
+    assert inverted == ['100.0% ± 0.0%', '0.0% ± 0.0%']
+    assert bright == inverted
+    assert len(head) == len(lowest)

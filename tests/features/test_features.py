@@ -404,3 +404,10 @@ def test_one_scale_is_the_root_mean_square():
     )
     found = made.of_one_scale()(np.array([[1.0, 7.0]], np.float32))
     np.testing.assert_allclose(found, [[0, 5 / 12.5**0.5]], rtol=1e-6)
+
+
+def test_features_of_images_that_no_cache_has(backbone):
+    data = population(70)
+    found = features.of_images(backbone, data.x)
+    np.testing.assert_allclose(found, by_hand(data), rtol=1e-5)
+    assert features.of_images(backbone, data.x[:0]).shape == (0, 2)

@@ -27,6 +27,8 @@ METHODS = (
     *registry.BY_OWN_MODELS,
     *(name for name in registry.NAMES if name not in registry.BY_OWN_MODELS),
 )
+# Those of test_gan_runs.py train on images.
+METHODS = tuple(name for name in METHODS if name not in registry.OF_GANS)
 WITH_BODY = (*registry.BY_REPRESENTATION, 'fedbabu', 'fedrecon')
 slow = pytest.mark.slow
 
@@ -45,6 +47,8 @@ def config(name, **training):
     chosen = registry.options(name)()
     if hasattr(chosen, 'parts') or name in WITH_BODY:  # There is a body under the head.
         made = dataclasses.replace(made, model=ModelConfig('mlp', hidden_units=(6,)))
+    if name in registry.OF_GANS:
+        made = dataclasses.replace(made, model=ModelConfig('gan'))
     return dataclasses.replace(made, algorithm=chosen)
 
 

@@ -26,6 +26,8 @@ from tff_transfer.compression.uniform import Uniform, Uniform8
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.errors import UserError
 from tff_transfer.models import mlp
+from tff_transfer.models.generative.adversaries import build
+from tff_transfer.models.generative.gan import GAN
 from tff_transfer.privacy.accounting import SampledGaussian
 from tff_transfer.privacy.central import Central
 from tff_transfer.training import combinations, loop, stages
@@ -235,8 +237,11 @@ def test_every_method_takes_each_scheme_or_says_why_not(name):
         return
     # Built for the shapes that the method sends; top-k keeps as much.
     made = dataclasses.replace(config_of(name), **taken)
-    model = mlp((SIZE,), CLASSES, made.model.hidden_units)
-    setup = loop.prepare(made, make_data(), None, model)
+    data, model = make_data(), mlp((SIZE,), CLASSES, made.model.hidden_units)
+    if name in registry.OF_GANS:
+        data = data.with_x(np.zeros((len(data.y), 8, 8, 1), np.float32))
+        model = build(GAN(), (8, 8, 1), CLASSES)
+    setup = loop.prepare(made, data, None, model)
     stage = stages.Stage(made, setup, range(1, 2))
     assert len(stage.coded) == len(taken)
     assert stage.stored or 'compression' in refused

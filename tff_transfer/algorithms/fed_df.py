@@ -37,6 +37,11 @@ class FedDF:
         ' labels, are public.',
         at_least=1,
     )
+    public_data: str | None = option(
+        None,
+        'An .npz file whose images are public instead, such as generated ones; all'
+        ' seen clients train then. Labels that it may have are not read.',
+    )
     epochs: int = option(
         5, 'Passes of the server over the public examples in a round.', at_least=1
     )

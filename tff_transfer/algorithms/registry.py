@@ -55,6 +55,7 @@ _PLACES = {
     'fedmd': ('fed_md', 'FedMD'),
     'fedgkt': ('fed_gkt', 'FedGKT'),
     'fedala': ('fed_ala', 'FedALA'),
+    'fedgan': ('fed_gan', 'FedGAN'),
 }
 
 NAMES = tuple(_PLACES)
@@ -64,7 +65,7 @@ BY_SERVER_OPTIMIZER = (
     'fedavg', 'fedsgd', 'fedprox', 'scaffold', 'mime', 'mimelite', 'fednova', 'fedsam',
     'fedlc', 'fedrs', 'moon', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl',
     'pfedme', 'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'jointft',
-    'ifca', 'fedrod', 'fedala', 'fedntd', 'fedgen',
+    'ifca', 'fedrod', 'fedala', 'fedntd', 'fedgen', 'fedgan',
 )  # fmt: skip
 
 # Those that are defined for SGD on the clients.
@@ -108,6 +109,9 @@ BY_CLASSES = (
 
 # Those whose clients make their passes over the batches of one epoch themselves.
 BY_OWN_PASSES = ('jointft',)
+
+# Those that train generative adversarial networks, and nothing else.
+OF_GANS = ('fedgan',)
 
 # Those that ask how many clients may take part.
 BY_POPULATION = ('scaffold', 'feddyn')

@@ -5,7 +5,15 @@ import pathlib
 
 import numpy as np
 
-from tff_transfer.data import checks, federated, npz_archive, npz_keys, npz_parts, parts
+from tff_transfer.data import (
+    checks,
+    federated,
+    inputs,
+    npz_archive,
+    npz_keys,
+    npz_parts,
+    parts,
+)
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 
@@ -81,6 +89,22 @@ def read_central(
     found, is_test = _read(pathlib.Path(path), {}, ('label',))
     x, y = found['image'], found['label']
     return x, y, np.zeros(len(x), bool) if is_test is None else is_test
+
+
+def read_inputs(path: str | os.PathLike[str]) -> np.ndarray:
+    """Reads images or vectors alone, of a file that may have labels and clients too.
+
+    Args:
+      path: The file.
+
+    Returns:
+      What `inputs.check` makes of them, of all parts.
+
+    Raises:
+      UserError: The file is damaged, or it is not clear which array holds them.
+    """
+    found, _ = _read(pathlib.Path(path), {}, ())
+    return inputs.check(str(path), found['image'])
 
 
 def _read(

@@ -7,6 +7,7 @@ _PLACES = {
     'ByExample': 'scaling',
     'Standardisation': 'scaling',
     'extract': 'extraction',
+    'of_images': 'extraction',
     'of_sample': 'extraction',
     'over_places': 'extraction',
     'standardisation': 'standardising',

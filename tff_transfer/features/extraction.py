@@ -81,7 +81,7 @@ def extract(
     return cache.get_or_make(
         key,
         (len(data.x), *shape),
-        lambda: _batches(backbone, data, batch_size, pooled),
+        lambda: _batches(backbone, data.x, data.name, batch_size, pooled),
         dtype=dtype,
         what={'backbone': name, 'data': data.name},
         cache_dir=cache_dir,
@@ -109,9 +109,27 @@ def of_sample(
     draw = randomness.generator(seed, 'sample of features')
     rows = np.sort(draw.choice(rows, min(SAMPLE, len(rows)), replace=False))
     sample = _of_rows(data, rows, data.x[rows])
-    batches = _batches(backbone, sample, _BATCH_SIZE)
-    features = np.zeros((0, *backbone.feature_shape), np.float32)
-    return sample.with_x(np.concatenate([features, *batches]))
+    return sample.with_x(of_images(backbone, sample.x, sample.name))
+
+
+def of_images(
+    backbone: Backbone, images: np.ndarray, name: str = 'images'
+) -> np.ndarray:
+    """Returns the features of images that no cache need have, such as generated ones.
+
+    Args:
+      backbone: Maps images to features.
+      images: [n, height, width, 1 or 3], uint8 in [0, 255] or float32 in [0, 1].
+      name: What they are, for messages.
+
+    Returns:
+      float32 [n, *feature_shape].
+
+    Raises:
+      UserError: A batch does not fit in memory, or features are not finite.
+    """
+    none = np.zeros((0, *backbone.feature_shape), np.float32)
+    return np.concatenate([none, *_batches(backbone, images, name, _BATCH_SIZE)])
 
 
 def over_places(activations):
@@ -132,24 +150,28 @@ def _of_rows(data: FederatedData, rows: np.ndarray, x: np.ndarray) -> FederatedD
 
 
 def _batches(
-    backbone: Backbone, data: FederatedData, batch_size: int, pooled: bool = False
+    backbone: Backbone,
+    x: np.ndarray,
+    name: str,
+    batch_size: int,
+    pooled: bool = False,
 ) -> Iterator[np.ndarray]:
-    at_once = min(_BATCHES_AT_ONCE * batch_size, len(data.x))
+    at_once = min(_BATCHES_AT_ONCE * batch_size, len(x))
     height, width = backbone.image_size
     what = f'{backbone.name} on {at_once} images of {height} x {width} pixels'
-    needed = at_once * backbone.step_bytes(data.x)
+    needed = at_once * backbone.step_bytes(x)
     memory.check_fits(what, needed, 'give a smaller --image_size')
 
     def features(start: int) -> np.ndarray:
         try:
-            batch = backbone(data.x[start : start + batch_size]).numpy()
+            batch = backbone(x[start : start + batch_size]).numpy()
         except tf.errors.ResourceExhaustedError as error:
             raise UserError(
                 f'memory was too small for {what}; give a smaller --image_size'
             ) from error
         if not np.isfinite(batch).all():
             raise UserError(
-                f'{data.name}: the backbone {backbone.name} gives features that are not'
+                f'{name}: the backbone {backbone.name} gives features that are not'
                 f' finite for images {start} to {start + len(batch) - 1}; check the'
                 ' images and the weights'
             )
@@ -157,8 +179,8 @@ def _batches(
 
     with (
         concurrent.futures.ThreadPoolExecutor(_BATCHES_AT_ONCE) as pool,
-        progress.bar(total=len(data.x), desc='features', unit=' images') as bar,
+        progress.bar(total=len(x), desc='features', unit=' images') as bar,
     ):
-        for batch in pool.map(features, range(0, len(data.x), batch_size)):
+        for batch in pool.map(features, range(0, len(x), batch_size)):
             yield batch
             bar.update(len(batch))

@@ -75,6 +75,8 @@ class Model:
       networks: The networks that a generative model is made of, by name.
       members: Where it is one of several networks, by its weights: each of them (see
         `models.several`).
+      generator_loss: Of a GAN: a `tf.function` of (all weights, a number n, key int32
+        [2]) that gives the generator's mean loss on n images, float32 [].
     """
 
     functional: tff.learning.models.FunctionalModel
@@ -90,6 +92,7 @@ class Model:
     generate: Callable | None = None
     networks: Mapping[str, tf.keras.Model] = dataclasses.field(default_factory=dict)
     members: tuple['Model', ...] = ()
+    generator_loss: Callable | None = None
 
     __repr__ = reprs.of_fields
 

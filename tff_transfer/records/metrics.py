@@ -7,10 +7,12 @@ import os
 import pathlib
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from tff_transfer import files
 from tff_transfer.errors import UserError, one_line
+from tff_transfer.records import samples as grids
 from tff_transfer.records.run_directory import writing
 
 Row = dict[str, float | int | None]
@@ -106,7 +108,7 @@ def _line(cells: Iterable[str]) -> bytes:
 
 
 class Records:
-    """The rows of a run, in memory and on disk.
+    """The rows of a run, and its grids of samples, in memory and on disk.
 
     Args:
       run_dir: Where `metrics.csv` and `tensorboard/` stand, or None for memory only.
@@ -121,6 +123,8 @@ class Records:
         self, run_dir: pathlib.Path | None, columns: Sequence[str], up_to_round: int
     ):
         self.rows: list[Row] = []
+        # Grids of what a generative model made, by round.
+        self.samples: dict[int, np.ndarray] = {}
         self._columns, self._run_dir = columns, run_dir
         if run_dir is None:
             return
@@ -139,6 +143,7 @@ class Records:
                 new.write_bytes(b''.join(kept))
             for old in (run_dir / 'tensorboard').glob('events.out.tfevents.*'):
                 old.unlink()
+            self.samples = grids.read(run_dir, up_to_round)
             self._writer = tf.summary.create_file_writer(str(run_dir / 'tensorboard'))
             for row in self.rows:
                 self._write_event(row)
@@ -153,11 +158,23 @@ class Records:
             for column in self._columns[1:]:
                 if row[column] is not None:
                     tf.summary.scalar(column, row[column])
+            if row['round'] in self.samples:
+                tf.summary.image('samples', self.samples[row['round']][np.newaxis])
 
-    def append(self, row: Row) -> None:
-        """Adds a round's row; it is on disk when this returns."""
+    def append(self, row: Row, samples: np.ndarray | None = None) -> None:
+        """Adds a round's row; it is on disk when this returns.
+
+        Args:
+          row: By column.
+          samples: A grid of what the model makes, uint8 [height, width, 1 or 3].
+        """
         row = {column: row.get(column) for column in self._columns}
         self.rows.append(row)
+        if samples is not None:
+            self.samples[row['round']] = samples
+            if self._run_dir is not None:
+                with writing(self._run_dir):
+                    grids.write(self._run_dir, row['round'], samples)
         if self._run_dir is None:
             return
         line = _line('' if cell is None else repr(cell) for cell in row.values())

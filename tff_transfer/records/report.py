@@ -12,7 +12,7 @@ import numpy as np
 from tff_transfer import files
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.options import changed, to_flags
-from tff_transfer.records import plots, run_directory
+from tff_transfer.records import plots, run_directory, samples
 from tff_transfer.records.metrics import SIMULATED
 from tff_transfer.records.predictions import per_client
 
@@ -20,6 +20,8 @@ REPORT = 'report.html'
 
 # How many are shown of the worst: clients, images, and classes where there are more.
 _CLIENTS, _IMAGES, _CLASSES = 8, 24, 100
+# Pixels of a side of a grid of samples, which larger ones are brought to.
+_GRID = 700
 
 
 def table(result) -> list[list[str]]:
@@ -129,6 +131,10 @@ def _summary(result) -> dict:
         },
         'table': table(result),
         'adapted': _adapted(result),
+        'samples': [
+            (number, plots.data_uri(result.samples[number], max_side=_GRID))
+            for number in samples.shown(result.samples)
+        ],
         'personalization': _personalization(result),
         'pictures': [
             *(

@@ -40,7 +40,10 @@ _FILES = (
 AUDIT_KEY = 'audit_key'
 # Options that may be others when a run goes on.
 MAY_CHANGE = ('rounds', 'on_divergence', 'baselines', 'export_client')
-_FOLDERS = ('checkpoints', 'tensorboard', 'model', 'baselines', 'clients')
+_FOLDERS = (
+    *('checkpoints', 'tensorboard', 'samples'),
+    *('model', 'baselines', 'clients'),
+)
 
 
 def describe(config) -> dict:

@@ -13,6 +13,7 @@ from tff_transfer.algorithms.computations import NOTHING_TOLD, Kept, Settings
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.compression.nothing import NoCompression
+from tff_transfer.data.cohorts import training_cohort
 from tff_transfer.models import several
 from tff_transfer.privacy.accounting import Mechanism
 from tff_transfer.simulation.selection.registry import OF_MECHANISM
@@ -158,11 +159,25 @@ def _told(participants: Participants) -> Settings:
 
 
 def _public(participants: Participants, clients: np.ndarray) -> PublicExamples | None:
-    """Returns some clients' training examples as the server's own, if any."""
-    if not len(clients):
+    """Returns the server's own examples: of a file, or some clients' training examples.
+
+    None if it has none.
+    """
+    config, setup = participants.config, participants.setup
+    if setup.public is not None:
+        cohort = training_cohort(
+            setup.public,
+            [0],
+            batch_size=config.batch_size,
+            epochs=1,
+            seed=config.seed,
+            round_number=0,
+            keys=setup.model.takes_keys,
+        )
+    elif len(clients):
+        cohort = participants.gathered(setup.data, clients, 1, 0)
+    else:
         return None
-    cohort = participants.gathered(participants.setup.data, clients, 1, 0)
-    config = participants.config
     return PublicExamples(
         cohort.examples, cohort.batch_size, config.client_epochs, config.seed
     )

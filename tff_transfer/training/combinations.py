@@ -23,7 +23,7 @@ from tff_transfer.training import (
 )
 
 # The choices of --model that generate images of each class.
-GENERATIVE = ('cvae', 'diffusion')
+GENERATIVE = ('cvae', 'diffusion', 'gan')
 
 # The policies of --batch_norm that train with the statistics of batches.
 BY_BATCHES = ('local', 'aggregate')
@@ -87,6 +87,17 @@ _UNCOMPRESSED = {
 }
 
 
+def _check_public_data(name: str, algorithm) -> None:
+    """Checks that public examples are those of a file or of clients, not of both."""
+    if getattr(algorithm, 'public_data', None) is None:
+        return
+    if algorithm.public_clients != type(algorithm)().public_clients:
+        raise UserError(
+            f'--{name}.public_data and --{name}.public_clients are two ways to have'
+            ' public examples; give one'
+        )
+
+
 def check(config) -> None:
     """Checks that the parts of a `Config` fit together.
 
@@ -116,6 +127,7 @@ def check(config) -> None:
             f"--algorithm={name} keeps its optimizer's state on the server, which has"
             ' none for layers that stay with the clients; use another --batch_norm'
         )
+    _check_public_data(name, config.algorithm)
     if name in registry.BY_PUBLIC_EXAMPLES and model.batch_norm in BY_BATCHES:
         raise UserError(
             f'--algorithm={name} distils on public examples, for which BatchNorm layers'
@@ -135,6 +147,11 @@ def check(config) -> None:
         raise UserError(
             f'--algorithm={name} is for a last layer that is a dense one, but --head is'
             ' cosine; use --head=linear'
+        )
+    if name in registry.OF_GANS and model.model != 'gan':
+        raise UserError(
+            f'--algorithm={name} trains a generator and a discriminator, but --model is'
+            f' {model.model}; use --model=gan'
         )
     if not isinstance(config.fleet, Ideal):
         combinations_of_devices.check(config, name)

@@ -34,6 +34,8 @@ def check(config, name: str) -> None:
             f'--attack=backdoor is judged by predicted classes, which {said} has not;'
             ' use another attack'
         )
+    if config.model.model == 'gan':
+        _check_gan(config, said, name)
 
 
 def _check_teacher(config, said: str) -> None:
@@ -48,3 +50,21 @@ def _check_teacher(config, said: str) -> None:
             f'of --distill_from=pretrained, {said} has --pretrained.weight alone: the'
             ' distance is its own; leave the others out'
         )
+
+
+def _check_gan(config, said: str, name: str) -> None:
+    if name not in registry.OF_GANS:
+        raise UserError(
+            f'{said} is a generator and a discriminator, each with a loss of its own,'
+            f' but --algorithm={name} makes one loss small; use --algorithm=fedgan'
+        )
+    on_losses = {
+        '--early_stop_patience': config.training.early_stop_patience is not None,
+        '--export=best': config.training.export == 'best',
+    }
+    for flag, given in on_losses.items():
+        if given:
+            raise UserError(
+                f'{flag} chooses by the loss, of which with {said} no value tells that'
+                ' images are good; leave it out'
+            )

@@ -16,7 +16,8 @@ from tff_transfer.simulation.selection.poisson import Poisson
 from tff_transfer.simulation.selection.registry import RULES
 from tff_transfer.simulation.selection.uniform import Uniform
 
-# Methods whose clients do not judge one model that all of them get, and why.
+# Methods whose clients do not judge one model that all of them get by how well it
+# does, and why.
 _WITHOUT_ONE_MODEL = {
     'local': 'each is alone',
     'fedproto': 'each is alone',
@@ -26,6 +27,7 @@ _WITHOUT_ONE_MODEL = {
     'dsfl': 'each is alone',
     'ifca': 'each takes one of several models',
     'fedrecon': 'parts of the model are forgotten',
+    'fedgan': 'the loss is of two networks against each other',
 }
 # The options of Oort that are of durations.
 _OF_DURATIONS = ('alpha', 'preferred')

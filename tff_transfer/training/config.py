@@ -14,6 +14,7 @@ from tff_transfer.attacks.nothing import NoAttack
 from tff_transfer.compression import registry as compression_registry
 from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.errors import UserError
+from tff_transfer.models.generative.gan import LOSSES
 from tff_transfer.models.generative.noise_schedules import SCHEDULES
 from tff_transfer.options import (
     GIVEN,
@@ -62,6 +63,7 @@ _WITHOUT_SPLIT = _except('dataset', DATASETS, ('emnist',))
 _IMAGES = _except('dataset', DATASETS, ('synthetic_alpha_beta',))
 _BACKBONE = {'model': ('backbone',)}
 _DIFFUSION = {'model': ('diffusion',)}
+_GAN = {'model': ('gan',)}
 # FedAsync's server mixes weights.
 _STEPS = _except('timing', timing_registry.KINDS.NAMES, ('fedasync',))
 _SERVER = {'algorithm': registry.BY_SERVER_OPTIMIZER, **_STEPS}
@@ -158,8 +160,9 @@ class ModelConfig:
         'backbone: a pretrained feature extractor and a head; cnn: two 5x5'
         ' convolutions and a dense layer of 128; mlp: hidden layers alone; several:'
         ' clients have different --architectures; or, to generate images of each class,'
-        ' docs/generative.md, cvae: a conditional variational autoencoder, or'
-        ' diffusion: a small diffusion model.',
+        ' docs/generative.md, cvae: a conditional variational autoencoder,'
+        ' diffusion: a small diffusion model, or gan: a generator and a discriminator,'
+        ' for --algorithm=fedgan.',
         choices=MODELS,
     )
     backbone: str = option(
@@ -273,9 +276,26 @@ class ModelConfig:
     )
     latent_size: int = option(
         16,
-        'Numbers of the latent code of a cvae.',
+        'Numbers of the latent code of a cvae or a gan.',
         at_least=1,
-        only_for={'model': ('cvae',)},
+        only_for={'model': ('cvae', 'gan')},
+    )
+    conditional: bool = option(
+        True, 'Whether a gan is told the class of an image.', only_for=_GAN
+    )
+    gan_loss: str = option(
+        'nonsaturating',
+        'The losses of a gan: nonsaturating, of Goodfellow et al. 2014; or wasserstein,'
+        ' with a penalty of gradients, which costs twice as much.',
+        choices=LOSSES,
+        only_for=_GAN,
+    )
+    label_smoothing: float = option(
+        0.0,
+        'By how much the label of real images is below 1 for the discriminator.',
+        at_least=0,
+        below=1,
+        only_for={**_GAN, 'gan_loss': ('nonsaturating',)},
     )
     noise_schedule: str = option(
         'cosine',
@@ -671,6 +691,7 @@ class Config:
                     f' {type(field.default).__name__}()'
                 )
             check(part, f'{name}.')
+            check_effects(part, prefix=f'{name}.')
         check_effects(self.data, self.model, self.training, **chosen)
         combinations.check(self)
 

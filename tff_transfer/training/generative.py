@@ -5,10 +5,11 @@ import pathlib
 from tff_transfer import models
 from tff_transfer.algorithms.teachers import Pretrained
 from tff_transfer.data.federated import FederatedData
-from tff_transfer.models.generative import architecture
+from tff_transfer.models.generative import adversaries, architecture
 from tff_transfer.models.generative.architecture import Architecture, Transfer
 from tff_transfer.models.generative.cvae import CVAE
 from tff_transfer.models.generative.diffusion import Diffusion
+from tff_transfer.models.generative.gan import GAN
 from tff_transfer.records import network_weights
 from tff_transfer.training.config import Config, ModelConfig
 
@@ -28,18 +29,29 @@ def model_of(config: Config, data: FederatedData) -> models.Model:
     shape, classes = data.x.shape[1:], data.num_classes
     seed = config.training.seed
     transfer = transfer_of(config, of, shape, classes)
-    return architecture.build(of, shape, classes, seed, data.x.dtype, transfer)
+    build = adversaries.build if isinstance(of, GAN) else architecture.build
+    return build(of, shape, classes, seed, data.x.dtype, transfer)
 
 
-def architecture_of(config: ModelConfig) -> Architecture:
+def architecture_of(config: ModelConfig) -> Architecture | GAN:
     """Returns what kind of generative model a configuration names."""
     if config.model == 'cvae':
         return CVAE(config.latent_size)
+    if config.model == 'gan':
+        return GAN(
+            config.latent_size,
+            conditional=config.conditional,
+            loss=config.gan_loss,
+            smoothing=config.label_smoothing,
+        )
     return Diffusion(config.noise_schedule, config.noise_steps, config.sampling_steps)
 
 
 def transfer_of(
-    config: Config, of: Architecture, image_shape: tuple[int, ...], num_classes: int
+    config: Config,
+    of: Architecture | GAN,
+    image_shape: tuple[int, ...],
+    num_classes: int,
 ) -> Transfer:
     """Returns what the model of a configuration takes from one trained before.
 

@@ -35,6 +35,7 @@ from tff_transfer.training import (
     exports,
     generative,
     hostile,
+    public_data,
     resuming,
     sources,
 )
@@ -102,8 +103,13 @@ def train(
         exports.check_clients(config.training, data)
         devices.check(config, data)
         client_settings.of(config, data)
+        public = public_data.read(config, data)
         if run_dir is not None:
-            given_files = devices.files(config) | generative.files(config)
+            given_files = {
+                **devices.files(config),
+                **generative.files(config),
+                **public_data.files(config),
+            }
             for what, path in given_files.items():
                 run_directory.check_same_file(run_dir, what, path)
         model = head_or_network(config, data, backbone, head)
@@ -115,6 +121,7 @@ def train(
             )  # To say before features what cannot be.
         setup = prepare(config, hostile.poisoned(config, data), backbone, model)
         setup = hostile.with_triggers(config, setup, data)
+        setup = public_data.with_examples(setup, public)
         if baselines.wanted(config):
             baselines.check(config, setup)
         if run_dir is not None:
@@ -188,14 +195,17 @@ def _train(
             for name, value in summary(task, setup.data, rows_of[part], found).items()
         }
         row.update(stage.backdoor(state))
-        return {**row, 'time/evaluation_s': time.perf_counter() - before}
+        shown = stage.samples(state)
+        return {**row, 'time/evaluation_s': time.perf_counter() - before}, shown
 
     with contextlib.closing(records):
         if not records.rows:
-            row = {'round': 0, **evaluate()}
+            row, shown = evaluate()
+            row['round'] = 0
             if stage.timed:
                 row[SIMULATED] = 0.0
-            records.append({**row, 'time/total_s': time.perf_counter() - start})
+            row['time/total_s'] = time.perf_counter() - start
+            records.append(row, shown)
             divergence.warn(config, records.rows)
         bar = progress.bar(total=rounds, initial=done, desc=said, unit='round')
         with bar:
@@ -211,10 +221,12 @@ def _train(
                 state, found = stage.next(state, done)
                 trained = time.perf_counter() - round_start
                 row = {'round': done, **found, 'time/round_s': trained}
+                shown = None
                 if done % config.evaluate_every == 0 or done == rounds:
-                    row.update(evaluate())
+                    evaluated, shown = evaluate()
+                    row.update(evaluated)
                 row['time/total_s'] = time.perf_counter() - start
-                records.append(row)
+                records.append(row, shown)
                 divergence.warn(config, records.rows)
                 last = done == stage.rounds[-1]
                 last = last or _stopped(config, task, records.rows)
@@ -246,26 +258,25 @@ def _train(
     if best:
         chosen['exported round'] = f'{exported.round}, the best'
     found = judged[1] if judged[0] is exported.state else None
-    return _result(
-        config, run[-1], exported, records.rows, rows_of, run_dir, chosen, found
-    )
+    return _result(config, run, exported, records, rows_of, run_dir, chosen, found)
 
 
 def _result(
     config: TrainingConfig,
-    last: Stage,
+    run: Sequence[Stage],
     exported: resuming.Reached,
-    rows: Sequence[Mapping],
+    records: Records,
     rows_of: Mapping[str, np.ndarray],
     run_dir: pathlib.Path | None,
     chosen: Mapping[str, str],
     found: Mapping[str, Mapping[str, np.ndarray]] | None,
 ) -> Result:
-    """Returns the result of a run whose last stage is `last`.
+    """Returns the result of a run.
 
     `found` is what the evaluation of the exported state gave, if there was one.
     """
-    state, setup = exported.state, last.setup
+    last, state = run[-1], exported.state
+    setup = last.setup
     if exported.stage is not last:  # Of the head, with the backbone as it came.
         head = exported.stage.weights(state)
         state, found = last.after(head, state['observed']), None
@@ -277,8 +288,12 @@ def _result(
         with use_runtime(config):
             return last.weights_of(state, client)
 
+    def at_round(number: int) -> list[np.ndarray]:
+        with use_runtime(config):
+            return resuming.weights_at(run, run_dir, number)
+
     return Result(
-        rows,
+        records.rows,
         weights,
         trained_network(setup.model, weights),
         setup,
@@ -290,6 +305,8 @@ def _result(
         exported.round,
         chosen,
         own_weights=own_weights if last.own_weights else None,
+        at_round=at_round,
+        samples=records.samples,
     )
 
 

@@ -59,12 +59,14 @@ def mechanism_of(config: Config, context: Context) -> Mechanism:
     Raises:
       UserError: No noise is enough.
     """
-    training = config.training
+    training, sent = config.training, context.initial
+    if parts := getattr(config.algorithm, 'sent_parts', ()):
+        sent = [sent[number] for number in context.numbers(parts)]
     plan = Plan(
         context.population,
         training.clients_per_round,
         training.rounds,
-        sum(np.size(weight) for weight in context.initial),
+        sum(np.size(weight) for weight in sent),
         training.client_epochs,
     )
     return config.privacy.mechanism(plan)

@@ -51,11 +51,14 @@ def divided(config, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _with_public(config) -> tuple[str, int] | None:
     """Returns the name of what has public clients, and how many, if anything has.
 
+    A method whose public examples are those of a file has none.
+
     No aggregation that has some goes with a method that has.
     """
     if isinstance(config.aggregation, FLTrust):
         return 'fltrust', config.aggregation.public_clients
     name = registry.name_of(config.algorithm)
-    if name in registry.BY_PUBLIC_EXAMPLES:
+    of_file = getattr(config.algorithm, 'public_data', None)
+    if name in registry.BY_PUBLIC_EXAMPLES and of_file is None:
         return name, config.algorithm.public_clients
     return None

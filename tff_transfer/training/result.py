@@ -37,6 +37,9 @@ class Result:
         trained: what these bring.
       own_weights: Where clients have models of their own: gives the weights of one by
         the client's number in the population (see `weights_of`).
+      at_round: Gives the weights after a round (see `weights_at`).
+      samples: Of a generative model, grids of what it makes by round, a row for each
+        class, uint8 [height, width, channels].
     """
 
     rows: Sequence[Mapping[str, float | None]]
@@ -49,6 +52,8 @@ class Result:
     chosen: Mapping[str, str] = dataclasses.field(default_factory=dict)
     personalization: Personalization | None = None
     own_weights: Callable[[int], list[np.ndarray]] | None = None
+    at_round: Callable[[int], list[np.ndarray]] | None = None
+    samples: Mapping[int, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
     def task(self) -> Task:
@@ -68,6 +73,20 @@ class Result:
             names = (data.client_ids[client] for client in clients)
             found[part] = dict(zip(names, means.tolist(), strict=True))
         return found
+
+    def weights_at(self, round_number: int) -> list[np.ndarray]:
+        """Returns the weights after a round of which the run has a checkpoint.
+
+        Args:
+          round_number: The round; 0 is the start.
+
+        Returns:
+          All weights, in the order of `setup.model`; of a round of the head alone, its.
+
+        Raises:
+          UserError: The run has no checkpoint of it.
+        """
+        return self.at_round(round_number)
 
     def weights_of(self, client_id: str) -> list[np.ndarray]:
         """Returns the weights of a client's own model in the exported round.

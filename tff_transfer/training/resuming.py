@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from tff_transfer.errors import UserError
@@ -94,6 +95,36 @@ def resume(
     for reason in passed:
         logging.warning('%s; going on from round %d', reason, found[0].round)
     return found
+
+
+def weights_at(
+    run: Sequence[Stage], run_dir: pathlib.Path | None, number: int
+) -> list[np.ndarray]:
+    """Returns the weights after a round of which there is a checkpoint, or at 0.
+
+    Args:
+      run: The stages of the run.
+      run_dir: The run directory, if there is one.
+      number: The round.
+
+    Raises:
+      UserError: There is no checkpoint of it, or a broken one.
+    """
+    if run_dir is None:
+        raise UserError('a run in memory has no checkpoints; give a run directory')
+    folder = run_dir / 'checkpoints'
+    kept = checkpoints.rounds(folder)
+    if number not in (0, *kept):
+        raise UserError(
+            f'{folder} has no checkpoint of round {number}, but of'
+            f' {", ".join(map(str, kept))}; give one, or a larger --keep_checkpoints'
+        )
+    start = Reached(run[0], 0, run[0].initialize())
+    try:
+        found, _ = _load(run, folder, start, number)
+    except checkpoints.BrokenError as error:
+        raise UserError(f'{error}; give another round') from error
+    return found.stage.weights(found.state)
 
 
 def checkpointed(stage: Stage, run_dir: pathlib.Path | None) -> dict[int, Any]:

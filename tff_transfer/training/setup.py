@@ -41,6 +41,8 @@ class Setup:
         `cohorts.training_cohort`).
       triggered: Examples of unseen clients with the trigger of a backdoor, where there
         is one; their `x` are the model's inputs.
+      public: Examples of a file that are the server's own, as those of one client,
+        where it has such; their `x` are the model's inputs, and `y` tells nothing.
     """
 
     data: FederatedData
@@ -54,6 +56,7 @@ class Setup:
     below: Below | None = None
     augment: Augmentation | None = None
     triggered: FederatedData | None = None
+    public: FederatedData | None = None
 
     __repr__ = reprs.of_fields
 

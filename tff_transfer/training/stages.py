@@ -14,6 +14,8 @@ import tree
 from tff_transfer import runtime
 from tff_transfer.algorithms import registry
 from tff_transfer.algorithms.computations import Kept
+from tff_transfer.generation.sampling import Sampler, grid_labels
+from tff_transfer.records import samples
 from tff_transfer.records.metrics import SIMULATED
 from tff_transfer.simulation.timing.synchronous import Synchronous
 from tff_transfer.training import architectures, assembled, asynchronous, columns
@@ -25,6 +27,9 @@ from tff_transfer.training.own_models import OwnModels
 from tff_transfer.training.participants import Turnout
 from tff_transfer.training.setup import Setup
 from tff_transfer.training.stored import Stored
+
+# Samples of a class that are shown.
+_COLUMNS = 10
 
 
 class Stage:
@@ -60,6 +65,10 @@ class Stage:
         self._clip = config.privacy.clip if config.private else None
         self._target = getattr(config.attack, 'target', None)
         self._evaluator = Evaluator(setup.model, setup.data, setup.transform)
+        self._sampler = None
+        if setup.model.generate is not None:
+            self._shown = grid_labels(setup.data.num_classes, _COLUMNS)
+            self._sampler = Sampler(setup.model, len(self._shown))
         files = _files(run_dir, rounds)
         self._states = None
         if self._composed.kept is not None:
@@ -355,6 +364,19 @@ class Stage:
         server = self._method.with_weights(server, weights)
         server = state['server']._replace(server=server)
         return collections.OrderedDict(state, server=server, observed=observed)
+
+    def samples(self, state) -> np.ndarray | None:
+        """Returns a grid of what a generative model makes, a row for each class.
+
+        The same is drawn after every round, and in every run.
+
+        Returns:
+          uint8 [height, width, channels]; None of a model that generates nothing.
+        """
+        if self._sampler is None:
+            return None
+        images = self._sampler.images(self.weights(state), self._shown, seed=0)
+        return samples.grid(images, _COLUMNS)
 
     def per_example(self, state, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Returns what is measured of each row (see `Evaluator`)."""

@@ -123,7 +123,7 @@ def build(
         teachers = {name: _frozen_copy(network) for name, network in networks.items()}
         factors = [*[1.0] * len(names), transfer.distill_weight]
         names.append(DISTILLATION)
-    _freeze(networks, transfer.frozen)
+    freeze(networks, transfer.frozen)
     inputs = {
         'inputs': tf.keras.Input(tuple(image_shape), dtype=np.dtype(dtype).name),
         'key': tf.keras.Input((2,), dtype=tf.int32),
@@ -173,7 +173,7 @@ def layers_of(networks: Networks) -> dict[str, list[tf.keras.layers.Layer]]:
     return found
 
 
-def _freeze(networks: Networks, names: Sequence[str]) -> None:
+def freeze(networks: Networks, names: Sequence[str]) -> None:
     """Has the layers of some parts not be trained.
 
     Raises:

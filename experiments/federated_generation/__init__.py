@@ -1,0 +1,1 @@
+"""Generative models, trained federated: from nothing, and from pretrained ones."""

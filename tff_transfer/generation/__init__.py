@@ -1,0 +1,1 @@
+"""Generated examples: how they are drawn, and what they are worth."""
