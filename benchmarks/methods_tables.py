@@ -24,6 +24,7 @@ MORE = {
     'fedrs': 'the same',
     'fedntd': "a forward pass of each batch by the server's model",
     'feddf': "the server's examples by each client's model; five passes over them",
+    'ccvr': 'moments of what the last layer takes; ten passes over virtual features',
     'fedsgd': 'no step of an optimizer, a sum',
     'local': 'the weights kept; nothing travels',
     'ditto': 'another model kept and trained, held to the first',

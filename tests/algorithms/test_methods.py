@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 from method_references import CLASSES, FEATURES, HIDDEN, RATE
 
-from tff_transfer import models, runtime
+from tff_transfer import models, randomness, runtime
 from tff_transfer.algorithms import compose, registry
 from tff_transfer.algorithms.method import Context
 from tff_transfer.algorithms.public_examples import PublicExamples
@@ -96,6 +96,22 @@ def public_rounds(epochs):
             for batch in more.batches(tf.constant(t)).as_numpy_iterator()
         ]
         for t in range(1, len(ROUNDS) + 1)
+    ]
+
+
+def virtual_draws(features, epochs, rounds=ROUNDS):
+    """Returns what the server of CCVR draws in each round with seed 0."""
+    keys = randomness.generator(0, 'virtual features').integers(2**31, size=2)
+    shape, rows = [CLASSES, features, FEATURES], np.arange(CLASSES * features)
+    shuffle = tf.random.experimental.stateless_shuffle
+    return [
+        (
+            tf.random.stateless_normal(shape, [keys[0], t], dtype=tf.float64).numpy(),
+            np.concatenate(
+                [shuffle(rows, [keys[1], t * epochs + e]) for e in range(epochs)]
+            ),
+        )
+        for t in range(1, len(rounds) + 1)
     ]
 
 
@@ -234,6 +250,11 @@ CASES = {
         context(),
         lambda r: R.fed_ntd(W, r, 5.0, 2.0),
     ),
+    'ccvr': (
+        of('ccvr', features=30, epochs=2),
+        context(),
+        lambda r: R.ccvr(W, r, virtual_draws(30, 2)),
+    ),
     'jointft': (
         of('jointft', validation_fraction=0.35, patience=2),
         context(epochs=20),
@@ -361,6 +382,26 @@ def test_the_server_distils_what_clients_would_answer_together():
     plain = composed(of('fedavg'), made)
     sent = composed(options, made)
     assert (sent.bytes_down, sent.bytes_up) == (plain.bytes_down, plain.bytes_up)
+
+
+@slow
+def test_a_calibrated_model_is_beside_the_averaged_one():
+    _, state, _ = run(of('ccvr', features=30, epochs=2))
+    weights = flat(state.server.weights)
+    averaged, _, _ = run(of('fedavg'))
+    np.testing.assert_allclose(weights, averaged, rtol=1e-6)
+    before, _, _ = run(of('fedavg'), rounds=ROUNDS[:-1])
+    unchanged, _, _ = run(of('ccvr', epochs=0))
+    np.testing.assert_allclose(unchanged, before, rtol=1e-6)
+
+
+@slow
+def test_a_class_that_nobody_has_keeps_its_part_of_the_last_layer():
+    [(found, _, _)] = each_round(of('ccvr', features=30, epochs=2), rounds=[[4]])
+    has = np.isin(range(CLASSES), Y[4])
+    assert has.sum() == 2
+    moved = np.abs(found - START).reshape(FEATURES + 1, CLASSES).max(0)
+    assert (moved[has] > 1e-2).all() and not moved[~has].any()
 
 
 def test_moon_without_a_trained_representation_is_refused():

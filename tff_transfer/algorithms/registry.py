@@ -27,6 +27,7 @@ _PLACES = {
     'moon': ('moon', 'MOON'),
     'fedntd': ('fed_ntd', 'FedNTD'),
     'feddf': ('fed_df', 'FedDF'),
+    'ccvr': ('ccvr', 'CCVR'),
     'local': ('alone', 'Local'),
     'central': ('central', 'Central'),
     'prototype': ('prototype', 'Prototype'),
@@ -60,7 +61,7 @@ BY_SERVER_OPTIMIZER = (
     'fedavg', 'fedsgd', 'fedprox', 'scaffold', 'mime', 'mimelite', 'fednova', 'fedsam',
     'fedlc', 'fedrs', 'moon', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl',
     'pfedme', 'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'jointft',
-    'ifca', 'fedrod', 'fedala', 'fedntd',
+    'ifca', 'fedrod', 'fedala', 'fedntd', 'ccvr',
 )  # fmt: skip
 
 # Those that are defined for SGD on the clients.
@@ -89,7 +90,7 @@ WITH_GLOBAL_MODEL = (
 BEYOND_WEIGHTS = ('knnper',)
 
 # Those that are defined for models that end with a dense layer.
-BY_LAST_DENSE = ('fedrod', 'fedproto')
+BY_LAST_DENSE = ('fedrod', 'fedproto', 'ccvr')
 
 # Those that compare what the layers below that one give, which must be trained.
 BY_REPRESENTATION = ('moon', 'fedproto')
@@ -113,7 +114,7 @@ IN_ONE_PLACE = ('central',)
 BESIDE_THE_MEAN = (
     'mime', 'fednova', 'fedexp', 'qfedavg', 'local', 'central', 'prototype', 'ridge',
     'personalridge', 'personalprototype', 'jointft', 'ifca', 'fedproto', 'feddistill',
-    'feddf',
+    'feddf', 'ccvr',
 )  # fmt: skip
 
 # Those whose clients send what their weights moved away from and nothing else, of which

@@ -44,6 +44,9 @@ _WITHOUT_HEAD = {
     'fedrecon': 'parts of the model are forgotten',
 }
 
+# Methods whose server trains too.
+_TRAINS_ON_SERVER = ('feddf', 'ccvr')
+
 # What is not compressed of methods, and why.
 _ALONE = dict.fromkeys(registry.OF_ONE_ROUND, 'exact sums travel, once') | {
     'local': 'nothing travels',
@@ -94,9 +97,9 @@ def check(config) -> None:
             f"--algorithm={name} keeps its optimizer's state on the server, which has"
             ' none for layers that stay with the clients; use another --batch_norm'
         )
-    if name == 'feddf' and model.batch_norm in BY_BATCHES:
+    if name in _TRAINS_ON_SERVER and model.batch_norm in BY_BATCHES:
         raise UserError(
-            f'--algorithm={name} distils on the server, which has no statistics for'
+            f'--algorithm={name} trains on the server, which has no statistics for'
             ' BatchNorm layers that are trained; use another --batch_norm'
         )
     below = model.model == 'cnn' or model.hidden_units
