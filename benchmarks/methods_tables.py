@@ -39,6 +39,7 @@ MORE = {
     'ifca': 'a forward pass of each batch by both models; both down and up',
     'fedrod': "a gradient of each batch; the own head's step",
     'fedala': 'a pass over some batches that learns the mixture; the model kept',
+    'fedamp': 'models compared and added in rows; the model kept',
     'fedproto': 'a forward pass over the examples for prototypes; the model kept',
     'feddistill': 'a softmax and sums of predictions; the model kept',
     FED_AVG: '',

@@ -59,6 +59,25 @@ def apfl(w, rounds, alpha):
     return w, {number: alpha * v + (1 - alpha) * w for number, v in own.items()}
 
 
+def fed_amp(w, rounds, alpha, sigma, lam):
+    start, own = w, {}
+    for clients in rounds:
+        before = dict(own)
+        for number, batches in clients.items():
+            mine = before.get(number, start)
+            others = [model for other, model in before.items() if other != number]
+            weights = [
+                alpha * np.exp(-((mine - v) ** 2).sum() / sigma) / sigma for v in others
+            ]
+            most = max(1, sum(weights))
+            mixture = (1 - sum(weights) / most) * mine
+            for weight, model in zip(weights, others, strict=True):
+                mixture = mixture + weight / most * model
+            own[number] = sgd(mine, batches, towards(mixture, lam / alpha))
+        w = weighted(clients, [own[number] for number in clients])
+    return w, own
+
+
 def p_fed_me(w, rounds, lam, steps, rate):
     start, own = w, {}
     for clients in rounds:

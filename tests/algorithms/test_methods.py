@@ -13,6 +13,7 @@ from method_references import CLASSES, FEATURES, HIDDEN, RATE
 
 from tff_transfer import models, randomness, runtime
 from tff_transfer.algorithms import compose, registry
+from tff_transfer.algorithms.computations import NOTHING_TOLD, Settings
 from tff_transfer.algorithms.method import Context
 from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.data.cohorts import Cohort
@@ -160,12 +161,20 @@ def each_round(options, made=None, rounds=ROUNDS, use=runtime.use_compiled):
                 state = process.next(state, cohort(clients)).state
             else:
                 mine = [kept[c] for c in clients]
-                state, _, now = process.next(state, cohort(clients), mine)
+                more = told(of_clients, clients)
+                state, _, now = process.next(state, cohort(clients), mine, *more)
                 kept = list(kept)
                 for client, value in zip(clients, now, strict=True):
                     kept[client] = value
             found.append((flat(method.evaluated(state.server)), state, kept))
     return found
+
+
+def told(of_clients, clients):
+    """Returns what a process takes of each client besides, where it takes any."""
+    if of_clients.settings is NOTHING_TOLD:
+        return ()
+    return ([Settings(number=np.int32(client)) for client in clients],)
 
 
 def flat(weights):
@@ -513,7 +522,8 @@ def one_round(of_clients, batches, clients):
         if kept is None:
             output = process.next(state, batches)
             return output.state, output.metrics, None
-        return process.next(state, batches, [kept] * clients)
+        more = told(of_clients, clients)
+        return process.next(state, batches, [kept] * len(clients), *more)
 
 
 def assert_close(found, expected):
@@ -536,16 +546,16 @@ KINDS = ('scaffold', 'mime')
 )
 def test_clients_without_a_finite_update_or_examples_count_for_nothing(name):
     of_clients = composed(of(name), context_for(name))
-    expected, metrics, kept = one_round(of_clients, cohort([0, 2]), 2)
+    expected, metrics, kept = one_round(of_clients, cohort([0, 2]), [0, 2])
     assert metrics['dropped'] == 0
     for batches, dropped in ((broken([0, 1, 2], 1), 1), (with_empty([0, 2], 1), 0)):
-        found, metrics, now = one_round(of_clients, batches, 3)
+        found, metrics, now = one_round(of_clients, batches, [0, 1, 2])
         assert metrics['dropped'] == dropped
         assert_close(found, expected)
         if kept is not None:
             assert_close(now, [kept[0], of_clients.kept, kept[1]])
     nothing = dataclasses.replace(cohort([0]), row_splits=np.array([0, 0, 0]))
-    after, _, _ = one_round(of_clients, nothing, 2)
+    after, _, _ = one_round(of_clients, nothing, [0, 2])
     with runtime.use_compiled():
         before = of_clients.process.initialize()
     assert after.round == 1

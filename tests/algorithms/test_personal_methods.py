@@ -68,6 +68,10 @@ CASES = {
         of('feddistill', gamma=2.0),
         lambda r: (W, references.fed_distill(W, r, 2.0)[0]),
     ),
+    'fedamp': (
+        of('fedamp', alpha=0.7, sigma=2.0, lam=0.5),
+        lambda r: references.fed_amp(W, r, 0.7, 2.0, 0.5),
+    ),
     'fedrep': (of('fedrep'), lambda r: references.fed_rep(W, r, BIAS)),
 }
 
@@ -314,6 +318,27 @@ def test_mixing_weights_are_learned_in_each_round_anew(share):
     assert 0 <= mixing.min() < 0.5 < mixing.max() <= 1
     never = references.fed_ala(W, reference_rounds(rounds), everywhere, 0.0, share)
     assert np.abs(never[1][0] - own[0]).max() > 1e-2
+
+
+@pytest.mark.slow
+def test_others_have_no_more_than_all_of_a_mixture():
+    options = of('fedamp', alpha=5.0, sigma=20.0, lam=0.5)
+    rounds = [*ROUNDS, *ROUNDS]
+    _, _, kept = run(options, rounds=rounds)
+    _, own = references.fed_amp(W, reference_rounds(rounds), 5.0, 20.0, 0.5)
+    for number, expected in own.items():
+        np.testing.assert_allclose(
+            flat(kept[number].method), expected, rtol=2e-5, atol=2e-6
+        )
+
+
+def test_a_model_up_and_a_mixture_down_are_all_that_travels():
+    of_clients = composed(
+        of('fedamp', alpha=0.7, sigma=2.0, lam=0.5), divided(of('fedamp'))
+    )
+    model = 4 * references.SIZE
+    assert of_clients.bytes_down == model
+    assert of_clients.bytes_up == model + 4  # And its weight.
 
 
 @pytest.mark.slow

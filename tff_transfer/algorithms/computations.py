@@ -47,11 +47,13 @@ class Settings(NamedTuple):
       rate: What its learning rate is multiplied by, float32 [].
       hostile: Whether it sends what an attack makes it send, bool [].
       key: What the draws of that hang on, int32 [2].
+      number: Its number among those that may take part, int32 [].
     """
 
     rate: Any = ()
     hostile: Any = ()
     key: Any = ()
+    number: Any = ()
 
 
 NOTHING_TOLD = Settings()
@@ -219,14 +221,14 @@ class Computations:
     def _client(
         self, message: 'Message', batches, kept, settings: Settings | tuple = ()
     ) -> Client:
-        rate = settings.rate if settings else ()
+        told = (settings.rate, settings.number) if settings else ()
         if not tf.nest.flatten(kept):
-            return Client(batches, (), (), message.statistics, message.round, rate)
+            return Client(batches, (), (), message.statistics, message.round, *told)
         statistics = message.statistics
         if self.context.local_statistics:
             statistics = kept.statistics
         return Client(
-            batches, kept.method, kept.personal, statistics, message.round, rate
+            batches, kept.method, kept.personal, statistics, message.round, *told
         )
 
     @functools.cached_property

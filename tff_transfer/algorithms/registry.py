@@ -52,6 +52,7 @@ _PLACES = {
     'fedproto': ('fed_proto', 'FedProto'),
     'feddistill': ('fed_distill', 'FedDistill'),
     'fedala': ('fed_ala', 'FedALA'),
+    'fedamp': ('fed_amp', 'FedAMP'),
 }
 
 NAMES = tuple(_PLACES)
@@ -74,7 +75,7 @@ WITHOUT_CLIENT_RATE = ('fedsgd',)
 BY_OWN_MODELS = (
     'local', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl', 'pfedme',
     'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'personalridge',
-    'personalprototype', 'ifca', 'fedrod', 'fedproto', 'fedala', 'feddistill',
+    'personalprototype', 'ifca', 'fedrod', 'fedproto', 'fedala', 'feddistill', 'fedamp',
 )  # fmt: skip
 
 # Of these, those whose clients make their models in one pass over their examples.
@@ -99,7 +100,10 @@ BY_REPRESENTATION = ('moon', 'fedproto')
 BY_OWN_PASSES = ('jointft',)
 
 # Those that ask how many clients may take part.
-BY_POPULATION = ('scaffold', 'feddyn')
+BY_POPULATION = ('scaffold', 'feddyn', 'fedamp')
+
+# Those that tell each client its number.
+BY_NUMBER = ('fedamp',)
 
 # Those whose server has examples of its own.
 BY_PUBLIC_EXAMPLES = ('feddf',)
@@ -114,7 +118,7 @@ IN_ONE_PLACE = ('central',)
 BESIDE_THE_MEAN = (
     'mime', 'fednova', 'fedexp', 'qfedavg', 'local', 'central', 'prototype', 'ridge',
     'personalridge', 'personalprototype', 'jointft', 'ifca', 'fedproto', 'feddistill',
-    'feddf', 'ccvr',
+    'feddf', 'ccvr', 'fedamp',
 )  # fmt: skip
 
 # Those whose clients send what their weights moved away from and nothing else, of which

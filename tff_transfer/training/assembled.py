@@ -133,6 +133,8 @@ def _told(participants: Participants) -> Settings:
         told = told._replace(rate=np.float32(1))
     if participants.hostile is not None:
         told = told._replace(hostile=np.bool_(False), key=np.zeros(2, np.int32))
+    if participants.method in registry.BY_NUMBER:
+        told = told._replace(number=np.int32(0))
     return told
 
 

@@ -39,6 +39,7 @@ _LINEAR = {
 _WITHOUT_HEAD = {
     'local': 'each is alone',
     'fedproto': 'each is alone',
+    'fedamp': 'each has its own',
     'feddistill': 'each is alone',
     'fedbabu': 'it stays as it began',
     'fedrecon': 'parts of the model are forgotten',
@@ -55,6 +56,7 @@ _ALONE = dict.fromkeys(registry.OF_ONE_ROUND, 'exact sums travel, once') | {
 _OPTIMIZER = (
     'the state of an optimizer travels, whose small numbers must not become zeros'
 )
+_MODELS = 'models travel and no updates, whose distances would change'
 _UNCOMPRESSED = {
     'compression': {
         **_ALONE,
@@ -62,12 +64,14 @@ _UNCOMPRESSED = {
         'feddistill': 'clients send means of predictions and no update',
         'feddf': 'what clients answer is taken of their models before they are sent',
         'ifca': 'a client sends zeros for all models but the one that it took',
+        'fedamp': _MODELS,
     },
     'compression_down': {
         **_ALONE,
         'mime': _OPTIMIZER,
         'mimelite': _OPTIMIZER,
         'feddistill': 'each client takes what it sent off the sums that it gets',
+        'fedamp': _MODELS,
     },
 }
 
