@@ -43,20 +43,24 @@ def mr_mtl(w, rounds, lam):
     return w, own
 
 
-def apfl(w, rounds, alpha):
-    start, own = w, {}
+def apfl(w, rounds, alpha, adaptive=False):
+    """Of an adaptive one, gives each client's alpha instead of the server's weights."""
+    start, own, alphas = w, {}, {}
     for clients in rounds:
         found = []
         for number, batches in clients.items():
             v, at = own.get(number, start), w
+            a = alphas.get(number, alpha)
             for batch in batches:
-                mixture = alpha * v + (1 - alpha) * at
-                step = alpha * gradient(mixture, batch)
-                at, v = at - RATE * gradient(at, batch), v - RATE * step
-            own[number] = v
+                of_mixture = gradient(a * v + (1 - a) * at, batch)
+                next_a = np.clip(a - RATE * (v - at) @ of_mixture, 0, 1)
+                at, v = at - RATE * gradient(at, batch), v - RATE * a * of_mixture
+                a = next_a if adaptive else a
+            own[number], alphas[number] = v, a
             found.append(at)
         w = weighted(clients, found)
-    return w, {number: alpha * v + (1 - alpha) * w for number, v in own.items()}
+    mixed = {n: alphas[n] * v + (1 - alphas[n]) * w for n, v in own.items()}
+    return alphas if adaptive else w, mixed
 
 
 def fed_amp(w, rounds, alpha, sigma, lam):

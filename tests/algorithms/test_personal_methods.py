@@ -321,6 +321,28 @@ def test_mixing_weights_are_learned_in_each_round_anew(share):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('alpha', [0.3, 0.95])
+def test_each_client_learns_its_alpha(alpha):
+    options = of('apfl', alpha=alpha, adaptive_alpha=True)
+    rounds = [*ROUNDS, *ROUNDS, *ROUNDS]
+    _, state, kept = run(options, rounds=rounds)
+    alphas, own = references.apfl(W, reference_rounds(rounds), alpha, adaptive=True)
+    found = [float(each.method[-1]) for each in kept]
+    np.testing.assert_allclose(found, [alphas[n] for n in range(5)], rtol=1e-4)
+    assert max(found) - min(found) > 0.02
+    assert (max(found) == 1) == (alpha == 0.95)
+    models = own_models(options, context(), state, kept)
+    for number, expected in own.items():
+        np.testing.assert_allclose(models[number], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_adaptive_alpha_is_for_plain_sgd():
+    options = of('apfl', adaptive_alpha=True)
+    with pytest.raises(UserError, match='without momentum on the clients; leave'):
+        options.build(context(0.9))
+
+
+@pytest.mark.slow
 def test_others_have_no_more_than_all_of_a_mixture():
     options = of('fedamp', alpha=5.0, sigma=20.0, lam=0.5)
     rounds = [*ROUNDS, *ROUNDS]

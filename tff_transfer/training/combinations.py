@@ -106,6 +106,12 @@ def check(config) -> None:
             f'--algorithm={name} trains on the server, which has no statistics for'
             ' BatchNorm layers that are trained; use another --batch_norm'
         )
+    plain_sgd = training.client_optimizer == 'sgd' and not training.client_momentum
+    if getattr(config.algorithm, 'adaptive_alpha', False) and not plain_sgd:
+        raise UserError(
+            f'--{name}.adaptive_alpha is defined for SGD without momentum on the'
+            ' clients; use --client_optimizer=sgd without --client_momentum'
+        )
     below = model.model == 'cnn' or model.hidden_units
     if model.model == 'backbone' and model.finetune not in ('head', 'head_then_all'):
         below = True
