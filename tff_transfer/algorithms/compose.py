@@ -27,6 +27,7 @@ from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.algorithms.structures import type_of
 from tff_transfer.algorithms.traffic import bytes_of, traffic_of
+from tff_transfer.compression.federated_dropout import SubNetworks
 from tff_transfer.errors import UserError
 
 _Aggregator = (
@@ -128,6 +129,7 @@ def compose(
     settings: Settings = NOTHING_TOLD,
     public: PublicExamples | None = None,
     attack: Any = None,
+    sub_networks: SubNetworks | None = None,
 ) -> Composed:
     """Makes a TFF process of a method.
 
@@ -152,6 +154,8 @@ def compose(
         it sent.
       attack: The options of one of `attacks.registry`, by which those clients falsify
         what they send whose `Settings.hostile` is true.
+      sub_networks: The parts of the shared weights that clients get, if not all, of a
+        method of `registry.BY_SUB_NETWORKS`.
 
     Returns:
       The process, and what one must know of it.
@@ -169,7 +173,10 @@ def compose(
     if method.numbered:
         settings = settings._replace(number=np.int32(0))
     wiring = _Wiring(
-        Computations(method, context, cohort, *schemes, settings, remembers, public),
+        Computations(
+            *(method, context, cohort, *schemes, settings, remembers, public),
+            sub_networks,
+        ),
         aggregator,
         attack,
     )

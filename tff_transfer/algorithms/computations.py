@@ -14,6 +14,7 @@ from tff_transfer.algorithms.method import Aggregate, Client, Context, Method, U
 from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.algorithms.structures import all_finite, type_of, zero_unless
 from tff_transfer.compression.channel import Channel, send_floats
+from tff_transfer.compression.federated_dropout import SubNetworks
 from tff_transfer.networks import batch_norm
 
 # How much of the server's BatchNorm statistics stays in a round. Where the weights
@@ -99,6 +100,7 @@ class Computations:
       settings: What a client is told of itself in each round, arrays of the shape.
       remembers: Whether the sum of all deltas of each client is kept.
       public: The server's own examples, if it has any.
+      sub_networks: The parts of the shared weights that clients get, if not all.
     """
 
     method: Method
@@ -109,6 +111,7 @@ class Computations:
     settings: Settings = NOTHING_TOLD
     remembers: bool = False
     public: PublicExamples | None = None
+    sub_networks: SubNetworks | None = None
 
     @functools.cached_property
     def _own(self) -> Kept:
@@ -277,11 +280,21 @@ class Computations:
         @tf.function(autograph=False)
         def work(message, batches, kept, settings, gathered):
             client = self._client(message, batches, kept, settings)
+            if self.sub_networks is not None:
+                update = self._of_sub_network(message.of_method, client)
+                return self._sent(client, update, kept)
             more = () if self.method.gather is None else (gathered,)
             update = self.method.client_update(message.of_method, client, *more)
             return self._sent(client, update, kept)
 
         return work
+
+    def _of_sub_network(self, weights: tuple, client: Client) -> Update:
+        """Returns the update of a client that has a part of the weights."""
+        kept = self.sub_networks.draw()
+        part = self.sub_networks.part(weights, kept)
+        update = self.method.client_update(part, client)
+        return update._replace(delta=self.sub_networks.whole(update.delta, kept))
 
     @functools.cached_property
     def reference(self):

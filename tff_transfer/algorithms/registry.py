@@ -129,6 +129,12 @@ ASYNCHRONOUS = (
     *OF_MOVES, 'fedsgd', 'fedavgm', 'fedadagrad', 'fedadam', 'fedyogi', 'fedrmsprop',
 )  # fmt: skip
 
+# Those whose clients may have a part of the network, whose update is one of the whole.
+BY_SUB_NETWORKS = (
+    'fedavg', 'fedprox', 'fedsam', 'fedlc', 'fedrs', 'fedntd', 'fedavgm', 'fedadagrad',
+    'fedadam', 'fedyogi', 'fedrmsprop',
+)  # fmt: skip
+
 # Those whose clients look at their examples by one gradient of each batch, from which
 # all follows that they send.
 BY_ONE_GRADIENT = (

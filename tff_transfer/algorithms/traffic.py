@@ -58,6 +58,9 @@ def traffic_of(of: Computations, weighted: bool) -> Traffic:
         broadcast, beside['down'] = through.packed_bytes, down
     elif of.method.message is not None:
         broadcast = bytes_of(type_of(of.method.message))
+    if of.sub_networks is not None:
+        delta += of.sub_networks.bytes - bytes_of(type_of(of.context.initial))
+        broadcast = of.sub_networks.bytes_down
     return Traffic(up + delta, down + broadcast, beside)
 
 

@@ -5,6 +5,7 @@ import dataclasses
 from tff_transfer.aggregation.robust import Robust
 from tff_transfer.aggregation.secure import Secure
 from tff_transfer.algorithms import registry
+from tff_transfer.compression.federated_dropout import FederatedDropout
 from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.errors import UserError
 from tff_transfer.privacy import registry as privacy_registry
@@ -14,6 +15,7 @@ from tff_transfer.simulation.timing.synchronous import Synchronous
 from tff_transfer.training import (
     combinations_of_attacks,
     combinations_of_devices,
+    combinations_of_dropout,
     combinations_of_robust,
     combinations_of_selection,
     combinations_of_timing,
@@ -130,6 +132,8 @@ def check(config) -> None:
     if config.private:
         _check_private(config, name)
     _check_compression(config, name)
+    if isinstance(config.compression_down, FederatedDropout):
+        combinations_of_dropout.check(config, name)
     combinations_of_selection.check(config, name)
     combinations_of_attacks.check(config, name)
     if isinstance(config.aggregation, Secure):
