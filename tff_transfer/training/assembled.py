@@ -22,7 +22,7 @@ from tff_transfer.errors import UserError
 from tff_transfer.models.hidden import hidden_layers
 from tff_transfer.models.model import Model
 from tff_transfer.privacy.accounting import Mechanism
-from tff_transfer.simulation.selection.registry import OF_MECHANISM
+from tff_transfer.simulation.selection.registry import of_mechanism
 from tff_transfer.training import client_settings, devices, hostile, public_clients
 from tff_transfer.training.config import Config
 from tff_transfer.training.methods import mechanism_of, method_of
@@ -106,7 +106,7 @@ def assemble(config: Config, setup: Setup) -> Assembled:
         method, context, composed, participants, mechanism, config.aggregation
     )
     on = devices.of(config, among, *made.bytes(config.training.clients_per_round))
-    rule = config.selection if mechanism is None else OF_MECHANISM[mechanism.sampling]
+    rule = config.selection if mechanism is None else of_mechanism(mechanism)
     return dataclasses.replace(
         made, participants=dataclasses.replace(participants, rule=rule, devices=on)
     )
