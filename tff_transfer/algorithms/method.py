@@ -30,6 +30,8 @@ class Client(NamedTuple):
       round: The round, from 1, int32 [].
       rate: What its learning rate is multiplied by in this round, float32 []; `()`
         where all have the same.
+      number: Its number among those that may take part, int32 [], where the method
+        asks for it (`Method.numbered`) and the client is one of them; else `()`.
     """
 
     batches: Any
@@ -38,6 +40,7 @@ class Client(NamedTuple):
     statistics: tuple
     round: Any
     rate: Any = ()
+    number: Any = ()
 
 
 class Update(NamedTuple):
@@ -121,6 +124,10 @@ class Method:
         clients send: they do not travel.
       example_bytes: Where of each example of a client something travels up and down,
         and nothing else does, whatever the types say: how many bytes.
+      numbered: Whether a client must be told its number in a round.
+      message: What a client would get of a server that makes a message of its own for
+        each, arrays, where what is broadcast has all that these are made of: by this
+        bytes are counted.
     """
 
     initialize: Callable[[], Any]
@@ -140,6 +147,8 @@ class Method:
     measured: Callable[[Any], Mapping[str, Any]] = lambda server: {}
     computed: Sequence[str] = ()
     example_bytes: tuple[int, int] | None = None
+    numbered: bool = False
+    message: Any = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,6 +29,7 @@ _PLACES = {
     'feddf': ('fed_df', 'FedDF'),
     'dsfl': ('ds_fl', 'DSFL'),
     'fedgen': ('fed_gen', 'FedGen'),
+    'ccvr': ('ccvr', 'CCVR'),
     'local': ('alone', 'Local'),
     'central': ('central', 'Central'),
     'prototype': ('prototype', 'Prototype'),
@@ -56,6 +57,7 @@ _PLACES = {
     'fedgkt': ('fed_gkt', 'FedGKT'),
     'fedala': ('fed_ala', 'FedALA'),
     'fedgan': ('fed_gan', 'FedGAN'),
+    'fedamp': ('fed_amp', 'FedAMP'),
 }
 
 NAMES = tuple(_PLACES)
@@ -65,7 +67,7 @@ BY_SERVER_OPTIMIZER = (
     'fedavg', 'fedsgd', 'fedprox', 'scaffold', 'mime', 'mimelite', 'fednova', 'fedsam',
     'fedlc', 'fedrs', 'moon', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl',
     'pfedme', 'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'jointft',
-    'ifca', 'fedrod', 'fedala', 'fedntd', 'fedgen', 'fedgan',
+    'ifca', 'fedrod', 'fedala', 'fedntd', 'fedgen', 'fedgan', 'ccvr',
 )  # fmt: skip
 
 # Those that are defined for SGD on the clients.
@@ -79,7 +81,7 @@ BY_OWN_MODELS = (
     'local', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl', 'pfedme',
     'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'personalridge',
     'personalprototype', 'ifca', 'fedrod', 'fedproto', 'fedala', 'feddistill', 'fedmd',
-    'fedgkt',
+    'fedgkt', 'fedamp',
 )  # fmt: skip
 
 # Of these, those whose clients make their models in one pass over their examples.
@@ -95,7 +97,7 @@ WITH_GLOBAL_MODEL = (
 BEYOND_WEIGHTS = ('knnper', 'fedgkt')
 
 # Those that are defined for models that end with a dense layer.
-BY_LAST_DENSE = ('fedrod', 'fedproto', 'fedgen', 'fedgkt')
+BY_LAST_DENSE = ('fedrod', 'fedproto', 'fedgen', 'fedgkt', 'ccvr')
 
 # Those that compare what the layers below that one give, which must be trained.
 BY_REPRESENTATION = ('moon', 'fedproto')
@@ -104,7 +106,7 @@ BY_REPRESENTATION = ('moon', 'fedproto')
 BY_CLASSES = (
     'fedlc', 'fedrs', 'moon', 'fedntd', 'feddf', 'prototype', 'ridge', 'knnper',
     'personalridge', 'personalprototype', 'fedrod', 'fedproto', 'feddistill',
-    'fedmd', 'dsfl', 'fedgen', 'fedgkt',
+    'fedmd', 'dsfl', 'fedgen', 'fedgkt', 'ccvr',
 )  # fmt: skip
 
 # Those whose clients make their passes over the batches of one epoch themselves.
@@ -114,7 +116,10 @@ BY_OWN_PASSES = ('jointft',)
 OF_GANS = ('fedgan',)
 
 # Those that ask how many clients may take part.
-BY_POPULATION = ('scaffold', 'feddyn')
+BY_POPULATION = ('scaffold', 'feddyn', 'fedamp')
+
+# Those that tell each client its number.
+BY_NUMBER = ('fedamp',)
 
 # Those whose server has examples of its own.
 BY_PUBLIC_EXAMPLES = ('feddf', 'fedmd', 'dsfl')
@@ -132,7 +137,7 @@ IN_ONE_PLACE = ('central',)
 BESIDE_THE_MEAN = (
     'mime', 'fednova', 'fedexp', 'qfedavg', 'local', 'central', 'prototype', 'ridge',
     'personalridge', 'personalprototype', 'jointft', 'ifca', 'fedproto', 'feddistill',
-    'feddf', 'fedmd', 'dsfl', 'fedgen', 'fedgkt',
+    'feddf', 'fedmd', 'dsfl', 'fedgen', 'fedgkt', 'ccvr', 'fedamp',
 )  # fmt: skip
 
 # Those whose clients send what their weights moved away from and nothing else, of which
@@ -141,6 +146,12 @@ BESIDE_THE_MEAN = (
 OF_MOVES = ('fedavg', 'fedprox', 'fedsam', 'fedlc', 'fedrs', 'moon', 'fedntd')
 ASYNCHRONOUS = (
     *OF_MOVES, 'fedsgd', 'fedavgm', 'fedadagrad', 'fedadam', 'fedyogi', 'fedrmsprop',
+)  # fmt: skip
+
+# Those whose clients may have a part of the network, whose update is one of the whole.
+BY_SUB_NETWORKS = (
+    'fedavg', 'fedprox', 'fedsam', 'fedlc', 'fedrs', 'fedntd', 'fedavgm', 'fedadagrad',
+    'fedadam', 'fedyogi', 'fedrmsprop',
 )  # fmt: skip
 
 # Those whose clients look at their examples by one gradient of each batch, from which

@@ -6,6 +6,7 @@ from tff_transfer.aggregation.robust import Robust
 from tff_transfer.aggregation.secure import Secure
 from tff_transfer.algorithms import registry
 from tff_transfer.algorithms.teachers import Pretrained
+from tff_transfer.compression.federated_dropout import FederatedDropout
 from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.errors import UserError
 from tff_transfer.privacy import registry as privacy_registry
@@ -16,6 +17,7 @@ from tff_transfer.training import (
     architectures,
     combinations_of_attacks,
     combinations_of_devices,
+    combinations_of_dropout,
     combinations_of_generative,
     combinations_of_robust,
     combinations_of_selection,
@@ -50,6 +52,7 @@ _LINEAR = {
 _WITHOUT_HEAD = {
     'local': 'each is alone',
     'fedproto': 'each is alone',
+    'fedamp': 'each has its own',
     'feddistill': 'each is alone',
     'fedmd': 'each is alone',
     'fedgkt': 'each is alone',
@@ -66,6 +69,7 @@ _ALONE = dict.fromkeys(registry.OF_ONE_ROUND, 'exact sums travel, once') | {
 _OPTIMIZER = (
     'the state of an optimizer travels, whose small numbers must not become zeros'
 )
+_MODELS = 'models travel and no updates, whose distances would change'
 _UNCOMPRESSED = {
     'compression': {
         **_ALONE,
@@ -76,6 +80,7 @@ _UNCOMPRESSED = {
         'dsfl': 'clients send answers to public examples and no update',
         'feddf': 'what clients answer is taken of their models before they are sent',
         'ifca': 'a client sends zeros for all models but the one that it took',
+        'fedamp': _MODELS,
     },
     'compression_down': {
         **_ALONE,
@@ -83,6 +88,7 @@ _UNCOMPRESSED = {
         'mime': _OPTIMIZER,
         'mimelite': _OPTIMIZER,
         'feddistill': 'each client takes what it sent off the sums that it gets',
+        'fedamp': _MODELS,
     },
 }
 
@@ -133,6 +139,17 @@ def check(config) -> None:
             f'--algorithm={name} distils on public examples, for which BatchNorm layers'
             ' that are trained have no statistics; use another --batch_norm'
         )
+    if name == 'ccvr' and model.batch_norm in BY_BATCHES:
+        raise UserError(
+            f'--algorithm={name} trains on the server, which has no statistics for'
+            ' BatchNorm layers that are trained; use another --batch_norm'
+        )
+    plain_sgd = training.client_optimizer == 'sgd' and not training.client_momentum
+    if getattr(config.algorithm, 'adaptive_alpha', False) and not plain_sgd:
+        raise UserError(
+            f'--{name}.adaptive_alpha is defined for SGD without momentum on the'
+            ' clients; use --client_optimizer=sgd without --client_momentum'
+        )
     below = model.model == 'cnn' or model.hidden_units
     if model.model == 'backbone' and model.finetune not in ('head', 'head_then_all'):
         below = True
@@ -158,6 +175,8 @@ def check(config) -> None:
     if config.private:
         _check_private(config, name)
     _check_compression(config, name)
+    if isinstance(config.compression_down, FederatedDropout):
+        combinations_of_dropout.check(config, name)
     combinations_of_selection.check(config, name)
     combinations_of_attacks.check(config, name)
     if isinstance(config.aggregation, Secure):
