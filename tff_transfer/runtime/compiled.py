@@ -13,6 +13,7 @@ import tensorflow_federated as tff
 from tff_transfer.errors import UserError
 from tff_transfer.runtime import keys
 from tff_transfer.runtime.blocks import Settings
+from tff_transfer.runtime.executors import Executor, Threads
 from tff_transfer.runtime.installed import Installed
 from tff_transfer.runtime.program import Program
 
@@ -62,9 +63,15 @@ class CompiledContext(tff.framework.SyncContext):
 class Compiled:
     """The programs that were compiled with the same settings."""
 
-    def __init__(self, settings: Settings):
-        """Begins with none."""
+    def __init__(self, settings: Settings, executor: Executor):
+        """Begins with none.
+
+        Args:
+          settings: How programs run.
+          executor: What runs their blocks of clients.
+        """
         self._settings = settings
+        self._executor = executor
         self._programs: dict[int, Program] = {}
         self._lock = threading.Lock()
 
@@ -73,7 +80,8 @@ class Compiled:
         with self._lock:
             program = self._programs.get(id(comp))
             if program is None:
-                program = self._programs[id(comp)] = Program(comp, self._settings)
+                program = Program(comp, self._settings, self._executor)
+                self._programs[id(comp)] = program
                 weakref.finalize(comp, self._programs.pop, id(comp), None)
         return program
 
@@ -173,5 +181,5 @@ def use_compiled(
         seed is not None,
         lockstep,
     )
-    compiled = _compiled.setdefault(settings, Compiled(settings))
+    compiled = _compiled.setdefault(settings, Compiled(settings, Threads(settings)))
     return Installed(CompiledContext(compiled, seed))
