@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from tff_transfer.errors import UserError
 from tff_transfer.runtime.layouts import ClientSequences, ClientTensors
 
 Leaf = ClientSequences | ClientTensors
@@ -25,6 +26,9 @@ class Settings:
       compute_dtype: What products of float32 are computed in at clients, if not that.
       draws: Whether draws hang on keys.
       lockstep: Whether clients go in lockstep where they can; None where it pays.
+
+    Raises:
+      UserError: One of them is out of its range.
     """
 
     threads: int
@@ -34,6 +38,24 @@ class Settings:
     compute_dtype: str | None
     draws: bool = False
     lockstep: bool | None = None
+
+    def __post_init__(self):
+        if self.threads < 1 or self.block_bytes < 1:
+            raise UserError(
+                f'threads is {self.threads} and block_bytes {self.block_bytes}, but'
+                ' both must be at least 1'
+            )
+        if self.compute_dtype not in (None, 'bfloat16', 'float16'):
+            raise UserError(
+                f'compute_dtype is {self.compute_dtype!r}, but must be None, bfloat16'
+                ' or float16'
+            )
+        on_processors = any('CPU' in device.upper() for device in self.devices)
+        if self.compute_dtype == 'float16' and on_processors:
+            raise UserError(
+                'compute_dtype is float16, which is slow on processors: use bfloat16,'
+                ' or GPUs'
+            )
 
 
 # Enough for the threads that there may be; a block costs its state and a merge.
@@ -124,7 +146,7 @@ def where_it_fails(
         return False
 
     for client in range(count):
-        mine = [leaf.select(client) for leaf in leaves]
+        mine = [leaf.some(client, client + 1) for leaf in leaves]
         if not fails(mine, client):
             continue
         steps = [int(x.starts[-1]) for x in mine if isinstance(x, ClientSequences)]

@@ -6,7 +6,6 @@ import threading
 import weakref
 from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
@@ -156,22 +155,7 @@ def use_compiled(
     if threads is None:
         on_cpu = all('CPU' in d.upper() for d in devices)
         threads = len(os.sched_getaffinity(0)) if on_cpu else 1
-    if threads < 1 or block_bytes < 1:
-        raise UserError(
-            f'threads is {threads} and block_bytes {block_bytes}, but both must be'
-            ' at least 1'
-        )
-    if compute_dtype not in (None, 'bfloat16', 'float16'):
-        raise UserError(
-            f'compute_dtype is {compute_dtype!r}, but must be None, bfloat16 or float16'
-        )
-    if compute_dtype == 'float16' and any('CPU' in d.upper() for d in devices):
-        raise UserError(
-            'compute_dtype is float16, which is slow on processors: use bfloat16, or'
-            ' GPUs'
-        )
-    if seed is not None and (not isinstance(seed, int | np.integer) or seed < 0):
-        raise UserError(f'seed is {seed!r}, but must be an integer from 0 on')
+    keys.check_seed(seed)
     settings = Settings(
         threads,
         block_bytes,

@@ -98,9 +98,9 @@ class ClientTensors:
         """Returns the arrays of some clients, views of these."""
         return list(_part(self.arrays, first, last))
 
-    def select(self, client: int) -> 'ClientTensors':
-        """Returns the value of one client."""
-        return ClientTensors(tuple(self.part(client, client + 1)), 1)
+    def some(self, first: int, last: int) -> 'ClientTensors':
+        """Returns the values of some clients."""
+        return ClientTensors(tuple(self.part(first, last)), last - first)
 
     def head(self, _: int) -> 'ClientTensors':
         """Returns itself: a tensor has no steps."""
@@ -134,11 +134,11 @@ class ClientSequences:
             flat.extend(_part(leaf, *steps))
         return flat
 
-    def select(self, client: int) -> 'ClientSequences':
-        """Returns the sequence of one client."""
-        steps = int(self.starts[client]), int(self.starts[client + 1])
+    def some(self, first: int, last: int) -> 'ClientSequences':
+        """Returns the sequences of some clients."""
+        steps = int(self.starts[first]), int(self.starts[last])
         leaves = tuple(tuple(_part(leaf, *steps)) for leaf in self.leaves)
-        return ClientSequences(leaves, np.array([0, steps[1] - steps[0]]))
+        return ClientSequences(leaves, self.starts[first : last + 1] - steps[0])
 
     def head(self, steps: int) -> 'ClientSequences':
         """Returns the first steps of the sequence of an only client."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -56,6 +57,7 @@ class Phases:
       name: What the computation is called in errors.
       plan: What runs in which order.
       functions: What traces it.
+      settings: How it runs.
     """
 
     def __init__(self, comp, settings: Settings):
@@ -70,11 +72,18 @@ class Phases:
         self.functions = Functions(
             self.plan, comp.type_signature.parameter, self.name, settings
         )
-        self._settings = settings
+        self.settings = settings
+        # What is compiled is kept for as long as the computation is.
+        self._computation = weakref.ref(comp)
         self._compiled: dict = {}
         self._optimized: set[tuple[int, bool]] = set()
         self._obstacles: dict[int, str] = {}
         self._lock = threading.RLock()
+
+    @property
+    def computation(self):
+        """The `tff.Computation`, which whoever runs it holds."""
+        return self._computation()
 
     def function(self, kind: str, number: int):
         """Returns a function of a phase, traced at the first call.
@@ -165,7 +174,7 @@ class Phases:
         with self._lock:
             if key in self._optimized:
                 return
-            for device in self._settings.devices:
+            for device in self.settings.devices:
                 try:
                     with tf.device(device):
                         self.run_clients(turn, leaves, [0, 0])

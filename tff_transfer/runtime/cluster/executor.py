@@ -1,0 +1,96 @@
+"""Runs blocks of clients on a cluster's actors."""
+
+import collections
+import contextlib
+import itertools
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+
+import ray
+from ray import exceptions
+
+from tff_transfer.errors import UserError
+from tff_transfer.runtime.blocks import Blocks, Leaf
+from tff_transfer.runtime.cluster import scheduling
+from tff_transfer.runtime.cluster.calls import Calls, Shared
+from tff_transfer.runtime.cluster.messages import Broadcast, Computation
+from tff_transfer.runtime.cluster.workers import Workers, cause
+from tff_transfer.runtime.phases import Given, Phases, Turn
+
+
+class Actors:
+    """Runs blocks on actors (`executors.Executor`).
+
+    Attributes:
+      moved: Bytes of arrays so far: `'clients'`' values and the `'broadcast'` to
+        actors, and `'answers'` from them.
+    """
+
+    def __init__(self, workers: Workers):
+        """Keeps the actors."""
+        self._workers = workers
+        self._known: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+        self._forgotten: collections.deque[int] = collections.deque()
+        self._numbers = itertools.count()
+        # One turn at a time: another one would wait for the same processors.
+        self._lock = threading.Lock()
+        self.moved: collections.Counter[str] = collections.Counter()
+
+    def run(
+        self, phases: Phases, turn: Turn, leaves: Sequence[Leaf], blocks: Blocks
+    ) -> Iterator[Given]:
+        """Yields what clients give (`Executor.run`).
+
+        Raises:
+          UserError: No node is left, or blocks end every actor that runs them.
+        """
+        specs = phases.functions.state_specs(phases.plan.phases[turn.phase])
+        with self._lock, _in_one_line():
+            self._workers.refresh()
+            if not self._workers.ready:
+                self._workers.wait()
+            self._forget()
+            calls = max(self._workers.threads, blocks.parts)
+            shares = scheduling.shares(blocks.cuts, blocks.sizes.tolist(), calls)
+            shared = self._shared(phases, turn)
+            for answer in Calls(self._workers, shared, leaves, shares, self.moved):
+                yield answer.given(specs)
+
+    def _shared(self, phases: Phases, turn: Turn) -> Shared:
+        """Returns what all calls of a turn have in common."""
+        if phases not in self._known:
+            number = next(self._numbers)
+            computation = Computation.of(phases.computation, phases.settings)
+            self._known[phases] = number, ray.put(computation)
+            weakref.finalize(phases, self._forgotten.append, number)
+        broadcast = Broadcast.of(turn)
+        return Shared(
+            *self._known[phases],
+            next(self._numbers),
+            ray.put(broadcast),
+            broadcast.nbytes,
+        )
+
+    def _forget(self) -> None:
+        """Has actors give up computations that there are no more."""
+        while self._forgotten:
+            number = self._forgotten.popleft()
+            for worker in self._workers.ready:
+                worker.handle.forget.remote(number)
+
+
+@contextlib.contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Makes of what goes wrong in the cluster errors of one line."""
+    try:
+        yield
+    except (exceptions.ObjectStoreFullError, exceptions.OutOfDiskError) as error:
+        raise UserError(
+            "a node's object store is full: start nodes with a larger"
+            ' --object-store-memory, or give a smaller block_bytes'
+        ) from error
+    except exceptions.RayTaskError:
+        raise  # A mistake in what actors run: its traceback tells where.
+    except exceptions.RayError as error:
+        raise UserError(f'the cluster failed: {cause(error)}') from error

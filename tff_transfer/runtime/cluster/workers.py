@@ -1,0 +1,190 @@
+"""The actors of a cluster: one a GPU, or one a node with all its free processors."""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Iterator
+
+import ray
+from ray import exceptions
+from ray._private import state
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from tff_transfer.errors import UserError, one_line
+from tff_transfer.runtime.cluster import same
+from tff_transfer.runtime.cluster.actor import Actor
+
+# Seconds within which the first actor of a cluster must have started.
+_STARTS_WITHIN = 120.0
+# Seconds between two looks at which nodes there are.
+_BETWEEN = 1.0
+# How often an actor of one node may fail to start before the node is left out.
+_ATTEMPTS = 3
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Worker:
+    """An actor.
+
+    Attributes:
+      node: The node's identifier.
+      handle: Ray's handle of it.
+      threads: How many calls it runs at a time.
+    """
+
+    node: str
+    handle: ray.actor.ActorHandle
+    threads: int
+
+
+class Workers:
+    """The actors that there are; nodes that join get theirs."""
+
+    def __init__(self):
+        """Begins with none."""
+        self.ready: list[Worker] = []
+        self._starting: dict[ray.ObjectRef, Worker] = {}
+        self._failed: dict[str, int] = {}
+        self._looked = -_BETWEEN
+
+    @property
+    def threads(self) -> int:
+        """How many calls run at a time on all of them."""
+        return sum(worker.threads for worker in self.ready)
+
+    def start(self) -> None:
+        """Starts an actor on each node, and waits for all of these.
+
+        Raises:
+          UserError: There is no node that can run any, or one differs from here.
+        """
+        self._look()
+        _, late = (
+            ray.wait(
+                list(self._starting),
+                num_returns=len(self._starting),
+                timeout=_STARTS_WITHIN,
+            )
+            if self._starting
+            else ([], [])
+        )
+        problems = list(self._settle())
+        if problems:
+            self.close()
+            raise UserError(problems[0])
+        if not self.ready:
+            self.wait()
+
+    def refresh(self) -> None:
+        """Gives new nodes their actors, and takes up those that have started."""
+        if time.monotonic() - self._looked >= _BETWEEN:
+            self._look()
+        for problem in self._settle():
+            logging.warning('%s; it is left out', problem)
+
+    def wait(self) -> None:
+        """Waits until there is an actor.
+
+        Raises:
+          UserError: There is no node left, or none starts in time.
+        """
+        until = time.monotonic() + _STARTS_WITHIN
+        problems = []
+        while not self.ready:
+            if not _nodes():
+                raise UserError(
+                    'the cluster has no node with processors left: start one'
+                    ' (docs/cluster.md), and the same command goes on'
+                )
+            if time.monotonic() > until:
+                why = problems[-1] if problems else 'all their processors are taken'
+                raise UserError(
+                    f'no node of the cluster could start an actor in'
+                    f' {_STARTS_WITHIN:.0f} seconds: {why}'
+                )
+            self._look()
+            if self._starting:
+                ray.wait(list(self._starting), timeout=_BETWEEN)
+            else:
+                time.sleep(_BETWEEN / 5)
+            problems += self._settle()
+
+    def lose(self, worker: Worker) -> None:
+        """Gives up an actor that does not answer; its node may get another one."""
+        if worker in self.ready:
+            self.ready.remove(worker)
+            ray.kill(worker.handle)
+
+    def close(self) -> None:
+        """Ends all actors."""
+        for worker in [*self.ready, *self._starting.values()]:
+            ray.kill(worker.handle)
+        self.ready, self._starting = [], {}
+
+    def _look(self) -> None:
+        """Starts actors on nodes that have none."""
+        self._looked = time.monotonic()
+        taken = {w.node for w in [*self.ready, *self._starting.values()]}
+        free = state.available_resources_per_node()
+        for node in _nodes():
+            if node in taken or self._failed.get(node, 0) >= _ATTEMPTS:
+                continue
+            for worker in _start_on(node, free.get(node, {})):
+                self._starting[worker.handle.facts.remote()] = worker
+
+    def _settle(self) -> Iterator[str]:
+        """Takes up actors that have started; yields what is wrong with others."""
+        done = []
+        if self._starting:
+            refs = list(self._starting)
+            done, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
+        for ref in done:
+            worker = self._starting.pop(ref)
+            where = f'node {worker.node[:8]}'
+            try:
+                differences = same.differences(ray.get(ref))
+            except exceptions.RayError as error:
+                self._failed[worker.node] = self._failed.get(worker.node, 0) + 1
+                yield f'{where} cannot run clients: {cause(error)}'
+                continue
+            if differences:
+                self._failed[worker.node] = _ATTEMPTS
+                ray.kill(worker.handle)
+                yield f'{where} would give other results: {"; ".join(differences)}'
+                continue
+            self.ready.append(worker)
+
+
+def cause(error: exceptions.RayError) -> str:
+    """Returns what went wrong in one line."""
+    return one_line(getattr(error, 'cause', None) or error)
+
+
+def _nodes() -> list[str]:
+    """Returns the nodes that can run clients."""
+    return [
+        node['NodeID']
+        for node in ray.nodes()
+        if node['Alive'] and node['Resources'].get('CPU', 0) >= 1
+    ]
+
+
+def _start_on(node: str, free: dict[str, float]) -> Iterator[Worker]:
+    """Starts actors with a node's free resources: one a GPU, or else one."""
+    processors, gpus = int(free.get('CPU', 0)), int(free.get('GPU', 0))
+    each = max(processors // max(gpus, 1), 1)
+    for _ in range(min(max(gpus, 1), processors)):
+        # A GPU takes one call at a time, as in the compiled runtime.
+        threads = 1 if gpus else each
+        handle = (
+            ray.remote(Actor)
+            .options(
+                num_cpus=each,
+                num_gpus=1 if gpus else 0,
+                max_concurrency=threads + 1,
+                max_restarts=0,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+            )
+            .remote(same.operation_threads(), '/GPU:0' if gpus else '/CPU:0')
+        )
+        yield Worker(node, handle, threads)
