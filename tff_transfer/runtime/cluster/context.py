@@ -7,6 +7,47 @@ from tff_transfer.runtime.compiled import Compiled, CompiledContext
 from tff_transfer.runtime.installed import Installed
 
 
+class _Cluster:
+    """The actors of this process on a cluster; whoever uses it shares them."""
+
+    def __init__(self, address: str):
+        """Connects, and starts them."""
+        self._connected = connection.connect(address)
+        # They import Ray, which need not be there for anything else.
+        from tff_transfer.runtime.cluster.executor import Actors
+        from tff_transfer.runtime.cluster.workers import Workers
+
+        self._address, self._workers, self.users = address, Workers(), 0
+        self.actors = Actors(self._workers)
+        try:
+            self._workers.start()
+        except BaseException:
+            self._end()
+            raise
+
+    def close(self) -> None:
+        """Ends the actors if nobody else uses them."""
+        self.users -= 1
+        if not self.users:
+            del _open[self._address]
+            self._end()
+
+    def _end(self) -> None:
+        self._workers.close()
+        if self._connected:
+            connection.disconnect()
+
+
+_open: dict[str, _Cluster] = {}
+
+
+def _opened(address: str) -> _Cluster:
+    if address not in _open:
+        _open[address] = _Cluster(address)
+    _open[address].users += 1
+    return _open[address]
+
+
 def use_cluster(
     address: str,
     *,
@@ -41,22 +82,6 @@ def use_cluster(
     settings = Settings(
         1, block_bytes, (), False, compute_dtype, seed is not None, lockstep
     )
-    connected = connection.connect(address)
-    # They import Ray, which need not be there for anything else.
-    from tff_transfer.runtime.cluster.executor import Actors
-    from tff_transfer.runtime.cluster.workers import Workers
-
-    workers = Workers()
-
-    def close():
-        workers.close()
-        if connected:
-            connection.disconnect()
-
-    try:
-        workers.start()
-    except BaseException:
-        close()
-        raise
-    compiled = Compiled(settings, Actors(workers))
-    return Installed(CompiledContext(compiled, seed), close)
+    cluster = _opened(address)
+    compiled = Compiled(settings, cluster.actors)
+    return Installed(CompiledContext(compiled, seed), cluster.close)
