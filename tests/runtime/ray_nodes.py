@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from tff_transfer.runtime.cluster import connection
+
 MIB = 2**20
 
 
@@ -42,6 +44,9 @@ class Nodes:
             },
         )
         self.address = self._cluster.address
+        # While there is no other node, so that it is the head's that serves this
+        # process, and no node that is killed.
+        connection.connect(self.address)
         self.nodes = []
 
     def add(self, **options):

@@ -8,7 +8,7 @@ import ray
 import tensorflow as tf
 
 from tff_transfer.errors import UserError
-from tff_transfer.runtime.cluster import same
+from tff_transfer.runtime.cluster import files, same
 from tff_transfer.runtime.cluster.messages import Answer, Broadcast, Computation, Work
 from tff_transfer.runtime.phases import Phases, Turn
 
@@ -36,6 +36,10 @@ class Actor:
     def facts(self) -> dict[str, str]:
         """Returns what must be the same here as at the driver."""
         return same.facts()
+
+    def has_file(self, path: str, mark: str) -> bool:
+        """Returns whether the file of this path is here what it is at the driver."""
+        return files.mark(path) == mark
 
     def run(
         self,

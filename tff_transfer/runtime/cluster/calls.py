@@ -95,7 +95,8 @@ class Calls:
         free = {w: w.threads - busy[w] for w in self._workers.ready}
         for number, worker in scheduling.assign(self._waiting, free):
             del self._waiting[number]
-            work = Work.of(self._leaves, self._shares[number].cuts)
+            cuts = self._shares[number].cuts
+            work = Work.of(self._leaves, cuts, worker.reaches)
             shared = self._shared
             # References in lists: they are fetched when they are wanted.
             ref = worker.handle.run.remote(

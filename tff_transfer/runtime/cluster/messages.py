@@ -9,8 +9,11 @@ import tensorflow_federated as tff
 from tensorflow.python.ops import list_ops
 from tensorflow_federated.proto.v0 import computation_pb2
 
+from tff_transfer.data.rows import files_of
 from tff_transfer.runtime import block_states
 from tff_transfer.runtime.blocks import Leaf, Settings
+from tff_transfer.runtime.cluster import files
+from tff_transfer.runtime.layouts import ClientTensors
 from tff_transfer.runtime.phases import Given, Phases, Turn
 from tff_transfer.runtime.tensors import to_tensor
 
@@ -82,18 +85,40 @@ class Work:
     before: int
 
     @classmethod
-    def of(cls, leaves: Sequence[Leaf], cuts: Sequence[int]) -> 'Work':
-        """Makes it of all clients' values and the cuts of some blocks."""
+    def of(
+        cls, leaves: Sequence[Leaf], cuts: Sequence[int], reaches: files.Reaches
+    ) -> 'Work':
+        """Makes it of all clients' values and the cuts of some blocks.
+
+        Args:
+          leaves: The clients' values.
+          cuts: The first client of each block, and the one after the last.
+          reaches: Whether the actor reads files itself.
+        """
         first, last = cuts[0], cuts[-1]
-        mine = [leaf.some(first, last) for leaf in leaves]
+
+        def cut(values, first, last):
+            found = files_of(values)
+            if found and reaches(found):
+                return files.Late(values, first, last)
+            return np.asarray(values[first:last])
+
+        mine = [leaf.some(first, last, cut) for leaf in leaves]
         return cls(mine, [cut - first for cut in cuts], first)
 
     @property
     def nbytes(self) -> int:
-        """How many bytes its arrays take."""
-        return sum(
-            a.nbytes for leaf in self.leaves for a in leaf.part(0, self.cuts[-1])
-        )
+        """How many bytes travel."""
+        arrays = [
+            array
+            for leaf in self.leaves
+            for array in (
+                leaf.arrays
+                if isinstance(leaf, ClientTensors)
+                else (leaf.starts, *(a for of_leaf in leaf.leaves for a in of_leaf))
+            )
+        ]
+        return sum(array.nbytes for array in arrays)
 
 
 @dataclasses.dataclass(frozen=True)

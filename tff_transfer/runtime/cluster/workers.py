@@ -3,15 +3,16 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import ray
 from ray import exceptions
 from ray._private import state
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tff_transfer.errors import UserError, one_line
-from tff_transfer.runtime.cluster import same
+from tff_transfer.runtime.cluster import files, same
 from tff_transfer.runtime.cluster.actor import Actor
 
 # Seconds within which the first actor of a cluster must have started.
@@ -35,6 +36,23 @@ class Worker:
     node: str
     handle: ray.actor.ActorHandle
     threads: int
+    _asked: dict[tuple[str, str], bool] = dataclasses.field(default_factory=dict)
+
+    def reaches(self, mapped: Sequence[np.memmap]) -> bool:
+        """Returns whether the actor can read files itself, as they are here."""
+        return all(self._has(str(array.filename)) for array in mapped)
+
+    def _has(self, path: str) -> bool:
+        mark = files.mark(path)
+        if mark is None:
+            return False
+        if (path, mark) not in self._asked:
+            try:
+                found = ray.get(self.handle.has_file.remote(path, mark))
+            except exceptions.RayError:  # It is lost, as its next call tells.
+                return False
+            self._asked[path, mark] = found
+        return self._asked[path, mark]
 
 
 class Workers:
@@ -59,15 +77,9 @@ class Workers:
           UserError: There is no node that can run any, or one differs from here.
         """
         self._look()
-        _, late = (
-            ray.wait(
-                list(self._starting),
-                num_returns=len(self._starting),
-                timeout=_STARTS_WITHIN,
-            )
-            if self._starting
-            else ([], [])
-        )
+        refs = list(self._starting)
+        if refs:
+            ray.wait(refs, num_returns=len(refs), timeout=_STARTS_WITHIN)
         problems = list(self._settle())
         if problems:
             self.close()
@@ -152,6 +164,7 @@ class Workers:
                 ray.kill(worker.handle)
                 yield f'{where} would give other results: {"; ".join(differences)}'
                 continue
+            self._failed.pop(worker.node, None)
             self.ready.append(worker)
 
 
