@@ -1,16 +1,13 @@
 """What tests of the runtimes share."""
 
 import pytest
-import ray_nodes
+
+from experiments import local_nodes
 
 
 @pytest.fixture(scope='session')
 def cluster():
     """A cluster with two nodes of one processor."""
-    nodes = ray_nodes.Nodes()
-    try:
-        nodes.add()
-        nodes.add()
+    pytest.importorskip('ray', reason='Ray is not installed')
+    with local_nodes.opened(2) as nodes:
         yield nodes
-    finally:
-        nodes.close()

@@ -1,6 +1,7 @@
 """Actors, nodes and drivers that die in the middle of a run on a cluster."""
 
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -9,7 +10,6 @@ import time
 
 import numpy as np
 import pytest
-import ray_nodes
 import test_compiled_processes as processes
 
 import tff_transfer as tt
@@ -33,6 +33,19 @@ def pid_of(worker):
     from ray._private import state
 
     return state.actors(worker.handle._actor_id.hex())['Pid']
+
+
+def ends(pid, seconds=20):
+    """Returns whether a process ends within some seconds."""
+    for _ in range(seconds * 20):
+        try:
+            stat = pathlib.Path(f'/proc/{pid}/stat').read_text('ascii')
+        except OSError:
+            return True
+        if stat.rpartition(')')[2].split()[0] == 'Z':
+            return True
+        time.sleep(0.05)
+    return False
 
 
 class Killer(threading.Thread):
@@ -135,7 +148,7 @@ def test_a_driver_that_dies_leaves_no_process_and_its_run_resumes(cluster, tmp_p
     assert len(pids) == 2 and driver.poll() is None
     driver.kill()
     driver.wait()
-    assert all(ray_nodes.ends(pid) for pid in pids)
+    assert all(ends(pid) for pid in pids)
     done = max(checkpoints.rounds(folder))
     found = tt.train(config(done + 3, cluster), tmp_path / 'run')
     expected = tt.train(config(done + 3))

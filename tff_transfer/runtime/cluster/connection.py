@@ -13,6 +13,19 @@ _LOOPBACK = ('127.0.0.1', 'localhost')
 _ANSWERS_WITHIN = 10
 
 
+def check_installed() -> None:
+    """Checks that Ray is there, and has it tell nobody that it is used.
+
+    Raises:
+      UserError: It is not.
+    """
+    if importlib.util.find_spec('ray') is None:
+        raise UserError(
+            'a cluster needs Ray, which is not installed: pip install ray==2.52.1'
+        )
+    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
+
+
 def connect(address: str) -> bool:
     """Connects to a cluster, if this process is not connected to it already.
 
@@ -25,12 +38,7 @@ def connect(address: str) -> bool:
     Raises:
       UserError: Ray is not installed, nothing answers there, or Ray refuses.
     """
-    if importlib.util.find_spec('ray') is None:
-        raise UserError(
-            'the cluster runtime needs Ray, which is not installed: pip install'
-            ' ray==2.52.1'
-        )
-    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
+    check_installed()
     import ray
 
     host, port = _parts(address)
