@@ -19,16 +19,17 @@ _TURNS = 4
 class Actor:
     """Runs blocks of clients, several calls at a time."""
 
-    def __init__(self, operation_threads: int, device: str):
+    def __init__(self, operation_threads: int):
         """Sets TensorFlow up, before anything is run.
 
         Args:
           operation_threads: How many threads an operation may have: as many as the
             driver's, since the order in which they sum may change bits.
-          device: Where clients' work runs.
         """
         tf.config.threading.set_intra_op_parallelism_threads(operation_threads)
-        self._device = device
+        # Ray shows an actor the GPU that it has, and no other.
+        gpus = tf.config.list_physical_devices('GPU')
+        self._device = '/GPU:0' if gpus else '/CPU:0'
         self._phases: dict[int, Phases] = {}
         self._turns: collections.OrderedDict[int, Turn] = collections.OrderedDict()
         self._lock = threading.Lock()

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 
 from tff_transfer.errors import UserError, one_line
@@ -58,7 +59,9 @@ def connect(address: str) -> bool:
             ' there (docs/cluster.md), or give its --node-ip-address and --port'
         ) from error
     try:
-        with _on_loopback(host):
+        with _on_loopback(host), warnings.catch_warnings():
+            # Of what Ray will do with GPUs in future versions.
+            warnings.simplefilter('ignore', FutureWarning)
             ray.init(f'{host}:{port}', logging_level='ERROR', log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise UserError(

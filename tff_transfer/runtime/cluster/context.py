@@ -2,7 +2,7 @@
 
 from tff_transfer.runtime import keys
 from tff_transfer.runtime.blocks import Settings
-from tff_transfer.runtime.cluster import connection
+from tff_transfer.runtime.cluster import connection, same
 from tff_transfer.runtime.compiled import Compiled, CompiledContext
 from tff_transfer.runtime.installed import Installed
 
@@ -14,10 +14,12 @@ class _Cluster:
         """Connects, and starts them."""
         self._connected = connection.connect(address)
         # They import Ray, which need not be there for anything else.
+        from tff_transfer.runtime.cluster.actor import Actor
         from tff_transfer.runtime.cluster.executor import Actors
         from tff_transfer.runtime.cluster.workers import Workers
 
-        self._address, self._workers, self.users = address, Workers(), 0
+        self._address, self.users = address, 0
+        self._workers = Workers(Actor, same.operation_threads())
         self.actors = Actors(self._workers)
         try:
             self._workers.start()

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import ray
@@ -13,7 +14,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tff_transfer.errors import UserError, one_line
 from tff_transfer.runtime.cluster import files, same
-from tff_transfer.runtime.cluster.actor import Actor
 
 # Seconds within which the first actor of a cluster must have started.
 _STARTS_WITHIN = 120.0
@@ -58,8 +58,17 @@ class Worker:
 class Workers:
     """The actors that there are; nodes that join get theirs."""
 
-    def __init__(self):
-        """Begins with none."""
+    def __init__(self, kind: type, *arguments: Any, one_processor: bool = False):
+        """Begins with none.
+
+        Args:
+          kind: What an actor is; its `facts` are compared with those here.
+          arguments: What it is made with.
+          one_processor: Whether each takes one processor, not a GPU or a node's all,
+            and one call at a time.
+        """
+        self._kind, self._arguments = kind, arguments
+        self._one_processor = one_processor
         self.ready: list[Worker] = []
         self._starting: dict[ray.ObjectRef, Worker] = {}
         self._failed: dict[str, int] = {}
@@ -125,6 +134,7 @@ class Workers:
         """Gives up an actor that does not answer; its node may get another one."""
         if worker in self.ready:
             self.ready.remove(worker)
+            logging.warning('Node %s lost what ran on it.', worker.node[:8])
             ray.kill(worker.handle)
 
     def close(self) -> None:
@@ -136,13 +146,38 @@ class Workers:
     def _look(self) -> None:
         """Starts actors on nodes that have none."""
         self._looked = time.monotonic()
-        taken = {w.node for w in [*self.ready, *self._starting.values()]}
+        # What these take is not yet taken from what is free.
+        taken = {worker.node for worker in self._starting.values()}
         free = state.available_resources_per_node()
         for node in _nodes():
             if node in taken or self._failed.get(node, 0) >= _ATTEMPTS:
                 continue
-            for worker in _start_on(node, free.get(node, {})):
+            for worker in self._start_on(node, free.get(node, {})):
                 self._starting[worker.handle.facts.remote()] = worker
+
+    def _start_on(self, node: str, free: dict[str, float]) -> Iterator[Worker]:
+        """Starts actors with a node's free resources: one a GPU, or else one."""
+        processors, gpus = int(free.get('CPU', 0)), int(free.get('GPU', 0))
+        gpus = 0 if self._one_processor else gpus
+        count = min(processors, gpus or (processors if self._one_processor else 1))
+        for _ in range(count):
+            each = processors // count
+            handle = (
+                ray.remote(self._kind)
+                .options(
+                    num_cpus=each,
+                    num_gpus=1 if gpus else 0,
+                    # One more, for questions in between.
+                    max_concurrency=each + 1,
+                    max_restarts=0,
+                    scheduling_strategy=NodeAffinitySchedulingStrategy(
+                        node, soft=False
+                    ),
+                )
+                .remote(*self._arguments)
+            )
+            # A GPU takes one call at a time, as in the compiled runtime.
+            yield Worker(node, handle, 1 if gpus else each)
 
     def _settle(self) -> Iterator[str]:
         """Takes up actors that have started; yields what is wrong with others."""
@@ -180,24 +215,3 @@ def _nodes() -> list[str]:
         for node in ray.nodes()
         if node['Alive'] and node['Resources'].get('CPU', 0) >= 1
     ]
-
-
-def _start_on(node: str, free: dict[str, float]) -> Iterator[Worker]:
-    """Starts actors with a node's free resources: one a GPU, or else one."""
-    processors, gpus = int(free.get('CPU', 0)), int(free.get('GPU', 0))
-    each = max(processors // max(gpus, 1), 1)
-    for _ in range(min(max(gpus, 1), processors)):
-        # A GPU takes one call at a time, as in the compiled runtime.
-        threads = 1 if gpus else each
-        handle = (
-            ray.remote(Actor)
-            .options(
-                num_cpus=each,
-                num_gpus=1 if gpus else 0,
-                max_concurrency=threads + 1,
-                max_restarts=0,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
-            )
-            .remote(same.operation_threads(), '/GPU:0' if gpus else '/CPU:0')
-        )
-        yield Worker(node, handle, threads)
