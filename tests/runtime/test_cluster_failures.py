@@ -198,7 +198,18 @@ def test_what_fails_at_a_client_is_told_as_on_one_machine(cluster):
     def totals(data):
         return tff.federated_sum(tff.federated_map(checked, data))
 
+    @tff.federated_computation(
+        tff.FederatedType(tff.SequenceType(np.int32), tff.CLIENTS)
+    )
+    def themselves(data):
+        skip = tff.tensorflow.computation(
+            lambda d: d.skip(1), tff.SequenceType(np.int32)
+        )
+        return tff.federated_map(skip, data)
+
     with runtime.use_cluster(cluster.address):
+        with pytest.raises(UserError, match='clients give sequences'):
+            themselves([[1], [2, 3]])
         assert totals([[1], [2, 3], [4]]) == 10
         with pytest.raises(tf.errors.InvalidArgumentError, match='client 1, step 2'):
             totals([[1], [2, 3, 9], [4]])

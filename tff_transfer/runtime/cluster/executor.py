@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 
 import ray
+import tensorflow_federated as tff
 from ray import exceptions
 
 from tff_transfer.errors import UserError
@@ -43,9 +44,15 @@ class Actors:
         """Yields what clients give (`Executor.run`).
 
         Raises:
-          UserError: No node is left, or blocks end every actor that runs them.
+          UserError: Clients give sequences, no node is left, or blocks end every actor that runs them.
         """
         specs = phases.functions.state_specs(phases.plan.phases[turn.phase])
+        leaves_kept = phases.kept_leaves(turn.phase)
+        if any(isinstance(leaf, tff.SequenceType) for leaf in leaves_kept):
+            raise UserError(
+                f'{phases.name}: its clients give sequences, which stay in the process'
+                ' that made them; use tff_transfer.runtime.use_compiled() for it'
+            )
         with self._lock, _in_one_line():
             self._workers.refresh()
             if not self._workers.ready:
