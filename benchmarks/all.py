@@ -33,6 +33,7 @@ COMMANDS = {
     'secure_aggregation': (sys.executable, '-m', 'benchmarks.secure_aggregation'),
     'robust_aggregation': (sys.executable, '-m', 'benchmarks.robust_aggregation'),
     'frozen': (sys.executable, '-m', 'benchmarks.frozen'),
+    'cluster': (sys.executable, '-m', 'benchmarks.cluster'),
     'memory': (
         sys.executable,
         *('-m', 'benchmarks.memory'),

@@ -70,7 +70,7 @@ class Actor:
                 given = phases.run_clients(turn, work.leaves, work.cuts, work.before)
             specs = phases.functions.state_specs(phases.plan.phases[turn.phase])
             return Answer.of(given, specs, len(work.cuts) - 1)
-        except (UserError, tf.errors.OpError) as error:
+        except (UserError, tf.errors.OpError, MemoryError) as error:
             return Answer(error=error)
 
     def forget(self, program: int) -> None:

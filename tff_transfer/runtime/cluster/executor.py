@@ -8,10 +8,11 @@ import weakref
 from collections.abc import Iterator, Sequence
 
 import ray
+import tensorflow as tf
 import tensorflow_federated as tff
 from ray import exceptions
 
-from tff_transfer.errors import UserError
+from tff_transfer.errors import UserError, one_line
 from tff_transfer.runtime.blocks import Blocks, Leaf
 from tff_transfer.runtime.cluster import scheduling
 from tff_transfer.runtime.cluster.calls import Calls, Shared
@@ -44,7 +45,8 @@ class Actors:
         """Yields what clients give (`Executor.run`).
 
         Raises:
-          UserError: Clients give sequences, no node is left, or blocks end every actor that runs them.
+          UserError: Clients give sequences, no node is left, or blocks end every
+            actor that runs them.
         """
         specs = phases.functions.state_specs(phases.plan.phases[turn.phase])
         leaves_kept = phases.kept_leaves(turn.phase)
@@ -96,6 +98,11 @@ def _in_one_line() -> Iterator[None]:
         raise UserError(
             "a node's object store is full: start nodes with a larger"
             ' --object-store-memory, or give a smaller block_bytes'
+        ) from error
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise UserError(
+            f'a node has too little memory ({one_line(error)}): give a smaller'
+            ' block_bytes, or larger nodes'
         ) from error
     except exceptions.RayTaskError:
         raise  # A mistake in what actors run: its traceback tells where.
