@@ -3,11 +3,17 @@
 The cluster: a head, and two nodes of one processor, on loopback.
 """
 
+import collections
+import dataclasses
+
+import numpy as np
 import pytest
 import test_compiled_processes as processes
 import test_lockstep as in_lockstep
 
 from tff_transfer import runtime
+from tff_transfer.data.rows import PreparedRows
+from tff_transfer.features.scaling import Standardisation
 from tff_transfer.runtime.blocks import Settings
 from tff_transfer.runtime.compiled import Compiled, CompiledContext
 
@@ -41,4 +47,28 @@ def test_process_gives_the_same_bits_in_lockstep(name, context):
         found = processes.run(process, in_lockstep.many, rounds=2)
     with in_lockstep.TOGETHER(threads=2):
         expected = processes.run(process, in_lockstep.many, rounds=2)
+    processes.assert_same(expected, found, 0)
+
+
+def test_rows_of_a_file_are_read_where_they_are_used(context, tmp_path):
+    process = processes.fed_avg()(processes.functional_model())
+    made = processes.cohort(3, (40, 0, 300, 9))
+    order = np.random.default_rng(1).permutation(349)
+    np.save(tmp_path / 'x.npy', made.examples['x'])
+    stored = np.load(tmp_path / 'x.npy', mmap_mode='r')
+    rows = PreparedRows(stored, order, Standardisation(np.float32(1), np.float32(3)))
+    late = dataclasses.replace(
+        made, examples=collections.OrderedDict(made.examples, x=rows)
+    )
+    early = dataclasses.replace(
+        made, examples=collections.OrderedDict(made.examples, x=rows[:])
+    )
+    state = process.initialize()
+    moved = context._compiled._executor.moved
+    before = moved['clients']
+    found = process.next(state, late)
+    # The labels, a number a row and what stands around these, but no example.
+    assert moved['clients'] - before < 349 * (4 + 8) + 2**13
+    with runtime.use_compiled():
+        expected = process.next(state, early)
     processes.assert_same(expected, found, 0)

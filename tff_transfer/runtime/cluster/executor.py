@@ -36,7 +36,7 @@ class Actors:
         self._forgotten: collections.deque[int] = collections.deque()
         self._numbers = itertools.count()
         # One turn at a time: another one would wait for the same processors.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.moved: collections.Counter[str] = collections.Counter()
 
     def run(

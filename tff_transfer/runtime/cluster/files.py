@@ -50,7 +50,9 @@ class _Pickler(cloudpickle.Pickler):
 
     def reducer_override(self, obj: Any):
         if isinstance(obj, np.memmap) and obj._mmap is not None:
-            return _mapped, (str(obj.filename), obj.dtype.str, obj.shape, _offset(obj))
+            path = str(obj.filename)
+            place = obj.dtype.str, obj.shape, _offset(obj)
+            return _mapped, (path, mark(path), *place)
         return super().reducer_override(obj)
 
 
@@ -65,7 +67,10 @@ def _offset(array: np.memmap) -> int:
 
 
 @functools.lru_cache(64)
-def _mapped(path: str, dtype: str, shape: tuple[int, ...], offset: int) -> np.ndarray:
+def _mapped(
+    path: str, _: str, dtype: str, shape: tuple[int, ...], offset: int
+) -> np.ndarray:
+    """Returns what lies there; another file of that path is opened anew."""
     if 0 in shape:
         return np.zeros(shape, dtype)
     return np.memmap(path, dtype, 'r', offset, shape)
