@@ -49,7 +49,7 @@ def ends(pid, seconds=20):
 
 
 class Killer(threading.Thread):
-    """Kills actors and, every fifth time, a node, for which another one joins."""
+    """Kills actors and, every fifth time, a node; whoever has it adds others."""
 
     def __init__(self, cluster, workers):
         super().__init__(daemon=True)
@@ -61,7 +61,7 @@ class Killer(threading.Thread):
         try:
             while len(self.killed) < KILLS:
                 time.sleep(self._draw.uniform(0, 0.5))
-                if self._workers.ready:
+                if self._workers.ready and len(self._cluster.nodes) > 1:
                     self._kill(self._draw.choice(self._workers.ready))
         except Exception as error:
             self.error = error
@@ -70,7 +70,6 @@ class Killer(threading.Thread):
         if len(self.killed) % 5 == 4:
             (node,) = [n for n in self._cluster.nodes if n.node_id == worker.node]
             self._cluster.kill(node)
-            self._cluster.add()
         else:
             os.kill(pid_of(worker), signal.SIGKILL)
         self.killed.append(worker)
@@ -88,6 +87,8 @@ def test_killed_actors_and_nodes_cost_time_alone(cluster):
         while killer.is_alive() or len(found) < 5:
             found.append(process.next(state, many(len(found))))
             state = found[-1].state
+            if len(cluster.nodes) < 2:
+                cluster.add()
     assert killer.error is None and len(killer.killed) == KILLS
     with runtime.use_compiled():
         expected = processes.run(process, many, rounds=len(found))
