@@ -74,6 +74,16 @@ def by_turns(process, state, cohort, contexts, rounds: int) -> dict[str, dict]:
     return records
 
 
+def _call(handle) -> float:
+    """Returns the driver's processor seconds for a call without data."""
+    import ray
+
+    start = time.process_time()
+    for _ in range(100):
+        ray.get(handle.forget.remote(-1))
+    return (time.process_time() - start) / 100
+
+
 def _others() -> float:
     """Returns the processor seconds of all processes that this one started."""
     total = 0.0
@@ -84,7 +94,7 @@ def _others() -> float:
 
 
 def _processor(record: dict) -> float:
-    """Returns the processor seconds of a round, a mean: of others it counts in 10 ms."""
+    """Returns a round's processor seconds, a mean: of others it counts in 10 ms."""
     return statistics.fmean(record['driver'][1:]) + statistics.fmean(
         record['others'][1:]
     )
@@ -112,8 +122,15 @@ def measure(name: str, rounds: int) -> dict[str, dict]:
         examples = {key: rows[firsts] for key, rows in cohort.examples.items()}
         few = Cohort(collections.OrderedDict(examples), np.arange(work.clients + 1), 20)
         fixed = by_turns(process, state, few, contexts, 2 + rounds // 2)
+        call = _call(cluster._compiled._executor._workers.ready[0].handle)
     weights = sum(w.nbytes for w in work.weights)
-    return {**found, 'fixed': fixed, 'clients': work.clients, 'weights': weights}
+    return {
+        **found,
+        'fixed': fixed,
+        'call': call,
+        'clients': work.clients,
+        'weights': weights,
+    }
 
 
 def thought_up(record: dict) -> Round:
@@ -137,8 +154,8 @@ def thought_up(record: dict) -> Round:
         sent=moved['clients'],
         broadcast=moved['broadcast'] / 2,
         state=moved['answers'] / 8,
-        server=fixed[COMPILED],
-        call=max(fixed[CLUSTER] - fixed[COMPILED], 0.0) / 2,
+        server=max(fixed[CLUSTER] - 2 * record['call'], 0.0),
+        call=record['call'],
         merge=(time.perf_counter() - start) / 5,
     )
 
@@ -222,7 +239,7 @@ def page(records: dict[str, dict], described: dict) -> str:
         '|---|--:|--:|--:|--:|',
     ]
     lines += [
-        f'| {n} | {r.compute:.3f} | {r.server:.4f} | {r.call:.4f} |'
+        f'| {n} | {r.compute:.3f} | {r.server:.4f} | {r.call:.5f} |'
         f' {r.merge * 1e3:.2f} |'
         for n, (r, _) in rounds.items()
     ]
