@@ -180,18 +180,16 @@ def cohort_sequences(cohort: Cohort, element: tff.Type, where: str) -> ClientSeq
         leaf_values(examples, element, where), types, strict=True
     ):
         late = isinstance(column, PreparedRows)
-        rows = layouts.layout(leaf) == 'rows' and (
-            isinstance(column, np.ndarray) or late
-        )
-        if not rows or not array.is_compatible_shape(column, leaf.shape):
+        shaped = column[:0] if late else column
+        rows = layouts.layout(leaf) == 'rows' and isinstance(shaped, np.ndarray)
+        if not rows or not array.is_compatible_shape(shaped, leaf.shape):
             raise TypeError(
                 f'{name} should be batches of type {_short(leaf)}, but is rows of'
                 f' {_describe(column)}'
             )
-        if late and column.dtype == leaf.dtype:
-            arrays.append(column)
-        else:
-            arrays.append(tensor_array(column[:], leaf, name))
+        # As it is: NumPy would take from a memory map that it is one.
+        fits = column.dtype == leaf.dtype
+        arrays.append(column if fits else tensor_array(column[:], leaf, name))
     splits = np.asarray(cohort.row_splits, np.int64)
     sizes = cohort.batch_sizes
     steps = -(-np.diff(splits) // sizes)
