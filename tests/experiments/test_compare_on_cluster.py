@@ -43,7 +43,7 @@ def test_a_grid_is_what_it_is_without_a_cluster(tmp_path):
         assert [f.name for f in found] == [arm.name for arm in plan.arms]
     expected = running.run(running.planned(GRID, str(tmp_path / 'b')))
     for one, other in zip(found, expected, strict=True):
-        (a,), (b,) = one.outcomes, other.outcomes
+        (a,), (b,) = one.outcomes.values(), other.outcomes.values()
         assert a.data == b.data
         # Threads of an operation are not as many there, which may change last digits.
         assert a.clients.right == pytest.approx(b.clients.right, abs=2)
