@@ -1,0 +1,76 @@
+"""Whether a head can be reached, asked before Ray asks: it would try for minutes and
+then say that it took too long."""
+
+import pathlib
+import socket
+import ssl
+
+from tff_transfer.cluster.certificates import AUTHORITY, CERTIFICATE, KEY
+from tff_transfer.errors import UserError, one_line
+
+_SECONDS = 10
+
+
+def split(address: str) -> tuple[str, int]:
+    """Returns host and port of `host:port`.
+
+    Raises:
+      UserError: If it is none.
+    """
+    host, _, port = address.rpartition(':')
+    if not host or not port.isascii() or not port.isdigit():
+        raise UserError(f'{address!r} is no address: give it as in 10.0.0.1:6379')
+    return host, int(port)
+
+
+def reach(address: str, directory: pathlib.Path | None) -> None:
+    """Greets a cluster's head as Ray's processes do, and hangs up.
+
+    Args:
+      address: Of the head, `host:port`.
+      directory: This host's folder of certificate and key, or None for a cluster
+        without.
+
+    Raises:
+      UserError: If nobody answers, or who answers is not of the same authority, does
+        not take this host's certificate, or does not speak TLS.
+    """
+    try:
+        with socket.create_connection(split(address), _SECONDS) as connection:
+            if directory is not None:
+                _greet(address, connection, directory)
+    except OSError as error:
+        raise UserError(
+            f'nobody answers at {address} ({one_line(error)}): start the head first,'
+            ' and let its firewall pass this host'
+        ) from error
+
+
+def _greet(address: str, connection: socket.socket, directory: pathlib.Path) -> None:
+    context = ssl.create_default_context(cafile=directory / AUTHORITY)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(['h2'])
+    context.load_cert_chain(directory / CERTIFICATE, directory / KEY)
+    try:
+        with context.wrap_socket(connection, server_hostname=split(address)[0]) as it:
+            # A server of TLS 1.3 judges the client after the client has done its part
+            # (RFC 8446, section 4.4.2.4), and gRPC's speaks first if all is well.
+            taken = bool(it.recv(1))
+    except ssl.SSLCertVerificationError as error:
+        raise UserError(
+            f'who answers at {address} is not of the cluster that {directory} is for'
+            f' ({error.verify_message}): give the address that its certificate names,'
+            ' and folders made by one authority to all hosts'
+        ) from error
+    except (ssl.SSLError, ConnectionError) as error:
+        if getattr(error, 'reason', None) == 'WRONG_VERSION_NUMBER':
+            raise UserError(
+                f'who answers at {address} does not speak TLS: start it with'
+                ' python -m tff_transfer.cluster head --directory=...'
+            ) from error
+        taken = False
+    if not taken:
+        raise UserError(
+            f'the head at {address} does not take the certificate in {directory}:'
+            ' use the folder that its authority made for this host'
+        )
