@@ -52,7 +52,8 @@ class Node:
 def run(node: Node, say: Callable[[str], None] = print) -> None:
     """Starts a node and stays until one of its processes ends, or this one is told to.
 
-    When this process ends, however it does, so do the node's.
+    The node's processes end with this one (killed with the head, Ray's agents may take
+    a minute).
 
     Args:
       node: The node; `ray` must not have been imported.
