@@ -18,6 +18,7 @@ KNOWS = {
     'models': ('features', 'backbones', 'networks', 'data'),
     'compression': (),
     'algorithms': ('models', 'compression', 'aggregation', 'networks', 'data'),
+    'cluster': (),
     'runtime': ('graphs', 'data'),
     'privacy': (),
     'secure_aggregation': (),

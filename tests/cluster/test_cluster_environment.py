@@ -4,9 +4,12 @@ import contextlib
 import datetime
 import os
 import pathlib
+import shlex
 import shutil
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -92,6 +95,28 @@ def test_a_certificate_is_valid_for_its_days_alone(folder):
             environment.check(folder, NOW + datetime.timedelta(days))
 
 
+def test_a_program_enters_before_it_imports_ray(folder, monkeypatch):
+    monkeypatch.setattr(reaching, 'reach', lambda *_: None)
+    for name in environment.variables('10.0.0.1', folder):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setitem(sys.modules, 'ray', object())
+    with pytest.raises(UserError, match='ray has been imported without the certif'):
+        reaching.enter('10.0.0.1:6379', folder)
+    assert 'RAY_USE_TLS' not in os.environ
+    reaching.enter('127.0.0.1:6379', None)
+    monkeypatch.delitem(sys.modules, 'ray')
+    reaching.enter('10.0.0.1:6379', folder)
+    assert os.environ['RAY_TLS_CA_CERT'] == f'{folder}/authority.crt'
+    monkeypatch.setitem(sys.modules, 'ray', object())
+    reaching.enter('10.0.0.1:6379', folder)
+
+
+def test_ray_that_is_not_there_is_said(monkeypatch):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    with pytest.raises(UserError, match='pip install ray=='):
+        environment.require_ray()
+
+
 def refused(capsys, *arguments) -> str:
     """Returns the one line that a command ends with."""
     assert main([str(each) for each in arguments]) == 2
@@ -121,7 +146,7 @@ def test_a_folder_for_sockets_is_of_this_user_alone(tmp_path):
     folder = pathlib.Path('/tmp') / f'tff_{os.getpid()}'
     try:
         folder.mkdir(mode=0o755)
-        nodes._private(folder)
+        assert nodes._private(folder) == folder / 'ray'
         assert folder.stat().st_mode & 0o777 == 0o700
         (folder / 'link').symlink_to(tmp_path)
         with pytest.raises(UserError, match='not a folder of yours'):
@@ -137,8 +162,8 @@ def test_the_command_says_what_to_copy_where(tmp_path, capsys):
     arguments = ['--host=10.0.0.1', '--host=10.0.0.2,w2.lab', '--days=7']
     assert main(['certificates', str(tmp_path), *arguments]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f'scp -pr {tmp_path}/10.0.0.1 10.0.0.1:cluster',
-        f'scp -pr {tmp_path}/10.0.0.2 10.0.0.2:cluster',
+        f'scp -pr {tmp_path}/10.0.0.1 10.0.0.1:',
+        f'scp -pr {tmp_path}/10.0.0.2 10.0.0.2:',
         f'Keep {tmp_path}/authority to yourself: who has it makes certificates. Who has'
         ' the folder of a host runs programs on all hosts.',
     ]
@@ -146,6 +171,17 @@ def test_the_command_says_what_to_copy_where(tmp_path, capsys):
     assert 'no host can be called' in refused(
         capsys, 'certificates', tmp_path, '--host=10.0.0.1,,'
     )
+
+
+def test_the_command_gives_a_shell_its_variables(folder, capsys):
+    folder = folder.rename(folder.parent / "it's here")
+    assert main(['environment', str(folder)]) == 0
+    script = f'eval {shlex.quote(capsys.readouterr().out)}; env -0'
+    printed = subprocess.check_output(['bash', '-c', script], env={}, text=True)
+    found = dict(line.split('=', 1) for line in printed.split('\0') if line)
+    wanted = environment.variables('10.0.0.1', folder)
+    assert {name: found[name] for name in wanted} == wanted
+    assert 'is not the folder' in refused(capsys, 'environment', folder.parent)
 
 
 @contextlib.contextmanager

@@ -87,7 +87,7 @@ class Hosts:
         )
         self.running.append(started)
         # No test waits longer for what a program says.
-        watch = threading.Timer(100, started.kill)
+        watch = threading.Timer(300, started.kill)
         watch.daemon = True
         watch.start()
         return started
@@ -183,6 +183,7 @@ def hosts():
 def cluster(hosts, folders):
     """Starts head and worker as the documentation says, and a program on the head."""
     temporary = pathlib.Path(tempfile.mkdtemp(prefix='tff', dir='/tmp'))
+    temporary.chmod(0o755)
     head = hosts.start(
         HEAD,
         *(*NODE, 'head', f'--address={HEAD}', f'--directory={folders}/ours/{HEAD}'),
@@ -201,6 +202,9 @@ def cluster(hosts, folders):
         environment=variables(folders / 'ours' / HEAD),
     )
     assert line_of(program, 'actors') == f'actors {HEAD} {WORKER}'
+    # Ray lets every user write in its folder, so that has to be in one of ours.
+    assert temporary.stat().st_mode & 0o777 == 0o700
+    assert [path.name for path in temporary.iterdir()] == ['ray']
     yield program
     hosts.finish()
     shutil.rmtree(temporary)

@@ -1,12 +1,18 @@
-"""Makes certificates for the hosts of a cluster, and starts nodes with them."""
+"""Makes certificates for the hosts of a cluster, and starts nodes with them.
+
+A program that uses the cluster needs what `environment` prints:
+`eval "$(python -m tff_transfer.cluster environment FOLDER)"`.
+"""
 
 import argparse
 import datetime
 import pathlib
+import shlex
 import signal
 import sys
 
-from tff_transfer.cluster import certificates, nodes
+from tff_transfer import pipes
+from tff_transfer.cluster import certificates, environment, nodes
 from tff_transfer.errors import UserError
 
 
@@ -31,6 +37,10 @@ def _parser() -> argparse.ArgumentParser:
     make.add_argument(
         '--days', type=int, default=365, help='how long they are valid (365)'
     )
+    say = commands.add_parser(
+        'environment', help="say a host's variables for Ray, as a shell takes them"
+    )
+    say.add_argument('directory', type=pathlib.Path, help="this host's folder")
     for name, help_ in {'head': 'start a head', 'worker': 'start another node'}.items():
         node = commands.add_parser(name, help=help_, argument_default=argparse.SUPPRESS)
         node.add_argument(
@@ -69,11 +79,17 @@ def _make(directory: pathlib.Path, host: list[str], days: int) -> None:
         datetime.datetime.now(datetime.UTC),
     )
     for folder in folders:
-        print(f'scp -pr {folder} {folder.name}:cluster')
+        print(f'scp -pr {folder} {folder.name}:')
     print(
         f'Keep {directory / certificates.APART} to yourself: who has it makes'
         ' certificates. Who has the folder of a host runs programs on all hosts.'
     )
+
+
+def _say(directory: pathlib.Path) -> None:
+    # Which host a program connects to decides nothing where there is a folder.
+    for name, value in environment.variables('', directory).items():
+        print(f'export {name}={shlex.quote(value)}')
 
 
 def main(arguments: list[str]) -> int:
@@ -88,8 +104,11 @@ def main(arguments: list[str]) -> int:
     given = vars(_parser().parse_args(arguments))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        if given.pop('command') == 'certificates':
+        command = given.pop('command')
+        if command == 'certificates':
             _make(**given)
+        elif command == 'environment':
+            _say(**given)
         else:
             nodes.run(nodes.Node(**given))
     except UserError as error:
@@ -101,4 +120,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    with pipes.may_close():
+        sys.exit(main(sys.argv[1:]))

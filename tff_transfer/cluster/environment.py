@@ -8,6 +8,7 @@ asked for, and a token alone would travel in plain text.
 """
 
 import datetime
+import importlib.util
 import pathlib
 
 from cryptography import x509
@@ -56,6 +57,18 @@ def variables(host: str, directory: pathlib.Path | None) -> dict[str, str]:
         'RAY_AUTH_MODE': 'token',
         'RAY_AUTH_TOKEN_PATH': str(directory / TOKEN),
     }
+
+
+def require_ray() -> None:
+    """Looks whether Ray is there, without importing it.
+
+    Raises:
+      UserError: If it is not.
+    """
+    if importlib.util.find_spec('ray') is None:
+        raise UserError(
+            'clusters need Ray, which is not installed: pip install ray==2.52.1'
+        )
 
 
 def check(directory: pathlib.Path, now: datetime.datetime) -> None:

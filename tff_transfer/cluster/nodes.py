@@ -20,7 +20,7 @@ from tff_transfer.errors import UserError, one_line
 # Where a node beyond loopback listens, so that a firewall can know it.
 NODE_MANAGER, OBJECT_MANAGER, ENVIRONMENTS = 6380, 6381, 6382
 WORKERS = 10002, 10999  # processes that hold actors, and programs that use the cluster
-_ROOM = 40  # of the 107 bytes of a Unix socket's path; Ray's own names take the rest
+_ROOM = 36  # of the 107 bytes of a Unix socket's path; Ray's own names take the rest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Node:
       directory: This host's folder of certificate, key and token, or None on loopback.
       head: The head's `host:port`, or None if this is the head.
       port: Where the head listens; of no other node.
-      temp_dir: The head's folder for sockets and logs, which every node makes.
+      temp_dir: The head's folder for sockets and logs, which every node makes for its
+        user alone.
       num_cpus: As many clients' blocks at once; None for the processors there are.
       num_gpus: Likewise, None for those that Ray finds.
       object_store_memory: Bytes of shared memory for what travels, or None for Ray's
@@ -63,12 +64,11 @@ def run(node: Node, say: Callable[[str], None] = print) -> None:
       UserError: If the node would listen beyond loopback without certificate and
         token, cannot start, or has lost a process.
     """
+    environment.require_ray()
     _check(node)
     os.environ.update(environment.variables(node.address, node.directory))
     if node.head is not None:
-        host, _ = reaching.split(node.head)
-        environment.variables(host, node.directory)
-        reaching.reach(node.head, node.directory)
+        reaching.enter(node.head, node.directory)
     started = _start(node)
     say(
         f'{"a node" if node.head else "the head"} is up at {node.address}, of the'
@@ -109,8 +109,10 @@ def _check(node: Node) -> None:
                 ) from error
 
 
-def _private(folder: pathlib.Path) -> None:
-    """Makes a folder that no other user can look into: Ray lets all write in its own.
+def _private(folder: pathlib.Path) -> pathlib.Path:
+    """Makes a folder that no other user can enter; returns where in it Ray's may be.
+
+    Ray lets everybody write in its own folder, also where it finds one.
 
     Raises:
       UserError: If it is another user's, or its name is too long for sockets in it.
@@ -127,6 +129,7 @@ def _private(folder: pathlib.Path) -> None:
             f'{folder} is not a folder of yours: give the head another --temp_dir'
         )
     folder.chmod(0o700)
+    return folder / 'ray'
 
 
 def _start(node: Node):
@@ -141,16 +144,16 @@ def _start(node: Node):
             'ray[default] is installed, whose agents listen without TLS: use an'
             ' environment with what requirements.lock says'
         )
-    of_role = {'gcs_server_port': node.port, 'temp_dir': str(node.temp_dir)}
     try:
         if node.head is None:
-            _private(node.temp_dir)
+            temp_dir = str(_private(node.temp_dir))
+            of_role = {'gcs_server_port': node.port, 'temp_dir': temp_dir}
         else:
             of_role = {'gcs_address': node.head}
             said = GcsClient(address=node.head).internal_kv_get(
                 b'temp_dir', ray_constants.KV_NAMESPACE_SESSION
             )
-            _private(pathlib.Path(os.fsdecode(said)))
+            _private(pathlib.Path(os.fsdecode(said)).parent)
         if node.address != environment.LOOPBACK:
             of_role |= _ports(services, ray_constants.PROCESS_TYPE_RUNTIME_ENV_AGENT)
         started = RayNode(

@@ -1,10 +1,13 @@
-"""Whether a head can be reached, asked before Ray asks: it would try for minutes and
-then say that it took too long."""
+"""How a process enters a cluster: it looks whether the head can be reached, which Ray
+would try for minutes and then say that it took too long, and readies itself for Ray."""
 
+import os
 import pathlib
 import socket
 import ssl
+import sys
 
+from tff_transfer.cluster import environment
 from tff_transfer.cluster.certificates import AUTHORITY, CERTIFICATE, KEY
 from tff_transfer.errors import UserError, one_line
 
@@ -21,6 +24,30 @@ def split(address: str) -> tuple[str, int]:
     if not host or not port.isascii() or not port.isdigit():
         raise UserError(f'{address!r} is no address: give it as in 10.0.0.1:6379')
     return host, int(port)
+
+
+def enter(address: str, directory: pathlib.Path | None) -> None:
+    """Readies this process to connect to a cluster, which is to be done before it does.
+
+    Args:
+      address: Of the head, `host:port`.
+      directory: This host's folder that `certificates` made, or None for a cluster on
+        loopback.
+
+    Raises:
+      UserError: As `environment.variables` and `reach`, or if `ray` was imported
+        before without these variables, which it does not read twice.
+    """
+    needed = environment.variables(split(address)[0], directory)
+    late = 'ray' in sys.modules and directory is not None
+    if late and any(os.environ.get(name) != it for name, it in needed.items()):
+        raise UserError(
+            'ray has been imported without the certificates in'
+            f' {directory}: use the cluster before anything imports ray, or start'
+            ' Python with the variables of docs/cluster.md'
+        )
+    reach(address, directory)
+    os.environ.update(needed)
 
 
 def reach(address: str, directory: pathlib.Path | None) -> None:
