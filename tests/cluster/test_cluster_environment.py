@@ -145,17 +145,23 @@ def test_nodes_that_are_refused(made, capsys, tmp_path):
 def test_a_folder_for_sockets_is_of_this_user_alone(tmp_path):
     folder = pathlib.Path('/tmp') / f'tff_{os.getpid()}'
     try:
-        folder.mkdir(mode=0o755)
-        assert nodes._private(folder) == folder / 'ray'
+        assert nodes._private(folder).parent == folder
         assert folder.stat().st_mode & 0o777 == 0o700
+        nodes._private(folder)
         (folder / 'link').symlink_to(tmp_path)
-        with pytest.raises(UserError, match='not a folder of yours'):
-            nodes._private(folder / 'link')
+        (folder / 'open').mkdir()
+        (folder / 'open').chmod(0o711)
+        for wrong in ('link', 'open'):
+            with pytest.raises(UserError, match='not a folder that you alone can'):
+                nodes._private(folder / wrong)
+        assert (folder / 'open').stat().st_mode & 0o777 == 0o711
     finally:
         shutil.rmtree(folder)
     for wrong in (pathlib.Path('here'), tmp_path / ('x' * 40)):
         with pytest.raises(UserError, match='cannot hold sockets'):
             nodes._private(wrong)
+    with pytest.raises(UserError, match='not a folder that you alone can'):
+        nodes._private(pathlib.Path('/tmp'))
 
 
 def test_the_command_says_what_to_copy_where(tmp_path, capsys):

@@ -183,7 +183,6 @@ def hosts():
 def cluster(hosts, folders):
     """Starts head and worker as the documentation says, and a program on the head."""
     temporary = pathlib.Path(tempfile.mkdtemp(prefix='tff', dir='/tmp'))
-    temporary.chmod(0o755)
     head = hosts.start(
         HEAD,
         *(*NODE, 'head', f'--address={HEAD}', f'--directory={folders}/ours/{HEAD}'),
@@ -204,7 +203,7 @@ def cluster(hosts, folders):
     assert line_of(program, 'actors') == f'actors {HEAD} {WORKER}'
     # Ray lets every user write in its folder, so that has to be in one of ours.
     assert temporary.stat().st_mode & 0o777 == 0o700
-    assert [path.name for path in temporary.iterdir()] == ['ray']
+    assert [path.name for path in temporary.iterdir()] == ['nodes']
     yield program
     hosts.finish()
     shutil.rmtree(temporary)

@@ -20,7 +20,9 @@ from tff_transfer.errors import UserError, one_line
 # Where a node beyond loopback listens, so that a firewall can know it.
 NODE_MANAGER, OBJECT_MANAGER, ENVIRONMENTS = 6380, 6381, 6382
 WORKERS = 10002, 10999  # processes that hold actors, and programs that use the cluster
-_ROOM = 36  # of the 107 bytes of a Unix socket's path; Ray's own names take the rest
+# Ray's own folder, in the one that is private, and what is left for the latter's name
+# of the 107 bytes of a Unix socket's path.
+_RAYS, _ROOM = 'nodes', 34
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +117,8 @@ def _private(folder: pathlib.Path) -> pathlib.Path:
     Ray lets everybody write in its own folder, also where it finds one.
 
     Raises:
-      UserError: If it is another user's, or its name is too long for sockets in it.
+      UserError: If there is one that is another's or that others can enter, or its
+        name is too long for sockets in it.
     """
     if not folder.is_absolute() or len(os.fsencode(folder)) > _ROOM:
         raise UserError(
@@ -124,58 +127,81 @@ def _private(folder: pathlib.Path) -> pathlib.Path:
         )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+    private = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
+    if not private or found.st_uid != os.geteuid():
         raise UserError(
-            f'{folder} is not a folder of yours: give the head another --temp_dir'
+            f'{folder} is not a folder that you alone can enter: give the head another'
+            ' --temp_dir, best one that is not there yet'
         )
-    folder.chmod(0o700)
-    return folder / 'ray'
+    return folder / _RAYS
+
+
+def _temp_dir(node: Node) -> pathlib.Path:
+    """Returns where the cluster's nodes have their sockets and logs.
+
+    Raises:
+      UserError: If the head does not take the token, is no head of ours, or the folder
+        cannot be made here.
+    """
+    from ray import exceptions
+    from ray._private import ray_constants
+    from ray._raylet import GcsClient
+
+    if node.head is None:
+        return _private(node.temp_dir)
+    try:
+        said = GcsClient(address=node.head).internal_kv_get(
+            b'temp_dir', ray_constants.KV_NAMESPACE_SESSION
+        )
+    except exceptions.AuthenticationError as error:
+        raise UserError(
+            f'the head at {node.head} does not take the token in {node.directory}: copy'
+            " this host's folder from where its authority is"
+        ) from error
+    except exceptions.RpcError as error:
+        raise UserError(
+            f'who answers at {node.head} is no head of a cluster ({one_line(error)}):'
+            ' give the address and the port that the head said'
+        ) from error
+    temp_dir = pathlib.Path(os.fsdecode(said or b''))
+    if temp_dir.name != _RAYS:
+        raise UserError(
+            f'the head at {node.head} was not started with python -m'
+            ' tff_transfer.cluster head: start it so'
+        )
+    return _private(temp_dir.parent)
 
 
 def _start(node: Node):
     """Returns Ray's node, all of whose processes are up."""
-    from ray import exceptions
     from ray._private import parameter, ray_constants, services, utils
     from ray._private.node import Node as RayNode
-    from ray._raylet import GcsClient
 
     if utils.get_dashboard_dependency_error() is None:
         raise UserError(
             'ray[default] is installed, whose agents listen without TLS: use an'
             ' environment with what requirements.lock says'
         )
+    ports = {}
+    if node.address != environment.LOOPBACK:
+        ports = _ports(services, ray_constants.PROCESS_TYPE_RUNTIME_ENV_AGENT)
+    parameters = parameter.RayParams(
+        gcs_address=node.head,
+        gcs_server_port=node.port if node.head is None else None,
+        temp_dir=str(_temp_dir(node)),
+        node_ip_address=node.address,
+        node_name=node.address,
+        num_cpus=node.num_cpus,
+        num_gpus=node.num_gpus,
+        object_store_memory=node.object_store_memory,
+        include_dashboard=False,
+        no_monitor=True,
+        **ports,
+    )
     try:
-        if node.head is None:
-            temp_dir = str(_private(node.temp_dir))
-            of_role = {'gcs_server_port': node.port, 'temp_dir': temp_dir}
-        else:
-            of_role = {'gcs_address': node.head}
-            said = GcsClient(address=node.head).internal_kv_get(
-                b'temp_dir', ray_constants.KV_NAMESPACE_SESSION
-            )
-            _private(pathlib.Path(os.fsdecode(said)).parent)
-        if node.address != environment.LOOPBACK:
-            of_role |= _ports(services, ray_constants.PROCESS_TYPE_RUNTIME_ENV_AGENT)
-        started = RayNode(
-            parameter.RayParams(
-                node_ip_address=node.address,
-                node_name=node.address,
-                num_cpus=node.num_cpus,
-                num_gpus=node.num_gpus,
-                object_store_memory=node.object_store_memory,
-                include_dashboard=False,
-                no_monitor=True,
-                **of_role,
-            ),
-            head=node.head is None,
-        )
+        started = RayNode(parameters, head=node.head is None)
         if node.head is not None:
             started.check_version_info()
-    except exceptions.AuthenticationError as error:
-        raise UserError(
-            f'the head at {node.head} does not take the token in {node.directory}: copy'
-            " this host's folder from where its authority is"
-        ) from error
     except Exception as error:  # of many classes: Ray has none of its own for it
         raise UserError(f'the node could not be started: {one_line(error)}') from error
     return started
