@@ -142,6 +142,23 @@ def test_nodes_that_are_refused(made, capsys, tmp_path):
         assert said in refused(capsys, *arguments)
 
 
+def test_a_port_that_is_taken_is_said(capsys, tmp_path):
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        port = taken.getsockname()[1]
+        line = refused(
+            capsys,
+            *('head', '--address=127.0.0.1', f'--port={port}'),
+            f'--temp_dir={tmp_path}',
+        )
+    assert f'cannot listen at 127.0.0.1:{port}' in line
+
+
+def test_an_address_of_another_host_is_said(made, capsys, tmp_path):
+    own = f'--directory={made}/10.0.0.1'
+    line = refused(capsys, 'head', '--address=10.0.0.1', own, f'--temp_dir={tmp_path}')
+    assert 'cannot listen at 10.0.0.1:6379' in line
+
+
 def test_a_folder_for_sockets_is_of_this_user_alone(tmp_path):
     folder = pathlib.Path('/tmp') / f'tff_{os.getpid()}'
     try:

@@ -67,10 +67,11 @@ def run(node: Node, say: Callable[[str], None] = print) -> None:
         token, cannot start, or has lost a process.
     """
     environment.require_ray()
-    _check(node)
+    _check_address(node)
     os.environ.update(environment.variables(node.address, node.directory))
     if node.head is not None:
         reaching.enter(node.head, node.directory)
+    _check_ports(node)
     started = _start(node)
     say(
         f'{"a node" if node.head else "the head"} is up at {node.address}, of the'
@@ -84,7 +85,7 @@ def run(node: Node, say: Callable[[str], None] = print) -> None:
     )
 
 
-def _check(node: Node) -> None:
+def _check_address(node: Node) -> None:
     try:
         ipaddress.IPv4Address(node.address)
     except ValueError as error:
@@ -99,7 +100,12 @@ def _check(node: Node) -> None:
             f' and not for {node.address}: give one of these as --address, or make a'
             ' certificate with that address'
         )
+
+
+def _check_ports(node: Node) -> None:
+    ports = [node.port] if node.head is None else []
     if node.address != environment.LOOPBACK:
+        ports += NODE_MANAGER, OBJECT_MANAGER, ENVIRONMENTS
         with socket.socket() as it:
             try:
                 on_loopback.hide(it)
@@ -109,6 +115,15 @@ def _check(node: Node) -> None:
                     f' ({one_line(error)}): use Linux 5.7 or newer, or give the process'
                     ' CAP_NET_RAW'
                 ) from error
+    for port in ports:
+        try:
+            socket.create_server((node.address, port)).close()
+        except OSError as error:
+            raise UserError(
+                f'this host cannot listen at {node.address}:{port} ({one_line(error)}):'
+                ' give an address of its own; it has one node, and a head may have'
+                ' another --port'
+            ) from error
 
 
 def _private(folder: pathlib.Path) -> pathlib.Path:
@@ -185,20 +200,21 @@ def _start(node: Node):
     ports = {}
     if node.address != environment.LOOPBACK:
         ports = _ports(services, ray_constants.PROCESS_TYPE_RUNTIME_ENV_AGENT)
-    parameters = parameter.RayParams(
-        gcs_address=node.head,
-        gcs_server_port=node.port if node.head is None else None,
-        temp_dir=str(_temp_dir(node)),
-        node_ip_address=node.address,
-        node_name=node.address,
-        num_cpus=node.num_cpus,
-        num_gpus=node.num_gpus,
-        object_store_memory=node.object_store_memory,
-        include_dashboard=False,
-        no_monitor=True,
-        **ports,
-    )
+    temp_dir = _temp_dir(node)
     try:
+        parameters = parameter.RayParams(
+            gcs_address=node.head,
+            gcs_server_port=node.port if node.head is None else None,
+            temp_dir=str(temp_dir),
+            node_ip_address=node.address,
+            node_name=node.address,
+            num_cpus=node.num_cpus,
+            num_gpus=node.num_gpus,
+            object_store_memory=node.object_store_memory,
+            include_dashboard=False,
+            no_monitor=True,
+            **ports,
+        )
         started = RayNode(parameters, head=node.head is None)
         if node.head is not None:
             started.check_version_info()
