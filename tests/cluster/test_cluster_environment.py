@@ -21,6 +21,13 @@ from tff_transfer.errors import UserError
 NOW = datetime.datetime.now(datetime.UTC)
 
 
+@pytest.fixture(autouse=True)
+def environment_of_this_test(monkeypatch):
+    """Has what a test sets in the environment end with it."""
+    left = {name: it for name, it in os.environ.items() if not name.startswith('RAY_')}
+    monkeypatch.setattr(os, 'environ', left)
+
+
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
     directory = tmp_path_factory.mktemp('cluster')
@@ -97,8 +104,6 @@ def test_a_certificate_is_valid_for_its_days_alone(folder):
 
 def test_a_program_enters_before_it_imports_ray(folder, monkeypatch):
     monkeypatch.setattr(reaching, 'reach', lambda *_: None)
-    for name in environment.variables('10.0.0.1', folder):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setitem(sys.modules, 'ray', object())
     with pytest.raises(UserError, match='ray has been imported without the certif'):
         reaching.enter('10.0.0.1:6379', folder)
@@ -109,6 +114,22 @@ def test_a_program_enters_before_it_imports_ray(folder, monkeypatch):
     assert os.environ['RAY_TLS_CA_CERT'] == f'{folder}/authority.crt'
     monkeypatch.setitem(sys.modules, 'ray', object())
     reaching.enter('10.0.0.1:6379', folder)
+
+
+def test_a_program_may_have_the_variables_already(folder, monkeypatch):
+    reached = []
+    monkeypatch.setattr(reaching, 'reach', lambda *given: reached.append(given))
+    wanted = environment.variables('10.0.0.1', folder)
+    for name, value in wanted.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(sys.modules, 'ray', object())
+    reaching.enter('10.0.0.1:6379')
+    assert reached == [('10.0.0.1:6379', folder)]
+    for name in ('RAY_USE_TLS', 'RAY_AUTH_MODE', 'RAY_TLS_SERVER_CERT'):
+        monkeypatch.delenv(name)
+        with pytest.raises(UserError, match='needs certificates and a token'):
+            reaching.enter('10.0.0.1:6379')
+        monkeypatch.setenv(name, wanted[name])
 
 
 def test_ray_that_is_not_there_is_said(monkeypatch):

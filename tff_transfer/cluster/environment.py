@@ -9,6 +9,7 @@ asked for, and a token alone would travel in plain text.
 
 import datetime
 import importlib.util
+import os
 import pathlib
 
 from cryptography import x509
@@ -57,6 +58,15 @@ def variables(host: str, directory: pathlib.Path | None) -> dict[str, str]:
         'RAY_AUTH_MODE': 'token',
         'RAY_AUTH_TOKEN_PATH': str(directory / TOKEN),
     }
+
+
+def entered() -> pathlib.Path | None:
+    """Returns the folder whose variables this process has, None if it has not all."""
+    certificate = os.environ.get('RAY_TLS_SERVER_CERT')
+    on = os.environ.get('RAY_USE_TLS'), os.environ.get('RAY_AUTH_MODE')
+    if certificate is None or on != ('1', 'token'):
+        return None
+    return pathlib.Path(certificate).parent
 
 
 def require_ray() -> None:

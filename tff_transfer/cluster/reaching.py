@@ -26,18 +26,19 @@ def split(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def enter(address: str, directory: pathlib.Path | None) -> None:
+def enter(address: str, directory: pathlib.Path | None = None) -> None:
     """Readies this process to connect to a cluster, which is to be done before it does.
 
     Args:
       address: Of the head, `host:port`.
-      directory: This host's folder that `certificates` made, or None for a cluster on
-        loopback.
+      directory: This host's folder that `certificates` made. None for the one whose
+        variables the process has already, or for a cluster on loopback.
 
     Raises:
       UserError: As `environment.variables` and `reach`, or if `ray` was imported
         before without these variables, which it does not read twice.
     """
+    directory = directory or environment.entered()
     needed = environment.variables(split(address)[0], directory)
     late = 'ray' in sys.modules and directory is not None
     if late and any(os.environ.get(name) != it for name, it in needed.items()):
