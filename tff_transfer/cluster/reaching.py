@@ -27,7 +27,7 @@ def split(address: str) -> tuple[str, int]:
 
 
 def enter(address: str, directory: pathlib.Path | None = None) -> None:
-    """Readies this process to connect to a cluster, which is to be done before it does.
+    """Readies this process to connect to a cluster, before it imports `ray`.
 
     Args:
       address: Of the head, `host:port`.
