@@ -11,9 +11,9 @@ import signal
 import tempfile
 from collections.abc import Iterator
 
+from tff_transfer.cluster import environment
 from tff_transfer.runtime.cluster import connection
 
-_HERE = '127.0.0.1'
 _SETTINGS = {
     # Ray gives its workers less of a processor than others get who want it too.
     'worker_niceness': 0,
@@ -43,14 +43,15 @@ class Nodes:
         Raises:
           UserError: Ray is not installed.
         """
-        connection.check_installed()
+        environment.require_ray()
+        os.environ.update(environment.variables(environment.LOOPBACK, None))
         from ray import cluster_utils
 
         self._store_bytes = store_bytes
         self._cluster = cluster_utils.Cluster(
             initialize_head=True,
             head_node_args={
-                'node_ip_address': _HERE,
+                'node_ip_address': environment.LOOPBACK,
                 'object_store_memory': store_bytes,
                 'num_cpus': 0,
                 'include_dashboard': False,
@@ -67,7 +68,7 @@ class Nodes:
     def add(self, processors: int = 1):
         """Adds a node, and returns it."""
         node = self._cluster.add_node(
-            node_ip_address=_HERE,
+            node_ip_address=environment.LOOPBACK,
             object_store_memory=self._store_bytes,
             num_cpus=processors,
         )

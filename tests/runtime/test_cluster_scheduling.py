@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tff_transfer import runtime
+from tff_transfer.cluster import environment
 from tff_transfer.errors import UserError
-from tff_transfer.runtime.cluster import connection, scheduling
+from tff_transfer.runtime.cluster import scheduling
 
 
 @pytest.mark.parametrize(
@@ -57,17 +58,17 @@ def test_the_largest_go_first_and_where_most_is_free():
 @pytest.mark.parametrize('address', ['', 'here', ':1', 'here:', 'a:b'])
 def test_what_is_no_address_is_told(address):
     pytest.importorskip('ray', reason='Ray is not installed')
-    with pytest.raises(UserError, match='must be HOST:PORT'):
+    with pytest.raises(UserError, match='is no address: give it as in'):
         runtime.use_cluster(address)
 
 
 def test_where_nothing_answers_is_told():
     pytest.importorskip('ray', reason='Ray is not installed')
-    with pytest.raises(UserError, match='no Ray cluster answers at 127.0.0.1:9'):
+    with pytest.raises(UserError, match='nobody answers at 127.0.0.1:9'):
         runtime.use_cluster('127.0.0.1:9')
 
 
 def test_without_ray_it_is_told_what_to_install(monkeypatch):
-    monkeypatch.setattr(connection.importlib.util, 'find_spec', lambda name: None)
+    monkeypatch.setattr(environment.importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(UserError, match='pip install ray==2.52.1'):
         runtime.use_cluster('127.0.0.1:9')
