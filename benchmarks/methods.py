@@ -29,6 +29,7 @@ from benchmarks.peers import tff_models
 from benchmarks.peers.runner import Work
 from tff_transfer import files, models, progress, runtime
 from tff_transfer.algorithms import compose, registry
+from tff_transfer.algorithms.computations import NOTHING_TOLD, Settings
 from tff_transfer.algorithms.method import Context
 from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.data.cohorts import Cohort
@@ -108,10 +109,14 @@ def turn(chosen, context: Context, cohort: Cohort) -> Turn:
             lambda array: np.repeat(array[None], clients, axis=0), composed.kept
         )
         kept = (runtime.StackedClients(stacked),)
+    told = ()
+    if composed.settings is not NOTHING_TOLD:
+        numbers = np.arange(len(cohort.row_splits) - 1, dtype=np.int32)
+        told = (runtime.StackedClients(Settings(number=numbers)),)
 
     def step():
         nonlocal state, kept
-        output = process.next(state, cohort, *kept)
+        output = process.next(state, cohort, *kept, *told)
         state, metrics, *kept = (
             tuple(output) if kept else (output.state, output.metrics)
         )

@@ -330,6 +330,33 @@ def fed_df(w, rounds, public, rate):
     return w
 
 
+def ccvr(w, rounds, draws, batch=64, ridge=1e-6):
+    """`draws` has of each round normals [classes, n, features] and an order of rows."""
+    for clients, (normals, order) in zip(rounds, draws, strict=True):
+        x, y = whole([b for mine in clients.values() for b in mine])
+        counts = np.bincount(y, minlength=CLASSES)
+        drawn, labels = [], []
+        for c in range(CLASSES):
+            mine = x[y == c] if counts[c] > 1 else np.zeros([2, FEATURES])
+            covariance = np.cov(mine, rowvar=False)
+            more = max(ridge * np.trace(covariance) / FEATURES, ridge**2)
+            factor = np.linalg.cholesky(covariance + more * np.eye(FEATURES))
+            drawn.append(mine.mean(0) + normals[c] @ factor.T)
+            labels += [c] * len(normals[c])
+        drawn, labels = np.concatenate(drawn), np.array(labels)
+        known = counts > 1
+        last = w
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            rows = rows[known[labels[rows]]]
+            if len(rows):
+                never = np.where(known, 0, np.inf)
+                step = gradient(last, (drawn[rows], labels[rows]), margin=never)
+                last = last - RATE * step
+        w = weighted(clients, [sgd(w, b) for b in clients.values()])
+    return last
+
+
 def in_batches(x, y, size):
     return [(x[i : i + size], y[i : i + size]) for i in range(0, len(y), size)]
 

@@ -43,20 +43,43 @@ def mr_mtl(w, rounds, lam):
     return w, own
 
 
-def apfl(w, rounds, alpha):
-    start, own = w, {}
+def apfl(w, rounds, alpha, adaptive=False):
+    """Of an adaptive one, gives each client's alpha instead of the server's weights."""
+    start, own, alphas = w, {}, {}
     for clients in rounds:
         found = []
         for number, batches in clients.items():
             v, at = own.get(number, start), w
+            a = alphas.get(number, alpha)
             for batch in batches:
-                mixture = alpha * v + (1 - alpha) * at
-                step = alpha * gradient(mixture, batch)
-                at, v = at - RATE * gradient(at, batch), v - RATE * step
-            own[number] = v
+                of_mixture = gradient(a * v + (1 - a) * at, batch)
+                next_a = np.clip(a - RATE * (v - at) @ of_mixture, 0, 1)
+                at, v = at - RATE * gradient(at, batch), v - RATE * a * of_mixture
+                a = next_a if adaptive else a
+            own[number], alphas[number] = v, a
             found.append(at)
         w = weighted(clients, found)
-    return w, {number: alpha * v + (1 - alpha) * w for number, v in own.items()}
+    mixed = {n: alphas[n] * v + (1 - alphas[n]) * w for n, v in own.items()}
+    return alphas if adaptive else w, mixed
+
+
+def fed_amp(w, rounds, alpha, sigma, lam):
+    start, own = w, {}
+    for clients in rounds:
+        before = dict(own)
+        for number, batches in clients.items():
+            mine = before.get(number, start)
+            others = [model for other, model in before.items() if other != number]
+            weights = [
+                alpha * np.exp(-((mine - v) ** 2).sum() / sigma) / sigma for v in others
+            ]
+            most = max(1, sum(weights))
+            mixture = (1 - sum(weights) / most) * mine
+            for weight, model in zip(weights, others, strict=True):
+                mixture = mixture + weight / most * model
+            own[number] = sgd(mine, batches, towards(mixture, lam / alpha))
+        w = weighted(clients, [own[number] for number in clients])
+    return w, own
 
 
 def p_fed_me(w, rounds, lam, steps, rate):

@@ -11,8 +11,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 from method_references import CLASSES, FEATURES, HIDDEN, RATE
 
-from tff_transfer import models, runtime
+from tff_transfer import models, randomness, runtime
 from tff_transfer.algorithms import compose, registry
+from tff_transfer.algorithms.computations import NOTHING_TOLD, Settings
 from tff_transfer.algorithms.method import Context
 from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.data.cohorts import Cohort
@@ -99,6 +100,22 @@ def public_rounds(epochs):
     ]
 
 
+def virtual_draws(features, epochs, rounds=ROUNDS):
+    """Returns what the server of CCVR draws in each round with seed 0."""
+    keys = randomness.generator(0, 'virtual features').integers(2**31, size=2)
+    shape, rows = [CLASSES, features, FEATURES], np.arange(CLASSES * features)
+    shuffle = tf.random.experimental.stateless_shuffle
+    return [
+        (
+            tf.random.stateless_normal(shape, [keys[0], t], dtype=tf.float64).numpy(),
+            np.concatenate(
+                [shuffle(rows, [keys[1], t * epochs + e]) for e in range(epochs)]
+            ),
+        )
+        for t in range(1, len(rounds) + 1)
+    ]
+
+
 def reference_rounds(rounds=ROUNDS):
     return [
         {
@@ -144,12 +161,20 @@ def each_round(options, made=None, rounds=ROUNDS, use=runtime.use_compiled):
                 state = process.next(state, cohort(clients)).state
             else:
                 mine = [kept[c] for c in clients]
-                state, _, now = process.next(state, cohort(clients), mine)
+                more = told(of_clients, clients)
+                state, _, now = process.next(state, cohort(clients), mine, *more)
                 kept = list(kept)
                 for client, value in zip(clients, now, strict=True):
                     kept[client] = value
             found.append((flat(method.evaluated(state.server)), state, kept))
     return found
+
+
+def told(of_clients, clients):
+    """Returns what a process takes of each client besides, where it takes any."""
+    if of_clients.settings is NOTHING_TOLD:
+        return ()
+    return ([Settings(number=np.int32(client)) for client in clients],)
 
 
 def flat(weights):
@@ -233,6 +258,11 @@ CASES = {
         of('fedntd', beta=5.0, tau=2.0),
         context(),
         lambda r: R.fed_ntd(W, r, 5.0, 2.0),
+    ),
+    'ccvr': (
+        of('ccvr', features=30, epochs=2),
+        context(),
+        lambda r: R.ccvr(W, r, virtual_draws(30, 2)),
     ),
     'jointft': (
         of('jointft', validation_fraction=0.35, patience=2),
@@ -363,6 +393,26 @@ def test_the_server_distils_what_clients_would_answer_together():
     assert (sent.bytes_down, sent.bytes_up) == (plain.bytes_down, plain.bytes_up)
 
 
+@slow
+def test_a_calibrated_model_is_beside_the_averaged_one():
+    _, state, _ = run(of('ccvr', features=30, epochs=2))
+    weights = flat(state.server.weights)
+    averaged, _, _ = run(of('fedavg'))
+    np.testing.assert_allclose(weights, averaged, rtol=1e-6)
+    before, _, _ = run(of('fedavg'), rounds=ROUNDS[:-1])
+    unchanged, _, _ = run(of('ccvr', epochs=0))
+    np.testing.assert_allclose(unchanged, before, rtol=1e-6)
+
+
+@slow
+def test_a_class_that_nobody_has_keeps_its_part_of_the_last_layer():
+    [(found, _, _)] = each_round(of('ccvr', features=30, epochs=2), rounds=[[4]])
+    has = np.isin(range(CLASSES), Y[4])
+    assert has.sum() == 2
+    moved = np.abs(found - START).reshape(FEATURES + 1, CLASSES).max(0)
+    assert (moved[has] > 1e-2).all() and not moved[~has].any()
+
+
 def test_moon_without_a_trained_representation_is_refused():
     with pytest.raises(UserError, match='none of them is trained; use a head with'):
         of('moon').build(context())
@@ -472,7 +522,8 @@ def one_round(of_clients, batches, clients):
         if kept is None:
             output = process.next(state, batches)
             return output.state, output.metrics, None
-        return process.next(state, batches, [kept] * clients)
+        more = told(of_clients, clients)
+        return process.next(state, batches, [kept] * len(clients), *more)
 
 
 def assert_close(found, expected):
@@ -495,16 +546,16 @@ KINDS = ('scaffold', 'mime')
 )
 def test_clients_without_a_finite_update_or_examples_count_for_nothing(name):
     of_clients = composed(of(name), context_for(name))
-    expected, metrics, kept = one_round(of_clients, cohort([0, 2]), 2)
+    expected, metrics, kept = one_round(of_clients, cohort([0, 2]), [0, 2])
     assert metrics['dropped'] == 0
     for batches, dropped in ((broken([0, 1, 2], 1), 1), (with_empty([0, 2], 1), 0)):
-        found, metrics, now = one_round(of_clients, batches, 3)
+        found, metrics, now = one_round(of_clients, batches, [0, 1, 2])
         assert metrics['dropped'] == dropped
         assert_close(found, expected)
         if kept is not None:
             assert_close(now, [kept[0], of_clients.kept, kept[1]])
     nothing = dataclasses.replace(cohort([0]), row_splits=np.array([0, 0, 0]))
-    after, _, _ = one_round(of_clients, nothing, 2)
+    after, _, _ = one_round(of_clients, nothing, [0, 2])
     with runtime.use_compiled():
         before = of_clients.process.initialize()
     assert after.round == 1

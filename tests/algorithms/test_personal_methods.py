@@ -68,6 +68,10 @@ CASES = {
         of('feddistill', gamma=2.0),
         lambda r: (W, references.fed_distill(W, r, 2.0)[0]),
     ),
+    'fedamp': (
+        of('fedamp', alpha=0.7, sigma=2.0, lam=0.5),
+        lambda r: references.fed_amp(W, r, 0.7, 2.0, 0.5),
+    ),
     'fedrep': (of('fedrep'), lambda r: references.fed_rep(W, r, BIAS)),
 }
 
@@ -314,6 +318,49 @@ def test_mixing_weights_are_learned_in_each_round_anew(share):
     assert 0 <= mixing.min() < 0.5 < mixing.max() <= 1
     never = references.fed_ala(W, reference_rounds(rounds), everywhere, 0.0, share)
     assert np.abs(never[1][0] - own[0]).max() > 1e-2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('alpha', [0.3, 0.95])
+def test_each_client_learns_its_alpha(alpha):
+    options = of('apfl', alpha=alpha, adaptive_alpha=True)
+    rounds = [*ROUNDS, *ROUNDS, *ROUNDS]
+    _, state, kept = run(options, rounds=rounds)
+    alphas, own = references.apfl(W, reference_rounds(rounds), alpha, adaptive=True)
+    found = [float(each.method[-1]) for each in kept]
+    np.testing.assert_allclose(found, [alphas[n] for n in range(5)], rtol=1e-4)
+    assert max(found) - min(found) > 0.02
+    assert (max(found) == 1) == (alpha == 0.95)
+    models = own_models(options, context(), state, kept)
+    for number, expected in own.items():
+        np.testing.assert_allclose(models[number], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_adaptive_alpha_is_for_plain_sgd():
+    options = of('apfl', adaptive_alpha=True)
+    with pytest.raises(UserError, match='without momentum on the clients; leave'):
+        options.build(context(0.9))
+
+
+@pytest.mark.slow
+def test_others_have_no_more_than_all_of_a_mixture():
+    options = of('fedamp', alpha=5.0, sigma=20.0, lam=0.5)
+    rounds = [*ROUNDS, *ROUNDS]
+    _, _, kept = run(options, rounds=rounds)
+    _, own = references.fed_amp(W, reference_rounds(rounds), 5.0, 20.0, 0.5)
+    for number, expected in own.items():
+        np.testing.assert_allclose(
+            flat(kept[number].method), expected, rtol=2e-5, atol=2e-6
+        )
+
+
+def test_a_model_up_and_a_mixture_down_are_all_that_travels():
+    of_clients = composed(
+        of('fedamp', alpha=0.7, sigma=2.0, lam=0.5), divided(of('fedamp'))
+    )
+    model = 4 * references.SIZE
+    assert of_clients.bytes_down == model
+    assert of_clients.bytes_up == model + 4  # And its weight.
 
 
 @pytest.mark.slow

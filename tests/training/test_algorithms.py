@@ -268,10 +268,14 @@ def test_options_of_a_method_are_flags_under_its_name():
         ),
         (
             ['--algorithm=feddf', '--finetune=all', '--batch_norm=aggregate'],
-            'distils on the server, which has no statistics',
+            'trains on the server, which has no statistics',
         ),
         (['--algorithm=fedrod', '--head=cosine'], 'but --head is cosine; use --head=l'),
         (['--adaptation_epochs=3'], 'is not for --algorithm=fedavg'),
+        (
+            ['--algorithm=apfl', '--apfl.adaptive_alpha', '--client_optimizer=adam'],
+            'adaptive_alpha is defined for SGD without momentum',
+        ),
         (
             ['--algorithm=knnper', '--adaptation_epochs=3'],
             '--adaptation_epochs is not for --algorithm=knnper; leave it out',

@@ -17,8 +17,10 @@ from test_loop import (
 )
 
 from tff_transfer import runtime
+from tff_transfer.aggregation.secure import Secure
 from tff_transfer.algorithms import Local, processes, registry
 from tff_transfer.compression import registry as schemes
+from tff_transfer.compression.federated_dropout import FederatedDropout
 from tff_transfer.compression.float16 import Float16
 from tff_transfer.compression.power_sgd import PowerSGD
 from tff_transfer.compression.sparse import RandomK, TopK
@@ -28,7 +30,9 @@ from tff_transfer.errors import UserError
 from tff_transfer.models import mlp
 from tff_transfer.privacy.accounting import SampledGaussian
 from tff_transfer.privacy.central import Central
+from tff_transfer.privacy.per_example import PerExample
 from tff_transfer.training import combinations, loop, stages
+from tff_transfer.training.config import ModelConfig
 
 NUMBERS = SIZE * CLASSES + CLASSES
 
@@ -223,6 +227,8 @@ def test_every_method_takes_each_scheme_or_says_why_not(name):
     refused = {d for d in directions if name in combinations._UNCOMPRESSED[d]}
     for direction, known in directions.items():
         for scheme in map(known.options, known.NAMES[1:]):
+            if scheme is FederatedDropout:  # For some methods alone, of hidden layers.
+                continue
             made = dataclasses.replace(config_of(name), **{direction: scheme()})
             if direction not in refused:
                 made.check()
@@ -240,3 +246,58 @@ def test_every_method_takes_each_scheme_or_says_why_not(name):
     stage = stages.Stage(made, setup, range(1, 2))
     assert len(stage.coded) == len(taken)
     assert stage.stored or 'compression' in refused
+
+
+def dropped(name='fedavg', **changed):
+    """Returns a run whose clients get a half of six hidden units."""
+    made = dataclasses.replace(
+        make_config(),
+        model=ModelConfig('mlp', hidden_units=(6,)),
+        compression_down=FederatedDropout(kept=0.5),
+        algorithm=registry.options(name)(),
+    )
+    return dataclasses.replace(made, **changed)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_with_the_same_units(tmp_path, monkeypatch):
+    whole = loop.train(dropped(), data=make_data())
+    killing.at(monkeypatch, 3)
+    with pytest.raises(killing.Killed):
+        loop.train(dropped(), tmp_path / 'killed', data=make_data())
+    resumed = loop.train(dropped(), tmp_path / 'killed', data=make_data())
+    for ours, theirs in zip(resumed.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    numbers = SIZE * 3 + 3 + 3 * CLASSES + CLASSES
+    assert whole.rows[-1]['bytes/up'] == 3 * 4 * (numbers + 1)
+    assert whole.rows[-1]['bytes/down'] == 3 * (4 * numbers + 8)
+    assert 'bytes/down_coded' not in whole.rows[-1]
+
+
+@pytest.mark.parametrize('name', registry.NAMES)
+def test_sub_networks_are_for_methods_of_which_weights_alone_travel(name):
+    made = dataclasses.replace(config_of(name), compression_down=FederatedDropout())
+    made = dataclasses.replace(made, model=ModelConfig('mlp', hidden_units=(6,)))
+    if name in registry.BY_SUB_NETWORKS:
+        made.check()
+    else:
+        with pytest.raises(UserError):
+            made.check()
+
+
+@pytest.mark.parametrize(
+    ('changed', 'words'),
+    [
+        ({'model': ModelConfig('mlp')}, 'leaves out units of hidden layers; give'),
+        ({'compression': TopK()}, 'send what they got, which --compression would'),
+        ({'aggregation': Secure()}, 'send unlike parts of an update'),
+        (
+            {'model': ModelConfig(hidden_units=(6,), finetune='head_then_all')},
+            'another --finetune than head_then_all',
+        ),
+        ({'privacy': PerExample(noise_multiplier=1.0)}, 'perexample clients add noise'),
+    ],
+)
+def test_what_does_not_go_with_sub_networks_is_refused(changed, words):
+    with pytest.raises(UserError, match=words):
+        dropped(**changed).check()

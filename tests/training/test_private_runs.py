@@ -17,6 +17,7 @@ from tff_transfer.errors import UserError
 from tff_transfer.features.scaling import EPSILON, ByExample
 from tff_transfer.privacy import registry as kinds
 from tff_transfer.privacy.accounting import SampledGaussian
+from tff_transfer.privacy.amplified import AmplifiedBanded
 from tff_transfer.privacy.banded import Banded
 from tff_transfer.privacy.central import Central
 from tff_transfer.privacy.correlated import CorrelatedGaussian
@@ -49,7 +50,7 @@ def made_cohorts(monkeypatch):
 
 def without_accounting(monkeypatch):
     """Has runs not compute what their noise is worth, which takes seconds."""
-    for kind in (SampledGaussian, CorrelatedGaussian):
+    for kind in (SampledGaussian, CorrelatedGaussian, AmplifiedBanded):
         monkeypatch.setattr(kind, 'epsilon', lambda mechanism, rounds: 0.0)
 
 
@@ -70,6 +71,9 @@ LITTLE = {'noise_multiplier': 1e-7, 'clip': 0.2}
         pytest.param(Central(**LITTLE, sampling='fixed'), marks=pytest.mark.slow),
         pytest.param(Tree(**LITTLE), marks=pytest.mark.slow),
         Banded(**LITTLE),
+        pytest.param(
+            Banded(**LITTLE, sampling='poisson', bands=2), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_server_adds_clipped_updates_over_a_fixed_number(
@@ -167,6 +171,7 @@ def test_correlated_noise_is_of_the_same_weights_in_all_rounds():
         CENTRAL,
         Tree(noise_multiplier=0.5),
         Banded(noise_multiplier=0.5),
+        Banded(noise_multiplier=0.5, sampling='poisson', bands=2),
         Distributed(noise_multiplier=0.5),
         Local(noise_multiplier=0.5),
     ],

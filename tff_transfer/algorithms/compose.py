@@ -27,6 +27,7 @@ from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.algorithms.structures import type_of
 from tff_transfer.algorithms.traffic import bytes_of, traffic_of
+from tff_transfer.compression.federated_dropout import SubNetworks
 from tff_transfer.errors import UserError
 
 _Aggregator = (
@@ -62,6 +63,8 @@ class Composed:
         (`runtime.StackedClients`), and gives the state, the metrics and what they
         keep now.
       kept: What a client keeps before its first round, a `Kept` of arrays; or None.
+      settings: What `process.next` takes of each client besides, in the form of arrays
+        of one; `NOTHING_TOLD` if nothing.
       adapt: Makes, once, the computation that takes what `process.next` takes, but for
         settings, and gives what each client's own model is made of, a `Kept`.
       train: Makes, once, the first half of a round, for methods without `gather`: it
@@ -81,6 +84,7 @@ class Composed:
 
     process: tff.templates.IterativeProcess
     kept: Kept | None
+    settings: Settings
     adapt: Callable[[], tff.Computation]
     train: Callable[[], tff.Computation]
     absorb: Callable[[], tff.Computation]
@@ -125,6 +129,7 @@ def compose(
     settings: Settings = NOTHING_TOLD,
     public: PublicExamples | None = None,
     attack: Any = None,
+    sub_networks: SubNetworks | None = None,
 ) -> Composed:
     """Makes a TFF process of a method.
 
@@ -142,13 +147,15 @@ def compose(
       compression_down: Of `compression.registry.DOWN`, by which what the method
         broadcasts is sent.
       settings: What a client is told of itself in each round, such as
-        `Settings(rate=np.float32(1))`.
+        `Settings(rate=np.float32(1))`; its number too if the method asks for it.
       public: The server's own examples. An aggregator with a true attribute
         `needs_reference` has what they come to as one more argument, at the server; one
         with a true `remembers` takes pairs of a client's delta and the sum of all that
         it sent.
       attack: The options of one of `attacks.registry`, by which those clients falsify
         what they send whose `Settings.hostile` is true.
+      sub_networks: The parts of the shared weights that clients get, if not all, of a
+        method of `registry.BY_SUB_NETWORKS`.
 
     Returns:
       The process, and what one must know of it.
@@ -163,8 +170,13 @@ def compose(
         raise UserError('the aggregator needs examples at the server; give public=')
     remembers = getattr(aggregator, 'remembers', False)
     schemes = (compression, compression_down)
+    if method.numbered:
+        settings = settings._replace(number=np.int32(0))
     wiring = _Wiring(
-        Computations(method, context, cohort, *schemes, settings, remembers, public),
+        Computations(
+            *(method, context, cohort, *schemes, settings, remembers, public),
+            sub_networks,
+        ),
         aggregator,
         attack,
     )
@@ -177,6 +189,7 @@ def compose(
     return Composed(
         wiring.process,
         wiring.of.kept,
+        settings,
         lambda: wiring.adapt,
         lambda: wiring.train,
         lambda: wiring.absorb,

@@ -14,6 +14,7 @@ from tff_transfer.algorithms.method import Aggregate, Client, Context, Method, U
 from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.algorithms.structures import all_finite, type_of, zero_unless
 from tff_transfer.compression.channel import Channel, send_floats
+from tff_transfer.compression.federated_dropout import SubNetworks
 from tff_transfer.networks import batch_norm
 
 # How much of the server's BatchNorm statistics stays in a round. Where the weights
@@ -47,11 +48,13 @@ class Settings(NamedTuple):
       rate: What its learning rate is multiplied by, float32 [].
       hostile: Whether it sends what an attack makes it send, bool [].
       key: What the draws of that hang on, int32 [2].
+      number: Its number among those that may take part, int32 [].
     """
 
     rate: Any = ()
     hostile: Any = ()
     key: Any = ()
+    number: Any = ()
 
 
 NOTHING_TOLD = Settings()
@@ -97,6 +100,7 @@ class Computations:
       settings: What a client is told of itself in each round, arrays of the shape.
       remembers: Whether the sum of all deltas of each client is kept.
       public: The server's own examples, if it has any.
+      sub_networks: The parts of the shared weights that clients get, if not all.
     """
 
     method: Method
@@ -107,6 +111,7 @@ class Computations:
     settings: Settings = NOTHING_TOLD
     remembers: bool = False
     public: PublicExamples | None = None
+    sub_networks: SubNetworks | None = None
 
     @functools.cached_property
     def _own(self) -> Kept:
@@ -219,14 +224,14 @@ class Computations:
     def _client(
         self, message: 'Message', batches, kept, settings: Settings | tuple = ()
     ) -> Client:
-        rate = settings.rate if settings else ()
+        told = (settings.rate, settings.number) if settings else ()
         if not tf.nest.flatten(kept):
-            return Client(batches, (), (), message.statistics, message.round, rate)
+            return Client(batches, (), (), message.statistics, message.round, *told)
         statistics = message.statistics
         if self.context.local_statistics:
             statistics = kept.statistics
         return Client(
-            batches, kept.method, kept.personal, statistics, message.round, rate
+            batches, kept.method, kept.personal, statistics, message.round, *told
         )
 
     @functools.cached_property
@@ -275,11 +280,21 @@ class Computations:
         @tf.function(autograph=False)
         def work(message, batches, kept, settings, gathered):
             client = self._client(message, batches, kept, settings)
+            if self.sub_networks is not None:
+                update = self._of_sub_network(message.of_method, client)
+                return self._sent(client, update, kept)
             more = () if self.method.gather is None else (gathered,)
             update = self.method.client_update(message.of_method, client, *more)
             return self._sent(client, update, kept)
 
         return work
+
+    def _of_sub_network(self, weights: tuple, client: Client) -> Update:
+        """Returns the update of a client that has a part of the weights."""
+        kept = self.sub_networks.draw()
+        part = self.sub_networks.part(weights, kept)
+        update = self.method.client_update(part, client)
+        return update._replace(delta=self.sub_networks.whole(update.delta, kept))
 
     @functools.cached_property
     def reference(self):

@@ -75,7 +75,8 @@ class FedProto:
             trained = local.train(context, client.kept, client, regulariser=held)
             own = local.difference(client.kept, trained.delta)
             after = client._replace(personal=trained.personal)
-            found = prototype.weighed(context, _class_sums(context, own, after))
+            found = prototype.represented_sums(context, own, after)
+            found = prototype.weighed(context, found)
             return local.update(
                 context, client, trained, delta=(), sums=found, kept=own
             )
@@ -106,25 +107,3 @@ class FedProto:
             kept=lambda: context.initial,
             personal=(lambda _, client: client.kept) if by_head else by_prototypes,
         )
-
-
-def _class_sums(context: Context, weights: tuple, client) -> dict:
-    """Returns of a client's examples what `prototype.class_sums` does, in float32.
-
-    Args:
-      context: The model.
-      weights: The shared weights by which they are represented, as in evaluation.
-      client: The client, with its own weights.
-    """
-    trained = context.join(weights, client.personal)
-
-    def add(total, batch):
-        _, representation, _ = context.model.representation(
-            (trained, client.statistics), batch['x'], training=False
-        )
-        labels = tf.one_hot(batch['y'], context.classes)
-        found = prototype.class_sums(representation, labels)
-        return tf.nest.map_structure(tf.add, total, found)
-
-    size, classes = weights[-2].shape
-    return client.batches.reduce(prototype.no_sums(classes, size), add)

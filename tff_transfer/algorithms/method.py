@@ -30,6 +30,8 @@ class Client(NamedTuple):
       round: The round, from 1, int32 [].
       rate: What its learning rate is multiplied by in this round, float32 []; `()`
         where all have the same.
+      number: Its number among those that may take part, int32 [], where the method
+        asks for it (`Method.numbered`) and the client is one of them; else `()`.
     """
 
     batches: Any
@@ -38,6 +40,7 @@ class Client(NamedTuple):
     statistics: tuple
     round: Any
     rate: Any = ()
+    number: Any = ()
 
 
 class Update(NamedTuple):
@@ -119,6 +122,10 @@ class Method:
         by `validation_loss`, if there is one.
       computed: The names of `Update.sums` that a server would compute itself of what
         clients send: they do not travel.
+      numbered: Whether a client must be told its number in a round.
+      message: What a client would get of a server that makes a message of its own for
+        each, arrays, where what is broadcast has all that these are made of: by this
+        bytes are counted.
     """
 
     initialize: Callable[[], Any]
@@ -137,6 +144,8 @@ class Method:
     choices: Callable[[Any], Mapping[str, tuple]] | None = None
     measured: Callable[[Any], Mapping[str, Any]] = lambda server: {}
     computed: Sequence[str] = ()
+    numbered: bool = False
+    message: Any = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,7 +49,8 @@ def process(
         them.
 
     Returns:
-      The process, and what one must know of it: what clients keep, if anything.
+      The process, and what one must know of it: what clients keep, and what each is
+      told (`Composed.settings`), if anything.
 
     Raises:
       UserError: The method does not suit the rest, or an option is out of its bounds.

@@ -9,12 +9,13 @@ pre-trained models"). A class without examples is never the nearest.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from tff_transfer.algorithms import one_round
-from tff_transfer.algorithms.method import Context, Method
+from tff_transfer.algorithms.method import Client, Context, Method
 
 # The score of a class of which no client has an example: never the greatest.
 NEVER = -1e9
@@ -50,6 +51,32 @@ def class_sums(x, labels) -> dict:
         'counts': tf.reduce_sum(labels, 0),
         'sums': tf.matmul(labels, x, transpose_a=True),
     }
+
+
+def represented_sums(
+    context: Context, weights: tuple, client: Client, sums_of: Callable = class_sums
+) -> dict:
+    """Returns sums over a client's examples of what the last layer takes.
+
+    Args:
+      context: The model.
+      weights: The shared weights by which they are represented, as in evaluation.
+      client: The client, with its own weights.
+      sums_of: Makes the sums of a batch of its representations, float32 [batch, size],
+        and its labels, one-hot, float32 [batch, classes].
+    """
+    trained = context.join(weights, client.personal)
+    size, classes = weights[-2].shape
+
+    def add(total, batch):
+        _, representation, _ = context.model.representation(
+            (trained, client.statistics), batch['x'], training=False
+        )
+        found = sums_of(representation, tf.one_hot(batch['y'], classes))
+        return tf.nest.map_structure(tf.add, total, found)
+
+    nothing = sums_of(tf.zeros([0, size]), tf.zeros([0, classes]))
+    return client.batches.reduce(nothing, add)
 
 
 def no_sums(classes: int, size: int) -> dict:

@@ -27,6 +27,7 @@ _PLACES = {
     'moon': ('moon', 'MOON'),
     'fedntd': ('fed_ntd', 'FedNTD'),
     'feddf': ('fed_df', 'FedDF'),
+    'ccvr': ('ccvr', 'CCVR'),
     'local': ('alone', 'Local'),
     'central': ('central', 'Central'),
     'prototype': ('prototype', 'Prototype'),
@@ -51,6 +52,7 @@ _PLACES = {
     'fedproto': ('fed_proto', 'FedProto'),
     'feddistill': ('fed_distill', 'FedDistill'),
     'fedala': ('fed_ala', 'FedALA'),
+    'fedamp': ('fed_amp', 'FedAMP'),
 }
 
 NAMES = tuple(_PLACES)
@@ -60,7 +62,7 @@ BY_SERVER_OPTIMIZER = (
     'fedavg', 'fedsgd', 'fedprox', 'scaffold', 'mime', 'mimelite', 'fednova', 'fedsam',
     'fedlc', 'fedrs', 'moon', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl',
     'pfedme', 'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'jointft',
-    'ifca', 'fedrod', 'fedala', 'fedntd',
+    'ifca', 'fedrod', 'fedala', 'fedntd', 'ccvr',
 )  # fmt: skip
 
 # Those that are defined for SGD on the clients.
@@ -73,7 +75,7 @@ WITHOUT_CLIENT_RATE = ('fedsgd',)
 BY_OWN_MODELS = (
     'local', 'fedper', 'lgfedavg', 'fedrep', 'ditto', 'mrmtl', 'apfl', 'pfedme',
     'fedavgft', 'fedbabu', 'perfedavg', 'fedrecon', 'knnper', 'personalridge',
-    'personalprototype', 'ifca', 'fedrod', 'fedproto', 'fedala', 'feddistill',
+    'personalprototype', 'ifca', 'fedrod', 'fedproto', 'fedala', 'feddistill', 'fedamp',
 )  # fmt: skip
 
 # Of these, those whose clients make their models in one pass over their examples.
@@ -89,7 +91,7 @@ WITH_GLOBAL_MODEL = (
 BEYOND_WEIGHTS = ('knnper',)
 
 # Those that are defined for models that end with a dense layer.
-BY_LAST_DENSE = ('fedrod', 'fedproto')
+BY_LAST_DENSE = ('fedrod', 'fedproto', 'ccvr')
 
 # Those that compare what the layers below that one give, which must be trained.
 BY_REPRESENTATION = ('moon', 'fedproto')
@@ -98,7 +100,10 @@ BY_REPRESENTATION = ('moon', 'fedproto')
 BY_OWN_PASSES = ('jointft',)
 
 # Those that ask how many clients may take part.
-BY_POPULATION = ('scaffold', 'feddyn')
+BY_POPULATION = ('scaffold', 'feddyn', 'fedamp')
+
+# Those that tell each client its number.
+BY_NUMBER = ('fedamp',)
 
 # Those whose server has examples of its own.
 BY_PUBLIC_EXAMPLES = ('feddf',)
@@ -113,7 +118,7 @@ IN_ONE_PLACE = ('central',)
 BESIDE_THE_MEAN = (
     'mime', 'fednova', 'fedexp', 'qfedavg', 'local', 'central', 'prototype', 'ridge',
     'personalridge', 'personalprototype', 'jointft', 'ifca', 'fedproto', 'feddistill',
-    'feddf',
+    'feddf', 'ccvr', 'fedamp',
 )  # fmt: skip
 
 # Those whose clients send what their weights moved away from and nothing else, of which
@@ -122,6 +127,12 @@ BESIDE_THE_MEAN = (
 OF_MOVES = ('fedavg', 'fedprox', 'fedsam', 'fedlc', 'fedrs', 'moon', 'fedntd')
 ASYNCHRONOUS = (
     *OF_MOVES, 'fedsgd', 'fedavgm', 'fedadagrad', 'fedadam', 'fedyogi', 'fedrmsprop',
+)  # fmt: skip
+
+# Those whose clients may have a part of the network, whose update is one of the whole.
+BY_SUB_NETWORKS = (
+    'fedavg', 'fedprox', 'fedsam', 'fedlc', 'fedrs', 'fedntd', 'fedavgm', 'fedadagrad',
+    'fedadam', 'fedyogi', 'fedrmsprop',
 )  # fmt: skip
 
 # Those whose clients look at their examples by one gradient of each batch, from which

@@ -9,6 +9,7 @@ from tensorflow_federated.python.common_libs import structure
 from tensorflow_federated.python.core.impl.types import type_conversions
 
 from tff_transfer.algorithms.computations import Computations
+from tff_transfer.algorithms.structures import type_of
 from tff_transfer.compression import channel
 
 
@@ -55,6 +56,11 @@ def traffic_of(of: Computations, weighted: bool) -> Traffic:
         through = channel.of_floats(of.compression_down, _specs(message.of_method))
         down += broadcast - through.plain_bytes
         broadcast, beside['down'] = through.packed_bytes, down
+    elif of.method.message is not None:
+        broadcast = bytes_of(type_of(of.method.message))
+    if of.sub_networks is not None:
+        delta += of.sub_networks.bytes - bytes_of(type_of(of.context.initial))
+        broadcast = of.sub_networks.bytes_down
     return Traffic(up + delta, down + broadcast, beside)
 
 

@@ -133,13 +133,42 @@ def choose_in_turn(
       UserError: More are wanted than there are.
     """
     _check_size(clients, size)
-    order = randomness.generator(seed, 'groups').permutation(clients)
-    groups = groups or clients // size
-    group = order[(round_number - 1) % groups :: groups]
+    group = _group(clients, groups or clients // size, seed, round_number)
     if present is not None:
         group = group[np.isin(group, present)]
     draw = randomness.generator(seed, 'cohort in turn', round_number)
     return draw.choice(group, min(size, len(group)), replace=False)
+
+
+def sample_in_turn(
+    clients: int, mean: int, *, groups: int, seed: int, round_number: int
+):
+    """Chooses clients of one group after another, each by a draw of its own.
+
+    Args:
+      clients: How many there are, divided once into groups (as by `choose_in_turn`).
+      mean: How many are wanted on average, at most those of a group on average.
+      groups: How many groups there are.
+      seed: The run's seed.
+      round_number: The round, from 1.
+
+    Returns:
+      Their numbers, int64 [some or none]; each of the round's group is there with
+      probability `mean * groups / clients`.
+
+    Raises:
+      UserError: More are wanted than there are.
+    """
+    _check_size(clients // groups, mean)
+    group = _group(clients, groups, seed, round_number)
+    draw = randomness.generator(seed, 'poisson cohort in turn', round_number)
+    return group[draw.random(len(group)) < mean * groups / clients]
+
+
+def _group(clients: int, groups: int, seed: int, round_number: int):
+    """Returns the numbers of the clients whose turn it is."""
+    order = randomness.generator(seed, 'groups').permutation(clients)
+    return order[(round_number - 1) % groups :: groups]
 
 
 def draw_epochs(

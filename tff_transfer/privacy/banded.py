@@ -20,6 +20,7 @@ from scipy import optimize, signal
 from tff_transfer.errors import UserError
 from tff_transfer.options import option
 from tff_transfer.privacy.accounting import Plan
+from tff_transfer.privacy.amplified import AmplifiedBanded
 from tff_transfer.privacy.budget import Budget
 from tff_transfer.privacy.correlated import CorrelatedGaussian, OfQuery
 
@@ -144,13 +145,35 @@ class Banded(Budget):
         ' and that many if not given. The server keeps noise of as many rounds.',
         at_least=1,
     )
+    sampling: str = option(
+        'in_turn',
+        'How cohorts are drawn: in_turn, one of disjoint cohorts after another, for'
+        ' which no luck of a draw is counted; or poisson, one of as many groups as'
+        ' there are bands after another, each client of it by a draw of its own, so'
+        ' that --clients_per_round is their mean.',
+        choices=('in_turn', 'poisson'),
+    )
+
+    def check(self, name: str) -> None:
+        """Checks the options (see `Budget.check`).
+
+        Raises:
+          UserError: Noise is given in none or in two ways, or a draw has no groups.
+        """
+        super().check(name)
+        if self.sampling == 'poisson' and self.bands is None:
+            raise UserError(
+                f'--{name}.sampling=poisson needs --{name}.bands, the number of groups'
+                ' of clients: with more of them noise is less, and each client is drawn'
+                ' more often'
+            )
 
     @property
     def by_rounds(self) -> tuple[str, ...]:
         """The options whose effect hangs on how many rounds there are."""
         return ('bands', *super().by_rounds)
 
-    def mechanism(self, plan: Plan) -> BandedGaussian:
+    def mechanism(self, plan: Plan) -> BandedGaussian | AmplifiedBanded:
         """Returns the mechanism of a run's rounds (see `Central.mechanism`).
 
         Raises:
@@ -168,11 +191,14 @@ class Banded(Budget):
                 ' for fewer of either'
             )
         best = toeplitz(min(bands, plan.rounds), plan.rounds)
-        given = dataclasses.replace(given, coefficients=tuple(best.tolist()))
+        coefficients = tuple(best.tolist())
+        given = dataclasses.replace(given, coefficients=coefficients)
+        if self.sampling == 'poisson':
+            given = AmplifiedBanded(1.0, *clients, given.delta, coefficients, bands)
         return self.with_noise(given, plan)
 
     def aggregator(
-        self, mechanism: BandedGaussian
+        self, mechanism: BandedGaussian | AmplifiedBanded
     ) -> tff.aggregators.UnweightedAggregationFactory:
         """Returns the factory that clips, sums, adds noise and divides."""
         noise = (mechanism.noise_multiplier * self.clip, mechanism.coefficients)

@@ -12,9 +12,17 @@ from tff_transfer.algorithms.compose import Composed, compose
 from tff_transfer.algorithms.computations import NOTHING_TOLD, Settings
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.algorithms.public_examples import PublicExamples
+from tff_transfer.compression.federated_dropout import (
+    FederatedDropout,
+    Hidden,
+    SubNetworks,
+)
 from tff_transfer.compression.nothing import NoCompression
+from tff_transfer.errors import UserError
+from tff_transfer.models.hidden import hidden_layers
+from tff_transfer.models.model import Model
 from tff_transfer.privacy.accounting import Mechanism
-from tff_transfer.simulation.selection.registry import OF_MECHANISM
+from tff_transfer.simulation.selection.registry import of_mechanism
 from tff_transfer.training import client_settings, devices, hostile, public_clients
 from tff_transfer.training.config import Config
 from tff_transfer.training.methods import mechanism_of, method_of
@@ -79,22 +87,26 @@ def assemble(config: Config, setup: Setup) -> Assembled:
         by_noise = config.privacy.aggregator(mechanism)
         if by_noise is not None:
             aggregator, cohort = by_noise, mechanism.cohort
+    down, sub_networks = _given(config.compression_down), None
+    if isinstance(down, FederatedDropout):
+        down, sub_networks = None, _sub_networks(setup.model, context, down.kept)
     composed = compose(
         method,
         context,
         aggregator,
         cohort=cohort,
         compression=_given(config.compression),
-        compression_down=_given(config.compression_down),
+        compression_down=down,
         settings=_told(participants),
         attack=config.attack if hostile.falsifies(config) else None,
         public=public,
+        sub_networks=sub_networks,
     )
     made = Assembled(
         method, context, composed, participants, mechanism, config.aggregation
     )
     on = devices.of(config, among, *made.bytes(config.training.clients_per_round))
-    rule = config.selection if mechanism is None else OF_MECHANISM[mechanism.sampling]
+    rule = config.selection if mechanism is None else of_mechanism(mechanism)
     return dataclasses.replace(
         made, participants=dataclasses.replace(participants, rule=rule, devices=on)
     )
@@ -133,6 +145,8 @@ def _told(participants: Participants) -> Settings:
         told = told._replace(rate=np.float32(1))
     if participants.hostile is not None:
         told = told._replace(hostile=np.bool_(False), key=np.zeros(2, np.int32))
+    if participants.method in registry.BY_NUMBER:
+        told = told._replace(number=np.int32(0))
     return told
 
 
@@ -145,6 +159,17 @@ def _public(participants: Participants, clients: np.ndarray) -> PublicExamples |
     return PublicExamples(
         cohort.examples, cohort.batch_size, config.client_epochs, config.seed
     )
+
+
+def _sub_networks(model: Model, context: Context, share: float) -> SubNetworks:
+    layers = [Hidden(*layer) for layer in hidden_layers(model)]
+    if not layers:
+        raise UserError(
+            '--compression_down=federateddropout leaves out units of hidden layers, but'
+            ' the network has no dense layer with ReLU before another; use another one'
+        )
+    shapes = [weight.shape for weight in context.initial]
+    return SubNetworks(layers, shapes, share)
 
 
 def _given(compression) -> Any | None:

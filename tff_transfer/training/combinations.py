@@ -5,6 +5,7 @@ import dataclasses
 from tff_transfer.aggregation.robust import Robust
 from tff_transfer.aggregation.secure import Secure
 from tff_transfer.algorithms import registry
+from tff_transfer.compression.federated_dropout import FederatedDropout
 from tff_transfer.compression.nothing import NoCompression
 from tff_transfer.errors import UserError
 from tff_transfer.privacy import registry as privacy_registry
@@ -14,6 +15,7 @@ from tff_transfer.simulation.timing.synchronous import Synchronous
 from tff_transfer.training import (
     combinations_of_attacks,
     combinations_of_devices,
+    combinations_of_dropout,
     combinations_of_robust,
     combinations_of_selection,
     combinations_of_timing,
@@ -39,10 +41,14 @@ _LINEAR = {
 _WITHOUT_HEAD = {
     'local': 'each is alone',
     'fedproto': 'each is alone',
+    'fedamp': 'each has its own',
     'feddistill': 'each is alone',
     'fedbabu': 'it stays as it began',
     'fedrecon': 'parts of the model are forgotten',
 }
+
+# Methods whose server trains too.
+_TRAINS_ON_SERVER = ('feddf', 'ccvr')
 
 # What is not compressed of methods, and why.
 _ALONE = dict.fromkeys(registry.OF_ONE_ROUND, 'exact sums travel, once') | {
@@ -52,6 +58,7 @@ _ALONE = dict.fromkeys(registry.OF_ONE_ROUND, 'exact sums travel, once') | {
 _OPTIMIZER = (
     'the state of an optimizer travels, whose small numbers must not become zeros'
 )
+_MODELS = 'models travel and no updates, whose distances would change'
 _UNCOMPRESSED = {
     'compression': {
         **_ALONE,
@@ -59,12 +66,14 @@ _UNCOMPRESSED = {
         'feddistill': 'clients send means of predictions and no update',
         'feddf': 'what clients answer is taken of their models before they are sent',
         'ifca': 'a client sends zeros for all models but the one that it took',
+        'fedamp': _MODELS,
     },
     'compression_down': {
         **_ALONE,
         'mime': _OPTIMIZER,
         'mimelite': _OPTIMIZER,
         'feddistill': 'each client takes what it sent off the sums that it gets',
+        'fedamp': _MODELS,
     },
 }
 
@@ -99,10 +108,16 @@ def check(config) -> None:
             f"--algorithm={name} keeps its optimizer's state on the server, which has"
             ' none for layers that stay with the clients; use another --batch_norm'
         )
-    if name == 'feddf' and model.batch_norm in BY_BATCHES:
+    if name in _TRAINS_ON_SERVER and model.batch_norm in BY_BATCHES:
         raise UserError(
-            f'--algorithm={name} distils on the server, which has no statistics for'
+            f'--algorithm={name} trains on the server, which has no statistics for'
             ' BatchNorm layers that are trained; use another --batch_norm'
+        )
+    plain_sgd = training.client_optimizer == 'sgd' and not training.client_momentum
+    if getattr(config.algorithm, 'adaptive_alpha', False) and not plain_sgd:
+        raise UserError(
+            f'--{name}.adaptive_alpha is defined for SGD without momentum on the'
+            ' clients; use --client_optimizer=sgd without --client_momentum'
         )
     below = model.model == 'cnn' or model.hidden_units
     if model.model == 'backbone' and model.finetune not in ('head', 'head_then_all'):
@@ -122,6 +137,8 @@ def check(config) -> None:
     if config.private:
         _check_private(config, name)
     _check_compression(config, name)
+    if isinstance(config.compression_down, FederatedDropout):
+        combinations_of_dropout.check(config, name)
     combinations_of_selection.check(config, name)
     combinations_of_attacks.check(config, name)
     if isinstance(config.aggregation, Secure):

@@ -527,8 +527,10 @@ class Config:
 
     compression_down: Any = variant(
         NoCompression(),
-        'How the server sends what clients begin with: float16; or uniform8, the'
-        ' nearest of 256 levels of each tensor.',
+        'How the server sends what clients begin with: float16; uniform8, the nearest'
+        ' of 256 levels of each tensor; or federateddropout, a part of the hidden'
+        ' units, which clients send back. Options as of algorithms, such as'
+        ' --federateddropout.kept.',
         compression_registry.DOWN,
     )
 

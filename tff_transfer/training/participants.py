@@ -265,6 +265,8 @@ class Participants:
                 hostile=np.isin(clients, self.hostile),
                 key=keys(clients, self.config.seed, round_number),
             )
+        if self.method in registry.BY_NUMBER:
+            told = told._replace(number=turnout.clients.astype(np.int32))
         return None if told is NOTHING_TOLD else told
 
     def gathered(

@@ -7,8 +7,10 @@ from tff_transfer.simulation.selection.by_loss import ByLoss
 from tff_transfer.simulation.selection.class_balance import ClassBalance
 from tff_transfer.simulation.selection.oort import Oort
 from tff_transfer.simulation.selection.poisson import Poisson
+from tff_transfer.simulation.selection.poisson_in_turn import PoissonInTurn
 from tff_transfer.simulation.selection.power_of_choice import PowerOfChoice
 from tff_transfer.simulation.selection.round_robin import RoundRobin
+from tff_transfer.simulation.selection.rule import Rule
 from tff_transfer.simulation.selection.uniform import Uniform
 
 RULES = Variants(
@@ -25,5 +27,16 @@ RULES = Variants(
         'classbalance': ClassBalance,
     },
 )
-# By what a private run's mechanism calls how it draws (`privacy.accounting.Mechanism`).
-OF_MECHANISM = {'fixed': Uniform(), 'poisson': Poisson(), 'in turn': RoundRobin()}
+
+_OF_MECHANISM = {'fixed': Uniform(), 'poisson': Poisson(), 'in turn': RoundRobin()}
+
+
+def of_mechanism(mechanism) -> Rule:
+    """Returns the rule by which a private run's mechanism has clients drawn.
+
+    Args:
+      mechanism: A `privacy.accounting.Mechanism`.
+    """
+    if mechanism.sampling == 'poisson in turn':
+        return PoissonInTurn(mechanism.groups)
+    return _OF_MECHANISM[mechanism.sampling]
