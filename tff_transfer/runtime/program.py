@@ -1,19 +1,19 @@
 """A TFF computation that was compiled, and its runs over blocks of clients."""
 
+import itertools
 import threading
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
-from tensorflow_federated.python.common_libs import structure
-from tensorflow_federated.python.core.impl.types import type_conversions
 
 from tff_transfer.errors import UserError
 from tff_transfer.runtime import (
     arguments,
     block_states,
     blocks,
+    calls,
     failures,
     layouts,
     results,
@@ -25,9 +25,9 @@ from tff_transfer.runtime.layouts import ClientTensors
 from tff_transfer.runtime.lockstep import arguments as lockstep
 from tff_transfer.runtime.lockstep import choice
 from tff_transfer.runtime.lockstep.values import NotVectorizedError
-from tff_transfer.runtime.parameters import member, opened, parameter_parts
-from tff_transfer.runtime.plan import Phase, Plan, of_clients
-from tff_transfer.runtime.sequences import pack
+from tff_transfer.runtime.outputs import Outputs
+from tff_transfer.runtime.parameters import member, parameter_parts
+from tff_transfer.runtime.plan import Phase, Plan
 from tff_transfer.runtime.stacked import StackedClients
 from tff_transfer.runtime.tensors import to_tensor
 
@@ -54,6 +54,17 @@ class Program:
         self._functions = Functions(
             self._plan, self._type.parameter, self.name, settings
         )
+        self._sizes = {
+            name: len(layouts.leaf_types(member(call.type_signature)))
+            for name, call in self._plan.calls.items()
+        }
+        self._state_sizes = {
+            name: len(layouts.specs(self._functions.state_type(name)))
+            for name in self._plan.calls
+            if self._plan.aggregates(name)
+        }
+        self._outputs = Outputs(self._plan.outputs, self._type.result)
+        self._given: dict[int, tuple] = {}
         self._compiled: dict = {}
         self._optimized: set[tuple[int, bool]] = set()
         self._obstacles: dict[int, str] = {}
@@ -85,33 +96,33 @@ class Program:
             raise self._failed("a dataset of the argument's", error) from error
         server = [to_tensor(a) for a in server]
         place = _place_in(key)
-        calls: dict[str, list[tf.Tensor]] = {}
+        known: dict[str, list[tf.Tensor]] = {}
         carried: dict[str, list[ClientTensors]] = {}
         states: list[tf.Tensor] = []
         outputs: dict[int, list] = {}
         for number, phase in enumerate(self._plan.phases):
             last = number == len(self._plan.phases) - 1
-            flat = [*place(0), *server, *_joined(calls, phase.server_inputs), *states]
+            flat = [*place(0), *server, *_joined(known, phase.server_inputs), *states]
             function = self._function('server', phase, last)
             try:
-                given = list(function(*flat))
+                given = calls.call(function, flat)
             except tf.errors.OpError as error:
                 raise self._failed('the server', error) from error
             for name in phase.exports:
-                size = self._size(name)
-                calls[name], given = given[:size], given[size:]
+                size = self._sizes[name]
+                known[name], given = given[:size], given[size:]
             if phase.has_clients:
                 states, kept = self._run_clients(
-                    phase, place, server, calls, clients, carried, count
+                    phase, place, server, known, clients, carried, count
                 )
                 for name in phase.stored:
-                    size = self._size(name)
+                    size = self._sizes[name]
                     carried[name], kept = kept[:size], kept[size:]
                 for index in phase.outputs:
-                    size = len(_leaves(self._plan.outputs[index].block.type_signature))
+                    size = self._outputs.sizes[index]
                     outputs[index], kept = kept[:size], kept[size:]
                 states = self._states(phase, states, kept)
-        return self._result(given, outputs, count, stacked)
+        return self._outputs.result(given, outputs, count, stacked)
 
     def _function(self, kind: str, phase: Phase, last: bool = False):
         key = kind, id(phase)
@@ -141,12 +152,8 @@ class Program:
             if numbers is not None:
                 states += [to_tensor(next(rows).arrays[0]) for _ in numbers]
                 continue
-            specs = layouts.specs(self._functions.state_type(name))
-            states += [next(summed) for _ in specs]
+            states += itertools.islice(summed, self._state_sizes[name])
         return states
-
-    def _size(self, name: str) -> int:
-        return len(_leaves(self._plan.calls[name].type_signature))
 
     def _encode(self, argument):
         """Returns the server's arrays, the clients' leaves, how many clients there are
@@ -169,11 +176,11 @@ class Program:
             )
         return server, clients, (counts or {0}).pop(), stacked
 
-    def _run_clients(self, phase, place, server, calls, clients, carried, count):
+    def _run_clients(self, phase, place, server, known, clients, carried, count):
         """Runs the clients' part of a phase; returns states and what is kept."""
-        inputs = [*server, *_joined(calls, phase.client_inputs)]
+        inputs = [*server, *_joined(known, phase.client_inputs)]
         leaves = [*clients, *(leaf for name in phase.carried for leaf in carried[name])]
-        sent = _joined(calls, phase.client_inputs) or server
+        sent = _joined(known, phase.client_inputs) or server
         together = self._together(phase, sent, leaves, count)
 
         def run_one_by_one(leaves, cuts, number):
@@ -181,13 +188,13 @@ class Program:
             arrays = [a for leaf in leaves for a in leaf.part(cuts[0], cuts[-1])]
             tensors = [to_tensor(a) for a in arrays]
             cuts = tf.constant(cuts, tf.int64) - cuts[0]
-            return function(*place(number), cuts, *inputs, *tensors)
+            return calls.call(function, [*place(number), cuts, *inputs, *tensors])
 
         def run_together(cuts):
             function = self._function('lockstep', phase)
-            arrays = lockstep.arrays(leaves, cuts, together)
-            groups, tensors = arrays[:3], [to_tensor(a) for a in arrays[3:]]
-            return function(*place(cuts[0]), *groups, *inputs, *tensors)
+            arrays = map(to_tensor, lockstep.arrays(leaves, cuts, together))
+            groups = list(itertools.islice(arrays, 3))
+            return calls.call(function, [*place(cuts[0]), *groups, *inputs, *arrays])
 
         def run_share(cuts):
             if together:
@@ -197,12 +204,7 @@ class Program:
         def run_client(mine, client):
             return run_one_by_one(mine, [0, 1], client)
 
-        specs = self._functions.state_specs(phase)
-        kept_types = [
-            leaf
-            for t in self._functions.kept_types(phase)
-            for leaf in layouts.leaf_types(t)
-        ]
+        specs, kept_types = self._given_types(phase)
         kept = [[] for _ in kept_types]
         lists = []
         self._optimize(phase, together, lambda: run_share([0, 0]))
@@ -221,11 +223,19 @@ class Program:
             states = block_states.of_block(lists, specs, 0)
         else:
             merge = self._function('merge', phase)
-            states = list(merge(*place(0), *inputs, *lists))
+            states = calls.call(merge, [*place(0), *inputs, *lists])
         return states, [
             results.join(column, leaf, count)
             for column, leaf in zip(kept, kept_types, strict=True)
         ]
+
+    def _given_types(self, phase: Phase) -> tuple[list[tf.TensorSpec], list[tff.Type]]:
+        """Returns the specs of a phase's states, and the leaves that are kept."""
+        if id(phase) not in self._given:
+            kept = self._functions.kept_types(phase)
+            leaves = [leaf for t in kept for leaf in layouts.leaf_types(t)]
+            self._given[id(phase)] = self._functions.state_specs(phase), leaves
+        return self._given[id(phase)]
 
     def _together(self, phase: Phase, sent, leaves, count: int) -> int:
         """Returns how many clients go in lockstep, 0 if each goes alone."""
@@ -287,53 +297,6 @@ class Program:
             f'{self.name}: the compiled runtime cannot run it: {why}; use'
             f' tff_transfer.runtime.use_stock() for it'
         )
-
-    def _result(self, server: list, outputs: dict, count: int, stacked: bool):
-        server = iter(server)
-        flat = []
-        for index, output in enumerate(self._plan.outputs):
-            type_spec = output.block.type_signature
-            if output.at_clients:
-                values = _of_clients(outputs[index], type_spec.member, count, stacked)
-                flat.append(values)
-            else:
-                for leaf in _leaves(type_spec):
-                    value = next(server)
-                    if isinstance(leaf, tff.SequenceType):
-                        flat.append(results.dataset(value, leaf))
-                    else:
-                        flat.append(value.numpy())
-        result = _pack_result(iter(flat), self._type.result)
-        return type_conversions.type_to_py_container(result, opened(self._type.result))
-
-
-def _of_clients(columns: list, inner: tff.Type, count: int, stacked: bool):
-    """Returns each client's value, or arrays of all if that is wanted and can be."""
-    kinds = [isinstance(c, ClientTensors) and len(c.arrays) == 1 for c in columns]
-    if stacked and kinds and all(kinds):
-        return pack(iter([column.arrays[0] for column in columns]), inner)
-    rows = [iter(results.unstack(column)) for column in columns]
-    return [pack(iter([next(row) for row in rows]), inner) for _ in range(count)]
-
-
-def _pack_result(flat, type_spec):
-    contained = type_conversions.type_to_py_container
-    if isinstance(type_spec, tff.FederatedType) and of_clients(type_spec):
-        values = next(flat)
-        if isinstance(values, list):
-            return contained(values, type_spec)
-        return StackedClients(contained(values, type_spec.member))
-    if isinstance(type_spec, tff.FederatedType):
-        return contained(pack(flat, type_spec.member), type_spec)
-    if isinstance(type_spec, tff.StructType):
-        return structure.Struct(
-            [(n, _pack_result(flat, e)) for n, e in structure.iter_elements(type_spec)]
-        )
-    return next(flat)
-
-
-def _leaves(type_spec: tff.Type) -> list[tff.Type]:
-    return layouts.leaf_types(member(type_spec))
 
 
 def _place_in(key: np.ndarray | None) -> Callable[[int], list[tf.Tensor]]:
