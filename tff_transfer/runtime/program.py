@@ -217,11 +217,8 @@ class Program:
             lists = block_states.joined(lists, new, specs) if lists else new
             for column, leaf in zip(kept, kept_types, strict=True):
                 column.append(results.collect(rest, leaf))
-        if not lists:
-            states = []
-        elif sum(len(cuts) - 1 for cuts in shares) == 1:
-            states = block_states.of_block(lists, specs, 0)
-        else:
+        states = []
+        if lists:
             merge = self._function('merge', phase)
             states = calls.call(merge, [*place(0), *inputs, *lists])
         return states, [
