@@ -1,6 +1,7 @@
 """A computation's phases, compiled when they are first run, and what clients do."""
 
 import dataclasses
+import itertools
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer.errors import UserError
-from tff_transfer.runtime import failures, layouts, results
+from tff_transfer.runtime import calls, failures, layouts, results
 from tff_transfer.runtime.blocks import Leaf, Settings
 from tff_transfer.runtime.draws import NoKeyError
 from tff_transfer.runtime.functions import Functions
@@ -43,7 +44,7 @@ class Given:
 
     Attributes:
       states: Lists of the blocks' states (block_states.py), [tensors of a state].
-      kept: For each leaf of `Phases.kept_leaves` what `results.collect` returns.
+      kept: For each leaf that is kept of clients what `results.collect` returns.
     """
 
     states: list[tf.Tensor]
@@ -75,6 +76,7 @@ class Phases:
         self.settings = settings
         # What is compiled is kept for as long as the computation is.
         self._computation = weakref.ref(comp)
+        self._given: dict[int, tuple] = {}
         self._compiled: dict = {}
         self._optimized: set[tuple[int, bool]] = set()
         self._obstacles: dict[int, str] = {}
@@ -117,13 +119,22 @@ class Phases:
         except (ValueError, NotImplementedError, tf.errors.OpError) as e:
             raise self.cannot_run(str(e).splitlines()[0][:300]) from e
 
-    def kept_leaves(self, number: int) -> list[tff.Type]:
-        """Returns the types of the leaves of what each client of a phase gives."""
-        return [
-            leaf
-            for t in self.functions.kept_types(self.plan.phases[number])
-            for leaf in layouts.leaf_types(t)
-        ]
+    def given_types(self, number: int) -> tuple[list[tf.TensorSpec], list[tff.Type]]:
+        """Returns what clients of a phase give.
+
+        Args:
+          number: The number of the phase.
+
+        Returns:
+          The specs of the states of their aggregations, and the types of the leaves of
+          what is kept of each client.
+        """
+        if number not in self._given:
+            phase = self.plan.phases[number]
+            kept = self.functions.kept_types(phase)
+            leaves = [leaf for t in kept for leaf in layouts.leaf_types(t)]
+            self._given[number] = self.functions.state_specs(phase), leaves
+        return self._given[number]
 
     def run_clients(
         self, turn: Turn, leaves: Sequence[Leaf], cuts: Sequence[int], before: int = 0
@@ -145,21 +156,20 @@ class Phases:
         """
         place = place_in(turn.key)(before + cuts[0])
         if turn.together:
-            arrays = lockstep.arrays(leaves, cuts, turn.together)
-            groups, tensors = arrays[:3], [to_tensor(a) for a in arrays[3:]]
+            arrays = map(to_tensor, lockstep.arrays(leaves, cuts, turn.together))
+            groups = list(itertools.islice(arrays, 3))
             function = self.function('lockstep', turn.phase)
-            found = function(*place, *groups, *turn.inputs, *tensors)
+            found = calls.call(function, [*place, *groups, *turn.inputs, *arrays])
         else:
             arrays = [a for leaf in leaves for a in leaf.part(cuts[0], cuts[-1])]
             tensors = [to_tensor(a) for a in arrays]
             cuts = tf.constant(cuts, tf.int64) - cuts[0]
             function = self.function('clients', turn.phase)
-            found = function(*place, cuts, *turn.inputs, *tensors)
-        states = len(self.functions.state_specs(self.plan.phases[turn.phase]))
-        rest = iter(found[states:])
+            found = calls.call(function, [*place, cuts, *turn.inputs, *tensors])
+        specs, kept = self.given_types(turn.phase)
+        rest = iter(found[len(specs) :])
         return Given(
-            list(found[:states]),
-            [results.collect(rest, leaf) for leaf in self.kept_leaves(turn.phase)],
+            list(found[: len(specs)]), [results.collect(rest, leaf) for leaf in kept]
         )
 
     def optimize(self, turn: Turn, leaves: Sequence[Leaf]) -> None:

@@ -1,22 +1,27 @@
 """A TFF computation that was compiled, and its runs over blocks of clients."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_federated as tff
-from tensorflow_federated.python.common_libs import structure
-from tensorflow_federated.python.core.impl.types import type_conversions
 
-from tff_transfer.runtime import arguments, block_states, blocks, layouts, results
+from tff_transfer.runtime import (
+    arguments,
+    block_states,
+    blocks,
+    calls,
+    layouts,
+    results,
+)
 from tff_transfer.runtime.blocks import Settings
 from tff_transfer.runtime.executors import Executor
 from tff_transfer.runtime.layouts import ClientTensors
 from tff_transfer.runtime.lockstep import choice
-from tff_transfer.runtime.parameters import member, opened, parameter_parts
+from tff_transfer.runtime.outputs import Outputs
+from tff_transfer.runtime.parameters import member, parameter_parts
 from tff_transfer.runtime.phases import Phases, Turn, place_in
-from tff_transfer.runtime.plan import Phase, of_clients
-from tff_transfer.runtime.sequences import pack
+from tff_transfer.runtime.plan import Phase
 from tff_transfer.runtime.stacked import StackedClients
 from tff_transfer.runtime.tensors import to_tensor
 
@@ -37,6 +42,16 @@ class Program:
         self._executor = executor
         self._phases = Phases(comp, settings)
         self._plan = self._phases.plan
+        self._sizes = {
+            name: len(layouts.leaf_types(member(call.type_signature)))
+            for name, call in self._plan.calls.items()
+        }
+        self._state_sizes = {
+            name: len(layouts.specs(self._phases.functions.state_type(name)))
+            for name in self._plan.calls
+            if self._plan.aggregates(name)
+        }
+        self._outputs = Outputs(self._plan.outputs, self._type.result)
         self._parts = parameter_parts(self._type.parameter)
 
     @property
@@ -65,32 +80,32 @@ class Program:
             raise self._phases.failed("a dataset of the argument's", error) from error
         server = [to_tensor(a) for a in server]
         place = place_in(key)
-        calls: dict[str, list[tf.Tensor]] = {}
+        known: dict[str, list[tf.Tensor]] = {}
         carried: dict[str, list[ClientTensors]] = {}
         states: list[tf.Tensor] = []
         outputs: dict[int, list] = {}
         for number, phase in enumerate(self._plan.phases):
-            flat = [*place(0), *server, *_joined(calls, phase.server_inputs), *states]
+            flat = [*place(0), *server, *_joined(known, phase.server_inputs), *states]
             function = self._phases.function('server', number)
             try:
-                given = list(function(*flat))
+                given = calls.call(function, flat)
             except tf.errors.OpError as error:
                 raise self._phases.failed('the server', error) from error
             for name in phase.exports:
-                size = self._size(name)
-                calls[name], given = given[:size], given[size:]
+                size = self._sizes[name]
+                known[name], given = given[:size], given[size:]
             if phase.has_clients:
                 states, kept = self._run_clients(
-                    number, key, server, calls, clients, carried, count
+                    number, key, server, known, clients, carried, count
                 )
                 for name in phase.stored:
-                    size = self._size(name)
+                    size = self._sizes[name]
                     carried[name], kept = kept[:size], kept[size:]
                 for index in phase.outputs:
-                    size = len(_leaves(self._plan.outputs[index].block.type_signature))
+                    size = self._outputs.sizes[index]
                     outputs[index], kept = kept[:size], kept[size:]
                 states = self._states(phase, states, kept)
-        return self._result(given, outputs, count, stacked)
+        return self._outputs.result(given, outputs, count, stacked)
 
     def _states(self, phase: Phase, summed: list, rows: list) -> list[tf.Tensor]:
         """Returns the states of a phase's aggregations: sums, and appended rows."""
@@ -100,12 +115,8 @@ class Program:
             if numbers is not None:
                 states += [to_tensor(next(rows).arrays[0]) for _ in numbers]
                 continue
-            specs = layouts.specs(self._phases.functions.state_type(name))
-            states += [next(summed) for _ in specs]
+            states += itertools.islice(summed, self._state_sizes[name])
         return states
-
-    def _size(self, name: str) -> int:
-        return len(_leaves(self._plan.calls[name].type_signature))
 
     def _encode(self, argument):
         """Returns the server's arrays, the clients' leaves, how many clients there are
@@ -128,17 +139,17 @@ class Program:
             )
         return server, clients, (counts or {0}).pop(), stacked
 
-    def _run_clients(self, number, key, server, calls, clients, carried, count):
+    def _run_clients(self, number, key, server, known, clients, carried, count):
         """Runs the clients' part of a phase; returns states and what is kept."""
-        phase, functions = self._plan.phases[number], self._phases.functions
-        inputs = [*server, *_joined(calls, phase.client_inputs)]
+        phase = self._plan.phases[number]
+        inputs = [*server, *_joined(known, phase.client_inputs)]
         leaves = [*clients, *(leaf for name in phase.carried for leaf in carried[name])]
-        sent = _joined(calls, phase.client_inputs) or server
+        sent = _joined(known, phase.client_inputs) or server
         together = self._together(number, sent, leaves, count)
         turn = Turn(number, together, key, inputs)
         fewest = choice.blocks_of(count) if together else blocks.BLOCKS
         divided = blocks.divide(leaves, count, self._settings, fewest)
-        specs, types = functions.state_specs(phase), self._phases.kept_leaves(number)
+        specs, types = self._phases.given_types(number)
         kept = [[] for _ in types]
         lists = []
         runs = self._executor.run(self._phases, turn, leaves, divided)
@@ -147,13 +158,10 @@ class Program:
             lists = block_states.joined(lists, new, specs) if lists else new
             for column, values in zip(kept, given.kept, strict=True):
                 column.append(values)
-        if not lists:
-            states = []
-        elif len(divided.cuts) == 2:
-            states = block_states.of_block(lists, specs, 0)
-        else:
+        states = []
+        if lists:
             merge = self._phases.function('merge', number)
-            states = list(merge(*place_in(key)(0), *inputs, *lists))
+            states = calls.call(merge, [*place_in(key)(0), *inputs, *lists])
         return states, [
             results.join(column, leaf, count)
             for column, leaf in zip(kept, types, strict=True)
@@ -188,53 +196,6 @@ class Program:
             where = blocks.where_it_fails(run_client, leaves, count)
             where = where or 'several clients at a time, but at none alone'
             raise self._phases.failed(where, error) from error
-
-    def _result(self, server: list, outputs: dict, count: int, stacked: bool):
-        server = iter(server)
-        flat = []
-        for index, output in enumerate(self._plan.outputs):
-            type_spec = output.block.type_signature
-            if output.at_clients:
-                values = _of_clients(outputs[index], type_spec.member, count, stacked)
-                flat.append(values)
-            else:
-                for leaf in _leaves(type_spec):
-                    value = next(server)
-                    if isinstance(leaf, tff.SequenceType):
-                        flat.append(results.dataset(value, leaf))
-                    else:
-                        flat.append(value.numpy())
-        result = _pack_result(iter(flat), self._type.result)
-        return type_conversions.type_to_py_container(result, opened(self._type.result))
-
-
-def _of_clients(columns: list, inner: tff.Type, count: int, stacked: bool):
-    """Returns each client's value, or arrays of all if that is wanted and can be."""
-    kinds = [isinstance(c, ClientTensors) and len(c.arrays) == 1 for c in columns]
-    if stacked and kinds and all(kinds):
-        return pack(iter([column.arrays[0] for column in columns]), inner)
-    rows = [iter(results.unstack(column)) for column in columns]
-    return [pack(iter([next(row) for row in rows]), inner) for _ in range(count)]
-
-
-def _pack_result(flat, type_spec):
-    contained = type_conversions.type_to_py_container
-    if isinstance(type_spec, tff.FederatedType) and of_clients(type_spec):
-        values = next(flat)
-        if isinstance(values, list):
-            return contained(values, type_spec)
-        return StackedClients(contained(values, type_spec.member))
-    if isinstance(type_spec, tff.FederatedType):
-        return contained(pack(flat, type_spec.member), type_spec)
-    if isinstance(type_spec, tff.StructType):
-        return structure.Struct(
-            [(n, _pack_result(flat, e)) for n, e in structure.iter_elements(type_spec)]
-        )
-    return next(flat)
-
-
-def _leaves(type_spec: tff.Type) -> list[tff.Type]:
-    return layouts.leaf_types(member(type_spec))
 
 
 def _joined(calls: dict, names) -> list[tf.Tensor]:

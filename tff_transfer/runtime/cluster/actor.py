@@ -68,7 +68,7 @@ class Actor:
             phases.optimize(turn, work.leaves)
             with tf.device(self._device):
                 given = phases.run_clients(turn, work.leaves, work.cuts, work.before)
-            specs = phases.functions.state_specs(phases.plan.phases[turn.phase])
+            specs, _ = phases.given_types(turn.phase)
             return Answer.of(given, specs, len(work.cuts) - 1)
         except (UserError, tf.errors.OpError, MemoryError) as error:
             return Answer(error=error)

@@ -48,9 +48,8 @@ class Actors:
           UserError: Clients give sequences, no node is left, or blocks end every
             actor that runs them.
         """
-        specs = phases.functions.state_specs(phases.plan.phases[turn.phase])
-        leaves_kept = phases.kept_leaves(turn.phase)
-        if any(isinstance(leaf, tff.SequenceType) for leaf in leaves_kept):
+        specs, kept = phases.given_types(turn.phase)
+        if any(isinstance(leaf, tff.SequenceType) for leaf in kept):
             raise UserError(
                 f'{phases.name}: its clients give sequences, which stay in the process'
                 ' that made them; use tff_transfer.runtime.use_compiled() for it'
