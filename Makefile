@@ -1,7 +1,7 @@
 # Each target does all of the set-up that it needs: see scripts/install.sh.
 # PYTHON=/path/to/python3.11 names the interpreter to make .venv with.
 
-.PHONY: demo compare test test-slow lint bench notebooks install
+.PHONY: demo compare cluster-demo test test-slow lint bench notebooks install
 
 demo: install
 	.venv/bin/python -m experiments.emnist_fedavg --flagfile=experiments/presets/demo.txt
@@ -9,6 +9,10 @@ demo: install
 # Which federated method suits your clients: make compare DATA=mine.npz
 compare: install
 	.venv/bin/python -m experiments.leaderboard --data_path="$(DATA)" --processes=2
+
+# A node of three is killed in the middle of a run, on this machine's loopback.
+cluster-demo: install
+	.venv/bin/python -m experiments.cluster_demo
 
 # Two processes: one that has nothing more to do takes half of the other's tests.
 test: install

@@ -1,10 +1,13 @@
-"""How seconds a round grow with clients and with examples, on the head workload.
+"""How seconds a round grow with clients and with examples, on head or small.
 
   python -m benchmarks.growth --rounds=6
+  python -m benchmarks.growth --workload=small --largest=100000
 
-runs the compiled runtime, the stock one and a plain PyTorch loop on 10 to 10,000
-clients of 100 examples, and on 100 clients of 10 to 1,000 examples, and writes
-`benchmarks/results/growth.md`, `.json` and `.png`. The largest cohort takes 5 GB.
+runs the compiled runtime, the stock one and a plain PyTorch loop (of small NumPy in
+lockstep) on 10 to 10,000 clients of 100 examples, and on 100 clients of 10 to 1,000
+examples, and writes `benchmarks/results/growth.md` (of small `growth_small.md`),
+`.json` and `.png`. The largest cohort of head takes 5 GB, 100,000 clients of small
+2.4 GB.
 """
 
 import argparse
@@ -18,17 +21,26 @@ import numpy as np
 from benchmarks import machine, speed, workloads
 from tff_transfer import files, progress
 
-CLIENTS = (10, 30, 100, 300, 1000, 3000, 10_000)
+CLIENTS = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
 EXAMPLES = (10, 30, 100, 300, 1000)
 # More of the stock runtime, about 17 ms a client, takes too long to wait for.
 STOCK_CLIENTS = 1000
 PYTORCH = next(r for r in speed.OTHERS if r.name == 'PyTorch loop, 1 thread')
+RUNNERS = {
+    'head': (speed.COMPILED, speed.STOCK, PYTORCH),
+    'small': (speed.COMPILED, speed.ALONE, speed.NUMPY[1]),
+}
+MODELS = {
+    'head': '1,280 features to 62 classes, batches of 20',
+    'small': '60 features to 10 classes, batches of 10',
+}
 
 
-def measure(rounds: int, largest: int) -> list[dict]:
+def measure(workload: str, rounds: int, largest: int) -> list[dict]:
     """Runs every framework on every size.
 
     Args:
+      workload: `'head'` or `'small'`.
       rounds: Rounds of each, the first one included.
       largest: The most clients.
 
@@ -43,9 +55,9 @@ def measure(rounds: int, largest: int) -> list[dict]:
     for clients, examples in progress.bar(sizes, desc='growth'):
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
-            workloads.head([examples] * clients).save(folder / 'work')
+            getattr(workloads, workload)([examples] * clients).save(folder / 'work')
             reference = None
-            for number, runner in enumerate((speed.COMPILED, speed.STOCK, PYTORCH)):
+            for number, runner in enumerate(RUNNERS[workload]):
                 if runner is speed.STOCK and clients > STOCK_CLIENTS:
                     continue
                 place = folder / str(number)
@@ -114,25 +126,26 @@ def plot(records: list[dict], path: pathlib.Path) -> None:
         figure.savefig(new, dpi=120, format='png')
 
 
-def page(records: list[dict], described: dict) -> str:
+def page(workload: str, records: list[dict], described: dict) -> str:
     """Returns the measurement as a page in Markdown."""
+    name = _name(workload)
     rounds = len(records[0]['seconds']) - 1
     lines = [
-        '# growth',
+        f'# {name}',
         '',
-        'Linear softmax model, 1,280 features to 62 classes, batches of 20. Median'
-        f' seconds of {rounds} rounds after the first.',
+        f'Linear softmax model, {MODELS[workload]}. Median seconds of {rounds} rounds'
+        ' after the first.',
         '',
-        '![seconds a round against clients and examples](growth.png)',
+        f'![seconds a round against clients and examples]({name}.png)',
         '',
         '| | each client more (of 100 examples) | fixed |'
         ' each example more (of each of 100 clients) | fixed |',
         '|---|--:|--:|--:|--:|',
     ]
-    for name in _names(records):
-        cells = [name]
+    for of in _names(records):
+        cells = [of]
         for key in ('clients', 'examples'):
-            rows = series(records, key).get(name, [])
+            rows = series(records, key).get(of, [])
             if len(rows) < 2:
                 cells += ['', '']
                 continue
@@ -168,19 +181,25 @@ def page(records: list[dict], described: dict) -> str:
     return '\n'.join(lines)
 
 
+def _name(workload: str) -> str:
+    return 'growth' if workload == 'head' else f'growth_{workload}'
+
+
 def main() -> None:
     """Measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--workload', choices=list(RUNNERS), default='head')
     parser.add_argument('--rounds', type=int, default=6, help='with the first')
     parser.add_argument('--largest', type=int, default=10_000, help='clients')
     options = parser.parse_args()
     described = machine.describe()
-    records = measure(options.rounds, options.largest)
+    name = _name(options.workload)
+    records = measure(options.workload, options.rounds, options.largest)
     text = json.dumps({'machine': described, 'records': records}, indent=1) + '\n'
-    files.write_text(speed.RESULTS / 'growth.json', text)
-    plot(records, speed.RESULTS / 'growth.png')
-    report = page(records, described)
-    files.write_text(speed.RESULTS / 'growth.md', report)
+    files.write_text(speed.RESULTS / f'{name}.json', text)
+    plot(records, speed.RESULTS / f'{name}.png')
+    report = page(options.workload, records, described)
+    files.write_text(speed.RESULTS / f'{name}.md', report)
     print(report)
 
 

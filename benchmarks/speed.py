@@ -85,10 +85,10 @@ AGGREGATORS = ('dp', 'robust', 'compression', 'secure', 'ddp_secure')
 RUNNERS = {
     'head': [COMPILED, *LISTS, STOCK, TENSORFLOW, *OTHERS],
     'head_skewed': [COMPILED, STOCK, TENSORFLOW, *OTHERS],
-    'small': [COMPILED, ALONE, *NUMPY, STOCK, TENSORFLOW, *OTHERS],
-    'small_skewed': [COMPILED, ALONE, *NUMPY, STOCK, TENSORFLOW, *OTHERS],
+    'small': [COMPILED, *LISTS, ALONE, *NUMPY, STOCK, TENSORFLOW, *OTHERS],
+    'small_skewed': [COMPILED, *LISTS, ALONE, *NUMPY, STOCK, TENSORFLOW, *OTHERS],
     # The layers of the others' networks are those of the other workloads.
-    'small_mlp': [COMPILED, ALONE, *NUMPY, STOCK, TENSORFLOW, *OTHERS[:2]],
+    'small_mlp': [COMPILED, *LISTS, ALONE, *NUMPY, STOCK, TENSORFLOW, *OTHERS[:2]],
     'cnn': [COMPILED, STOCK, TENSORFLOW, *OTHERS],
     'finetune_all': [COMPILED, TENSORFLOW, STOCK],
     'tutorial': [

@@ -10,14 +10,19 @@ semicolon separates the values (--hidden_units="512,256;128"). A flag is for the
 in which it has an effect; an option of a method, such as --fedprox.mu, for that method
 alone. What was done already is kept: the same command goes on. compare.html is
 written into --runs, with compare.csv, compare.tex and compare_pairs.csv.
+With --cluster_address=HOST:PORT the runs are made by a Ray cluster, one for each of its
+processors (docs/cluster.md).
 See docs/compare.md.
 """
+
+from collections.abc import Sequence
 
 from absl import flags
 
 from experiments import command_line
 from experiments.compare import axes, figures, report, running
 from tff_transfer import options
+from tff_transfer.errors import UserError
 from tff_transfer.records.report import text_table
 from tff_transfer.training.config import Config
 
@@ -36,12 +41,37 @@ def define_flags(runs: str) -> None:
     )
 
 
+def _cluster(grid: dict[str, Sequence], processes: int) -> str | None:
+    """Takes the address of a cluster out of a grid's flags, if it is there.
+
+    Raises:
+      UserError: There are several, or other flags do not go with it.
+    """
+    if 'cluster' in grid.get('runtime', ()):
+        raise UserError(
+            '--runtime=cluster divides a run; here --cluster_address alone spreads'
+            ' whole runs over the cluster: leave out --runtime'
+        )
+    found = grid.pop('cluster_address', (None,))
+    if len(found) > 1:
+        raise UserError('--cluster_address is no axis of a grid: give one')
+    if found[0] and processes > 1:
+        raise UserError(
+            '--cluster_address has a run for each processor of the cluster: leave out'
+            ' --processes'
+        )
+    return found[0]
+
+
 def main() -> None:
     """Runs the grid; prints and writes what came of it."""
     given = flags.FLAGS
+    grid = dict(axes.given())
+    cluster = _cluster(grid, given.processes)
     plan = running.planned(
-        axes.given(),
+        grid,
         given.runs,
+        cluster=cluster,
         processes=given.processes,
         budget=given.tune,
         skip_unfit=given.skip_unfit,

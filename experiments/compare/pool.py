@@ -17,7 +17,7 @@ from tff_transfer import progress
 
 # TensorFlow keeps something of each run: a process is replaced after so many.
 _JOBS = 20
-_THREADS = (
+THREADS = (
     *('TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS'),
     *('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'),
 )
@@ -118,7 +118,7 @@ class Pool:
                 stdout=subprocess.PIPE,
                 stderr=said,
                 text=True,
-                env={**os.environ, **dict.fromkeys(_THREADS, each)},
+                env={**os.environ, **dict.fromkeys(THREADS, each)},
                 start_new_session=True,  # A terminal's Ctrl-C is for the parent.
             )
             worker = _Worker(process, said)

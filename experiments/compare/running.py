@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 
-from experiments.compare import grid, outcomes, pool, search, tuning
+from experiments.compare import grid, on_cluster, outcomes, pool, search, tuning
 from experiments.compare.figures import Found
 from experiments.compare.grid import Arm
 from experiments.compare.outcomes import Outcome
@@ -30,6 +30,7 @@ class Plan:
       folder: Where it is recorded.
       processes: How many processes run it.
       budget: The trials of each arm that tune its rates; 0 for none.
+      cluster: The address of the cluster that runs it instead, if one does.
     """
 
     arms: tuple[Arm, ...]
@@ -38,6 +39,7 @@ class Plan:
     folder: pathlib.Path
     processes: int
     budget: int
+    cluster: str | None = None
 
     def trials_of(self, config: Config) -> list[tuple[int, int]]:
         """Returns how many trials of how many rounds there are of a configuration."""
@@ -61,6 +63,7 @@ def planned(
     budget: int = 0,
     skip_unfit: bool = False,
     where_it_fits: Sequence[str] = (),
+    cluster: str | None = None,
 ) -> Plan:
     """Returns the grid of some flags, after all checks that need no data.
 
@@ -71,6 +74,7 @@ def planned(
       budget: The trials of each arm.
       skip_unfit: Leave out what cannot be run, instead of refusing the grid.
       where_it_fits: See `grid.arms`.
+      cluster: The address of the cluster that runs it instead of processes here.
 
     Raises:
       UserError: A configuration cannot be, in one line that names it.
@@ -84,7 +88,9 @@ def planned(
     arms = tuple(arm for arm in arms if arm.name not in unfit)
     if budget:
         search.check(arms, set(given))
-    found = Plan(arms, unfit, frozenset(given), pathlib.Path(folder), processes, budget)
+    found = Plan(
+        arms, unfit, frozenset(given), pathlib.Path(folder), processes, budget, cluster
+    )
     with run_directory.writing(found.folder):
         found.folder.mkdir(parents=True, exist_ok=True)
     return found
@@ -97,7 +103,11 @@ def run(plan: Plan) -> list[Found]:
       UserError: Runs that were made before are of other data.
     """
     with contextlib.ExitStack() as stack:
-        workers = stack.enter_context(pool.opened(plan.processes))
+        workers = stack.enter_context(
+            on_cluster.opened(plan.cluster)
+            if plan.cluster
+            else pool.opened(plan.processes)
+        )
         tuned: list[Tuned | None] = [None] * len(plan.arms)
         if plan.budget:
             tuned = search.chosen(

@@ -7,7 +7,7 @@ import tensorflow_federated as tff
 
 from tff_transfer import runtime
 from tff_transfer.runtime.blocks import Settings
-from tff_transfer.runtime.program import Program
+from tff_transfer.runtime.phases import Phases
 
 SIZE = 3
 ONE = tff.types.to_type([('a', (np.float32, [SIZE])), ('n', np.int32)])
@@ -58,8 +58,8 @@ def aggregation(append, join=lambda a, b: tf.concat([a, b], 0)):
 
 
 def seen(computation):
-    program = Program(computation, Settings(1, 2**20, ('/cpu:0',), False, None))
-    functions, (phase, *_) = program._functions, program._plan.phases
+    phases = Phases(computation, Settings(1, 2**20, ('/cpu:0',), False, None))
+    functions, (phase, *_) = phases.functions, phases.plan.phases
     return [functions.rows(name) for name in phase.aggregates], functions.summed(phase)
 
 

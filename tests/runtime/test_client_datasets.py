@@ -250,7 +250,7 @@ def test_clients_that_differ_and_lists():
         wanted = [batch for e in expected[first:last] for batch in e]
         assert [v.tolist() for v in found] == wanted
     assert leaf.nbytes().tolist() == [40, 48, 16, 8, 24, 0]
-    assert leaf.select(3).head(1).part(0, 1)[1].tolist() == [7]
+    assert leaf.some(3, 4).head(1).part(0, 1)[1].tolist() == [7]
 
 
 def test_no_clients():

@@ -35,6 +35,11 @@ def settings(threads=1, block_bytes=2**30, devices=('/CPU:0',), debug=False):
     return blocks.Settings(threads, block_bytes, devices, debug, None)
 
 
+def split(leaves, count, settings, fewest=blocks.BLOCKS):
+    divided = blocks.divide(leaves, count, settings, fewest)
+    return divided.shares(settings.threads * len(settings.devices))
+
+
 def leaf(sizes):
     values = np.zeros([sum(sizes), 4], np.float32)
     starts = np.append(0, np.cumsum(sizes)).astype(np.int64)
@@ -45,29 +50,29 @@ def test_blocks_are_balanced_by_bytes():
     sizes = [1, 1, 1, 1, 4, 1, 9]
     # Eighths of about 18 rows.
     cuts = [0, 2, 4, 5, 6, 7]
-    assert blocks.split([leaf(sizes)], 7, settings()) == [cuts]
-    assert blocks.split([leaf(sizes)], 7, settings(debug=True))[-1] == [6, 7]
+    assert split([leaf(sizes)], 7, settings()) == [cuts]
+    assert split([leaf(sizes)], 7, settings(debug=True))[-1] == [6, 7]
     # 16 bytes a row: at most about four rows in a call.
-    shares = blocks.split([leaf([1] * 64)], 64, settings(block_bytes=64))
+    shares = split([leaf([1] * 64)], 64, settings(block_bytes=64))
     assert [(s[0], s[-1]) for s in shares] == [(i, i + 4) for i in range(0, 64, 4)]
-    assert blocks.split([leaf([])], 0, settings(threads=2)) == [[0, 0]]
+    assert split([leaf([])], 0, settings(threads=2)) == [[0, 0]]
     few = ClientTensors((np.zeros(5),), 5)
-    assert blocks.split([few], 5, settings()) == [[0, 1, 2, 3, 4, 5]]
+    assert split([few], 5, settings()) == [[0, 1, 2, 3, 4, 5]]
     # What is no sequence counts: client 0 has as much as all others.
     rows = (np.zeros([64, 2]), np.append([0, 32], np.arange(33, 65)))
-    (cuts,) = blocks.split([ClientTensors(rows, 33)], 33, settings())
+    (cuts,) = split([ClientTensors(rows, 33)], 33, settings())
     assert cuts[:2] == [0, 1] and cuts[-1] == 33
-    large = blocks.split([ClientTensors(rows, 33)], 33, settings(block_bytes=64))
+    large = split([ClientTensors(rows, 33)], 33, settings(block_bytes=64))
     assert len(large) > 8
 
 
 def test_blocks_are_the_same_for_all_threads_and_devices():
     sizes = np.random.default_rng(1).integers(0, 50, 100).tolist()
-    (expected,) = blocks.split([leaf(sizes)], 100, settings())
+    (expected,) = split([leaf(sizes)], 100, settings())
     assert len(expected) == 9
     for threads, devices in [(2, 1), (3, 1), (8, 1), (64, 1), (2, 2), (1, 3)]:
         now = settings(threads=threads, devices=('/CPU:0',) * devices)
-        shares = blocks.split([leaf(sizes)], 100, now)
+        shares = split([leaf(sizes)], 100, now)
         assert len(shares) == min(threads * devices, 8)
         assert [0, *(cut for share in shares for cut in share[1:])] == expected
         assert all(a[-1] == b[0] for a, b in zip(shares, shares[1:], strict=False))

@@ -208,14 +208,15 @@ def test_which_clients_go_together_hangs_on_sizes_alone():
         settings = Settings(1, 1, (), False, None, **settings)
         return choice.most_together([tf.zeros([weights])], [leaf], count, settings)
 
-    assert of(100, 610) == 64
-    assert of(100, 4554) == 2**19 // (4 * 4554 + 2400)
+    assert of(100, 610) == 128
+    assert of(100, 4554) == 2**21 // (4 * 4554 + 2400)
     assert of(100, 1280 * 62) == 0
     assert of(63, 610) == of(100, 610, lockstep=False) == 0
-    assert of(2, 1280 * 62, lockstep=True) == 1
-    assert of(2, 610, lockstep=True) == 64
+    assert of(2, 1280 * 62, lockstep=True) == 6
+    assert of(2, 2**20, lockstep=True) == 1
+    assert of(2, 610, lockstep=True) == 128
     blocks = [choice.blocks_of(n) for n in (1, 63, 64, 100, 128, 256, 10_000)]
-    assert blocks == [1, 1, 2, 2, 4, 8, 8]
+    assert blocks == [1, 1, 1, 1, 2, 4, 8]
 
 
 def test_elements_of_several_lengths_go_alone():
@@ -225,7 +226,7 @@ def test_elements_of_several_lengths_go_alone():
         settings = Settings(1, 1, (), False, None, lockstep=True)
         return choice.most_together([], [leaf], 2, settings)
 
-    assert of(np.array([0, 2, 6])) == 64
+    assert of(np.array([0, 2, 6])) == 128
     assert of(np.array([0, 3, 6])) == 0
 
 

@@ -88,6 +88,14 @@ def test_the_defaults_are_fit():
             '--server_momentum',
         ),
         (
+            Config(training=TrainingConfig(runtime='cluster')),
+            '--runtime=cluster needs --cluster_address',
+        ),
+        (
+            Config(training=TrainingConfig(cluster_address='10.0.0.1:6379')),
+            '--cluster_address is for --runtime=cluster',
+        ),
+        (
             Config(training=TrainingConfig(runtime='stock', compute_dtype='bfloat16')),
             '--compute_dtype',
         ),

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tff_transfer import aligned, randomness, reprs
 from tff_transfer.data.federated import FederatedData
+from tff_transfer.data.rows import PreparedRows, files_of
 from tff_transfer.errors import UserError
 
 
@@ -24,7 +25,8 @@ class Cohort(Sequence):
     TFF documents. The compiled runtime reads the arrays.
 
     Attributes:
-      examples: Arrays [rows, ...] by name, in the structure of the model's input_spec.
+      examples: Arrays [rows, ...], or `PreparedRows`, by name, in the structure of the
+        model's input_spec.
       row_splits: int64 [clients + 1].
       batch_size: Rows of a batch: one number, or one a client, [clients].
     """
@@ -233,6 +235,7 @@ def training_cohort(
     augment: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     pooled: bool = False,
     held_out: float = 0.0,
+    late: bool = False,
 ) -> Cohort:
     """Gathers the shuffled training examples of some clients.
 
@@ -259,6 +262,8 @@ def training_cohort(
         (`num_held_out`): the last ones of an epoch, in each round the same in the same
         order, a function of seed and client. Then `max_examples` keeps the same ones
         in each round too.
+      late: Whether inputs that lie in a file are gathered and transformed when they
+        are used, so that whoever uses them may read the file (`PreparedRows`).
 
     Returns:
       The cohort, with the examples `x` and `y`; with keys, `x` holds `inputs` and
@@ -294,10 +299,13 @@ def training_cohort(
         ]
         return np.concatenate(draws) if draws else np.zeros([0, 2], np.int32)
 
-    x = aligned.take(data.x, rows)
-    if augment is not None:
-        x = augment(x, drawn('augmentation'))
-    x = transform(x)
+    if late and augment is None and files_of(data.x):
+        x = PreparedRows(data.x, rows, transform)
+    else:
+        x = aligned.take(data.x, rows)
+        if augment is not None:
+            x = augment(x, drawn('augmentation'))
+        x = transform(x)
     if keys:
         x = collections.OrderedDict(inputs=x, key=drawn('keys'))
         if labels:

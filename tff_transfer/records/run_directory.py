@@ -39,7 +39,10 @@ _FILES = (
 # Keeps the key of the pseudonyms in audit.jsonl.
 AUDIT_KEY = 'audit_key'
 # Options that may be others when a run goes on.
-MAY_CHANGE = ('rounds', 'on_divergence', 'baselines', 'export_client')
+MAY_CHANGE = (
+    *('rounds', 'on_divergence', 'baselines', 'export_client'),
+    'cluster_address',
+)
 _FOLDERS = (
     *('checkpoints', 'tensorboard', 'samples'),
     *('model', 'baselines', 'clients'),

@@ -1,8 +1,9 @@
-"""How a TFF computation runs: compiled in this process, or by TFF's own worker."""
+"""How a TFF computation runs: compiled here or on a cluster, or by TFF's own worker."""
 
 import gc
 
 from tff_transfer.runtime import deep_protos  # noqa: F401
+from tff_transfer.runtime.cluster import use_cluster
 from tff_transfer.runtime.compiled import obstacles, use_compiled
 from tff_transfer.runtime.federated import use_federated_context
 from tff_transfer.runtime.keys import in_round
@@ -17,6 +18,7 @@ __all__ = [
     'StackedClients',
     'in_round',
     'obstacles',
+    'use_cluster',
     'use_compiled',
     'use_federated_context',
     'use_stock',

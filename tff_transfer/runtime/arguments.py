@@ -12,6 +12,7 @@ from tensorflow_federated.python.common_libs import structure
 from tensorflow_federated.python.core.impl.compiler import array
 
 from tff_transfer.data.cohorts import Cohort
+from tff_transfer.data.rows import PreparedRows
 from tff_transfer.runtime import layouts
 from tff_transfer.runtime.datasets import reading
 from tff_transfer.runtime.layouts import ClientSequences, ClientTensors
@@ -178,13 +179,17 @@ def cohort_sequences(cohort: Cohort, element: tff.Type, where: str) -> ClientSeq
     for (column, name), leaf in zip(
         leaf_values(examples, element, where), types, strict=True
     ):
-        rows = layouts.layout(leaf) == 'rows' and isinstance(column, np.ndarray)
-        if not rows or not array.is_compatible_shape(column, leaf.shape):
+        late = isinstance(column, PreparedRows)
+        shaped = column[:0] if late else column
+        rows = layouts.layout(leaf) == 'rows' and isinstance(shaped, np.ndarray)
+        if not rows or not array.is_compatible_shape(shaped, leaf.shape):
             raise TypeError(
                 f'{name} should be batches of type {_short(leaf)}, but is rows of'
                 f' {_describe(column)}'
             )
-        arrays.append(tensor_array(column, leaf, name))
+        # As it is: NumPy would take from a memory map that it is one.
+        fits = column.dtype == leaf.dtype
+        arrays.append(column if fits else tensor_array(column[:], leaf, name))
     splits = np.asarray(cohort.row_splits, np.int64)
     sizes = cohort.batch_sizes
     steps = -(-np.diff(splits) // sizes)

@@ -1,14 +1,13 @@
-"""Blocks of clients: which clients run together, where, and which of them failed."""
+"""Blocks of clients: which clients run together, and which of them failed."""
 
-import concurrent.futures
 import dataclasses
-import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from tff_transfer.errors import UserError
 from tff_transfer.runtime.layouts import ClientSequences, ClientTensors
 
 Leaf = ClientSequences | ClientTensors
@@ -27,6 +26,9 @@ class Settings:
       compute_dtype: What products of float32 are computed in at clients, if not that.
       draws: Whether draws hang on keys.
       lockstep: Whether clients go in lockstep where they can; None where it pays.
+
+    Raises:
+      UserError: One of them is out of its range.
     """
 
     threads: int
@@ -37,15 +39,58 @@ class Settings:
     draws: bool = False
     lockstep: bool | None = None
 
+    def __post_init__(self):
+        if self.threads < 1 or self.block_bytes < 1:
+            raise UserError(
+                f'threads is {self.threads} and block_bytes {self.block_bytes}, but'
+                ' both must be at least 1'
+            )
+        if self.compute_dtype not in (None, 'bfloat16', 'float16'):
+            raise UserError(
+                f'compute_dtype is {self.compute_dtype!r}, but must be None, bfloat16'
+                ' or float16'
+            )
+        on_processors = any('CPU' in device.upper() for device in self.devices)
+        if self.compute_dtype == 'float16' and on_processors:
+            raise UserError(
+                'compute_dtype is float16, which is slow on processors: use bfloat16,'
+                ' or GPUs'
+            )
+
 
 # Enough for the threads that there may be; a block costs its state and a merge.
 BLOCKS = 8
 
 
-def split(
+@dataclasses.dataclass(frozen=True)
+class Blocks:
+    """Which clients are summed together.
+
+    Attributes:
+      cuts: The first client of each block, and the one after the last.
+      sizes: About how many bytes each block's values take, [blocks].
+      parts: The fewest calls in which they run, so that none is too large.
+    """
+
+    cuts: list[int]
+    sizes: np.ndarray
+    parts: int
+
+    def shares(self, at_a_time: int) -> list[list[int]]:
+        """Returns which blocks run in one call, neighbours: their cuts.
+
+        There are as many shares as run at a time, or more if they would be too large.
+        """
+        blocks = len(self.cuts) - 1
+        shares = min(max(at_a_time, self.parts), blocks)
+        bounds = [share * blocks // shares for share in range(shares + 1)]
+        return [self.cuts[a : b + 1] for a, b in itertools.pairwise(bounds)]
+
+
+def divide(
     leaves: Sequence[Leaf], count: int, settings: Settings, fewest: int = BLOCKS
-) -> list[list[int]]:
-    """Returns which clients are summed, and which run, together.
+) -> Blocks:
+    """Divides clients into blocks of about equal size.
 
     Args:
       leaves: The clients' values.
@@ -54,27 +99,21 @@ def split(
       fewest: How many blocks there are if `block_bytes` wants no more.
 
     Returns:
-      The shares, each of which runs in one call: the first clients of its blocks and
-      the one after the last. Blocks are of about equal size, and their bounds hang on
-      sizes and `block_bytes` alone: what is summed in which order is the same on
-      every machine. There are as many shares as run at a time, or more if they would
-      be too large.
+      The blocks. Their bounds hang on sizes and `block_bytes` alone: what is summed in
+      which order is the same on every machine.
     """
-    if settings.debug and count:
-        return [[c, c + 1] for c in range(count)]
     if count == 0:
-        return [[0, 0]]
+        return Blocks([0, 0], np.zeros(1), 1)
     size = sum((_nbytes(leaf) for leaf in leaves), np.zeros(count))
     parts = int(np.ceil(size.sum() / settings.block_bytes))
-    blocks = max(fewest, parts)
     # A client costs something even if it holds nothing.
     size = size + max(size.mean(), 1.0) * 0.01
+    if settings.debug:
+        return Blocks(list(range(count + 1)), size, count)
+    blocks = max(fewest, parts)
     block = ((np.cumsum(size) - size / 2) / size.sum() * blocks).astype(np.int64)
-    cuts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), count]
-    blocks = len(cuts) - 1
-    shares = min(max(settings.threads * len(settings.devices), parts), blocks)
-    bounds = [share * blocks // shares for share in range(shares + 1)]
-    return [cuts[a : b + 1] for a, b in itertools.pairwise(bounds)]
+    first = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist()]
+    return Blocks([*first, count], np.add.reduceat(size, first), parts)
 
 
 def _nbytes(leaf: Leaf) -> np.ndarray:
@@ -83,40 +122,6 @@ def _nbytes(leaf: Leaf) -> np.ndarray:
         # As sequences of one element.
         leaf = ClientSequences((leaf.arrays,), np.arange(leaf.clients + 1))
     return leaf.nbytes()
-
-
-def run_in_order(run: Callable, shares: list, settings: Settings) -> Iterator:
-    """Yields `run(share)` for all shares, in order, with a few under way at a time.
-
-    One device's shares run under that device's scope.
-    """
-    placed = list(zip(shares, itertools.cycle(settings.devices)))
-
-    def on_device(share, device):
-        with tf.device(device):
-            return run(share)
-
-    workers = min(settings.threads * len(settings.devices), len(shares))
-    if workers == 1 or settings.debug:
-        yield from itertools.starmap(on_device, placed)
-        return
-    pool = _pool(workers)
-    waiting = []
-    try:
-        for share, device in placed:
-            waiting.append(pool.submit(on_device, share, device))
-            if len(waiting) > workers:
-                yield waiting.pop(0).result()
-        while waiting:
-            yield waiting.pop(0).result()
-    finally:
-        concurrent.futures.wait([f for f in waiting if not f.cancel()])
-
-
-@functools.cache
-def _pool(workers: int) -> concurrent.futures.ThreadPoolExecutor:
-    # Kept: to start threads for each round takes about as long as to call TensorFlow.
-    return concurrent.futures.ThreadPoolExecutor(workers, 'shares of clients')
 
 
 def where_it_fails(
@@ -141,7 +146,7 @@ def where_it_fails(
         return False
 
     for client in range(count):
-        mine = [leaf.select(client) for leaf in leaves]
+        mine = [leaf.some(client, client + 1) for leaf in leaves]
         if not fails(mine, client):
             continue
         steps = [int(x.starts[-1]) for x in mine if isinstance(x, ClientSequences)]

@@ -6,13 +6,13 @@ import threading
 import weakref
 from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer.errors import UserError
 from tff_transfer.runtime import keys
 from tff_transfer.runtime.blocks import Settings
+from tff_transfer.runtime.executors import Executor, Threads
 from tff_transfer.runtime.installed import Installed
 from tff_transfer.runtime.program import Program
 
@@ -62,9 +62,15 @@ class CompiledContext(tff.framework.SyncContext):
 class Compiled:
     """The programs that were compiled with the same settings."""
 
-    def __init__(self, settings: Settings):
-        """Begins with none."""
+    def __init__(self, settings: Settings, executor: Executor):
+        """Begins with none.
+
+        Args:
+          settings: How programs run.
+          executor: What runs their blocks of clients.
+        """
         self._settings = settings
+        self._executor = executor
         self._programs: dict[int, Program] = {}
         self._lock = threading.Lock()
 
@@ -73,7 +79,8 @@ class Compiled:
         with self._lock:
             program = self._programs.get(id(comp))
             if program is None:
-                program = self._programs[id(comp)] = Program(comp, self._settings)
+                program = Program(comp, self._settings, self._executor)
+                self._programs[id(comp)] = program
                 weakref.finalize(comp, self._programs.pop, id(comp), None)
         return program
 
@@ -148,22 +155,7 @@ def use_compiled(
     if threads is None:
         on_cpu = all('CPU' in d.upper() for d in devices)
         threads = len(os.sched_getaffinity(0)) if on_cpu else 1
-    if threads < 1 or block_bytes < 1:
-        raise UserError(
-            f'threads is {threads} and block_bytes {block_bytes}, but both must be'
-            ' at least 1'
-        )
-    if compute_dtype not in (None, 'bfloat16', 'float16'):
-        raise UserError(
-            f'compute_dtype is {compute_dtype!r}, but must be None, bfloat16 or float16'
-        )
-    if compute_dtype == 'float16' and any('CPU' in d.upper() for d in devices):
-        raise UserError(
-            'compute_dtype is float16, which is slow on processors: use bfloat16, or'
-            ' GPUs'
-        )
-    if seed is not None and (not isinstance(seed, int | np.integer) or seed < 0):
-        raise UserError(f'seed is {seed!r}, but must be an integer from 0 on')
+    keys.check_seed(seed)
     settings = Settings(
         threads,
         block_bytes,
@@ -173,5 +165,5 @@ def use_compiled(
         seed is not None,
         lockstep,
     )
-    compiled = _compiled.setdefault(settings, Compiled(settings))
+    compiled = _compiled.setdefault(settings, Compiled(settings, Threads(settings)))
     return Installed(CompiledContext(compiled, seed))

@@ -50,6 +50,16 @@ def in_round(number: int) -> Iterator[None]:
         _round.reset(token)
 
 
+def check_seed(seed: int | None) -> None:
+    """Checks what draws are to hang on.
+
+    Raises:
+      UserError: It is no number from 0 on, nor None.
+    """
+    if seed is not None and (not isinstance(seed, int | np.integer) or seed < 0):
+        raise UserError(f'seed is {seed!r}, but must be an integer from 0 on')
+
+
 def of_run(seed: int, type_signature: tff.Type, runs: Iterator[int]) -> np.ndarray:
     """Returns the key of a computation's run, uint64 [1].
 

@@ -11,14 +11,14 @@ padded. A tensor type says how:
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 from tensorflow_federated.python.common_libs import structure
 
-from tff_transfer.runtime.rows import Rows
+from tff_transfer.data.rows import Rows
 
 
 def leaf_types(type_spec: tff.Type | None) -> list[tff.Type]:
@@ -70,13 +70,17 @@ def starts_of(counts) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
 
 
-def _part(arrays: tuple[np.ndarray, ...], first: int, last: int):
+def _slice(values, first: int, last: int):
+    return values[first:last]
+
+
+def _part(arrays: tuple, first: int, last: int, cut: Callable = _slice) -> tuple:
     """Returns values `first` to `last` of concatenated ones, without a copy."""
     if len(arrays) == 1:
-        return (arrays[0][first:last],)
+        return (cut(arrays[0], first, last),)
     values, starts, *shapes = arrays
     return (
-        values[starts[first] : starts[last]],
+        cut(values, int(starts[first]), int(starts[last])),
         starts[first : last + 1] - starts[first],
         *(s[first:last] for s in shapes),
     )
@@ -98,9 +102,9 @@ class ClientTensors:
         """Returns the arrays of some clients, views of these."""
         return list(_part(self.arrays, first, last))
 
-    def select(self, client: int) -> 'ClientTensors':
-        """Returns the value of one client."""
-        return ClientTensors(tuple(self.part(client, client + 1)), 1)
+    def some(self, first: int, last: int, cut: Callable = _slice) -> 'ClientTensors':
+        """Returns the values of some clients (`ClientSequences.some`)."""
+        return ClientTensors(_part(self.arrays, first, last, cut), last - first)
 
     def head(self, _: int) -> 'ClientTensors':
         """Returns itself: a tensor has no steps."""
@@ -114,7 +118,7 @@ class ClientSequences:
     Attributes:
       leaves: For each tensor of an element, in the order of `leaf_types`, what
         `concatenate` returns for the elements of all clients, one client's after
-        another's; `Rows` may take the place of the values.
+        another's; `Rows` or `PreparedRows` may take the place of the values.
       starts: Where each client's elements start, int64 [clients + 1].
     """
 
@@ -134,11 +138,17 @@ class ClientSequences:
             flat.extend(_part(leaf, *steps))
         return flat
 
-    def select(self, client: int) -> 'ClientSequences':
-        """Returns the sequence of one client."""
-        steps = int(self.starts[client]), int(self.starts[client + 1])
-        leaves = tuple(tuple(_part(leaf, *steps)) for leaf in self.leaves)
-        return ClientSequences(leaves, np.array([0, steps[1] - steps[0]]))
+    def some(self, first: int, last: int, cut: Callable = _slice) -> 'ClientSequences':
+        """Returns the sequences of some clients.
+
+        Args:
+          first: The first of them.
+          last: The one after the last.
+          cut: What gives rows of the elements' values, from one number to another.
+        """
+        steps = int(self.starts[first]), int(self.starts[last])
+        leaves = tuple(_part(leaf, *steps, cut) for leaf in self.leaves)
+        return ClientSequences(leaves, self.starts[first : last + 1] - steps[0])
 
     def head(self, steps: int) -> 'ClientSequences':
         """Returns the first steps of the sequence of an only client."""

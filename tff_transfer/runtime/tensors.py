@@ -1,5 +1,7 @@
 """Arrays as TensorFlow's tensors, without a copy where that is possible."""
 
+import ctypes
+
 import numpy as np
 import tensorflow as tf
 
@@ -15,13 +17,18 @@ def to_tensor(array: np.ndarray) -> tf.Tensor:
     """
     if array.nbytes < _SMALL or array.dtype.kind not in 'fiu':
         return tf.convert_to_tensor(array)
-    usable = (
-        array.ctypes.data % aligned.BYTES == 0
-        and array.flags.c_contiguous
-        and array.flags.writeable
-    )
+    usable = array.ctypes.data % aligned.BYTES == 0 and array.flags.c_contiguous
     if not usable:
         copy = aligned.empty(array.shape, array.dtype)
         np.copyto(copy, array)
         array = copy
+    elif not array.flags.writeable:
+        array = _as_if_writable(array)
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+
+
+def _as_if_writable(array: np.ndarray) -> np.ndarray:
+    """Returns a view that NumPy exports; TensorFlow writes to no memory but its own."""
+    memory = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
+    memory.owner = array  # Stays as long as the view does.
+    return np.frombuffer(memory, array.dtype).reshape(array.shape)

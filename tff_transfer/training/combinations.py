@@ -123,6 +123,11 @@ def check(config) -> None:
             f' --dataset=by_client; leave it out of --dataset={data.dataset} with'
             f' --model={model.model}'
         )
+    if training.runtime == 'cluster' and not training.cluster_address:
+        raise UserError(
+            '--runtime=cluster needs --cluster_address: HOST:PORT of the head'
+            ' (docs/cluster.md)'
+        )
     name = registry.name_of(config.algorithm)
     if model.model in GENERATIVE:
         combinations_of_generative.check(config, name)

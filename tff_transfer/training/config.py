@@ -550,15 +550,21 @@ class TrainingConfig:
     )
     runtime: str = option(
         'compiled',
-        "How rounds run: compiled, in this process; or stock, by TFF's own worker.",
-        choices=('compiled', 'stock'),
+        'How rounds run: compiled, in this process; cluster, likewise with the clients'
+        " on a Ray cluster, docs/cluster.md; or stock, by TFF's own worker.",
+        choices=('compiled', 'cluster', 'stock'),
+    )
+    cluster_address: str | None = option(
+        None,
+        'For --runtime=cluster: HOST:PORT of its head. A run may go on with another.',
+        only_for={'runtime': ('cluster',)},
     )
     compute_dtype: str = option(
         'float32',
-        'For --runtime=compiled: what matrix products and convolutions on the clients'
-        ' are computed in; weights stay in float32. float16 is for GPUs.',
+        'For --runtime=compiled or cluster: what matrix products and convolutions on'
+        ' the clients are computed in; weights stay in float32. float16 is for GPUs.',
         choices=('float32', 'bfloat16', 'float16'),
-        only_for={'runtime': ('compiled',)},
+        only_for={'runtime': ('compiled', 'cluster')},
     )
 
     __repr__ = repr_of_changed

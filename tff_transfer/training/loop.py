@@ -358,6 +358,10 @@ def use_runtime(config: TrainingConfig) -> contextlib.AbstractContextManager:
     if config.runtime == 'stock':
         return runtime.use_stock()
     short = None if config.compute_dtype == 'float32' else config.compute_dtype
+    if config.runtime == 'cluster':
+        return runtime.use_cluster(
+            config.cluster_address, compute_dtype=short, seed=config.seed
+        )
     return runtime.use_compiled(compute_dtype=short, seed=config.seed)
 
 

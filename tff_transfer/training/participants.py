@@ -246,7 +246,13 @@ class Participants:
         if self.settings is not None:
             batch_size = self.settings.batch_size[clients]
         return self.gathered(
-            self.setup.data, clients, turnout.epochs, round_number, batch_size
+            self.setup.data,
+            clients,
+            turnout.epochs,
+            round_number,
+            batch_size,
+            # The nodes of a cluster may read the file themselves.
+            late=self.config.runtime == 'cluster',
         )
 
     def examples(self, turnout: Turnout) -> int:
@@ -276,6 +282,7 @@ class Participants:
         epochs,
         round_number: int,
         batch_size: int | np.ndarray | None = None,
+        late: bool = False,
     ) -> Cohort:
         """Returns the examples of some clients as a round has them.
 
@@ -285,6 +292,7 @@ class Participants:
           epochs: How many epochs each does, or all.
           round_number: The round, on which the order of examples hangs.
           batch_size: Examples of a batch, or each one's; that of all if not given.
+          late: See `training_cohort`.
         """
         config, setup = self.config, self.setup
         if self.method in registry.BY_OWN_PASSES:
@@ -306,4 +314,5 @@ class Participants:
             augment=setup.augment,
             pooled=self.method in registry.IN_ONE_PLACE,
             held_out=self.held_out,
+            late=late,
         )

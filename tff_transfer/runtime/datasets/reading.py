@@ -9,11 +9,11 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer import machine
+from tff_transfer.data.rows import Rows
 from tff_transfer.errors import UserError
 from tff_transfer.runtime import layouts
 from tff_transfer.runtime.datasets import pipelines, plans
 from tff_transfer.runtime.datasets.orders import Order, Repeat, after
-from tff_transfer.runtime.rows import Rows
 
 
 def read(

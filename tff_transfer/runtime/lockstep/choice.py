@@ -17,13 +17,13 @@ _PAYS = 2**16
 # The fewest clients with which it pays: fewer would be one block, which leaves
 # processors idle, and to trace it takes longer than many rounds save.
 _FEWEST = 64
-# The most bytes of weights and batches of the clients that go together, so that what a
-# step reads and writes, a few times that, stays in a processor's own cache.
-_TOGETHER = 2**19
+# The most bytes of weights and batches of the clients that go together, about what a
+# processor's own cache holds: with more, each step reads them from memory.
+_TOGETHER = 2**21
 # The most clients that go together: with more, a step's operations hardly get cheaper.
-_MOST = 64
+_MOST = 128
 # The fewest clients that a block is made for.
-_OF_A_BLOCK = 32
+_OF_A_BLOCK = 64
 
 
 def most_together(

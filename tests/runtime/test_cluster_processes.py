@@ -1,0 +1,74 @@
+"""Each of TFF's processes gives on a cluster what it gives on one machine, bit for bit.
+
+The cluster: a head, and two nodes of one processor, on loopback.
+"""
+
+import collections
+import dataclasses
+
+import numpy as np
+import pytest
+import test_compiled_processes as processes
+import test_lockstep as in_lockstep
+
+from tff_transfer import runtime
+from tff_transfer.data.rows import PreparedRows
+from tff_transfer.features.scaling import Standardisation
+from tff_transfer.runtime.blocks import Settings
+from tff_transfer.runtime.compiled import Compiled, CompiledContext
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def context(cluster):
+    with runtime.use_cluster(cluster.address) as context:
+        yield context
+
+
+@pytest.mark.parametrize('name', processes.CASES)
+def test_process_gives_the_same_bits(name, context):
+    build, model, data = processes.CASES[name]
+    process = build(model())
+    found = processes.run(process, data, rounds=2)
+    with runtime.use_compiled(threads=2):
+        expected = processes.run(process, data, rounds=2)
+    processes.assert_same(expected, found, 0)
+
+
+@pytest.mark.parametrize('name', ['weighted_fed_avg', 'compression', 'secure'])
+def test_process_gives_the_same_bits_in_lockstep(name, context):
+    build, model, _ = processes.CASES[name]
+    process = build(model())
+    settings = Settings(1, 2**29, (), False, None, lockstep=True)
+    actors = context._compiled._executor
+    seeded = CompiledContext(Compiled(settings, actors), None)
+    with runtime.installed.Installed(seeded):
+        found = processes.run(process, in_lockstep.many, rounds=2)
+    with in_lockstep.TOGETHER(threads=2):
+        expected = processes.run(process, in_lockstep.many, rounds=2)
+    processes.assert_same(expected, found, 0)
+
+
+def test_rows_of_a_file_are_read_where_they_are_used(context, tmp_path):
+    process = processes.fed_avg()(processes.functional_model())
+    made = processes.cohort(3, (40, 0, 300, 9))
+    order = np.random.default_rng(1).permutation(349)
+    np.save(tmp_path / 'x.npy', made.examples['x'])
+    stored = np.load(tmp_path / 'x.npy', mmap_mode='r')
+    rows = PreparedRows(stored, order, Standardisation(np.float32(1), np.float32(3)))
+    late = dataclasses.replace(
+        made, examples=collections.OrderedDict(made.examples, x=rows)
+    )
+    early = dataclasses.replace(
+        made, examples=collections.OrderedDict(made.examples, x=rows[:])
+    )
+    state = process.initialize()
+    moved = context._compiled._executor.moved
+    before = moved['clients']
+    found = process.next(state, late)
+    # The labels, a number a row and what stands around these, but no example.
+    assert moved['clients'] - before < 349 * (4 + 8) + 2**13
+    with runtime.use_compiled():
+        expected = process.next(state, early)
+    processes.assert_same(expected, found, 0)

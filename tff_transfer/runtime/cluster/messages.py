@@ -1,0 +1,176 @@
+"""What travels between a driver and its actors: plain arrays, and errors as values."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+from tensorflow.python.ops import list_ops
+from tensorflow_federated.proto.v0 import computation_pb2
+
+from tff_transfer.data.rows import files_of
+from tff_transfer.runtime import block_states
+from tff_transfer.runtime.blocks import Leaf, Settings
+from tff_transfer.runtime.cluster import files
+from tff_transfer.runtime.layouts import ClientTensors
+from tff_transfer.runtime.phases import Given, Phases, Turn
+from tff_transfer.runtime.tensors import to_tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Computation:
+    """A computation, as it travels to each actor once.
+
+    Attributes:
+      proto: TFF's serialised form.
+      settings: How it runs; devices are the actor's own.
+    """
+
+    proto: bytes
+    settings: Settings
+
+    @classmethod
+    def of(cls, comp: tff.Computation, settings: Settings) -> 'Computation':
+        """Makes it of a computation."""
+        proto = tff.framework.serialize_computation(comp)
+        return cls(proto.SerializeToString(), settings)
+
+    def received(self, device: str) -> Phases:
+        """Returns its phases, of which none is traced yet, on a device."""
+        proto = computation_pb2.Computation.FromString(self.proto)
+        comp = tff.framework.deserialize_computation(proto)
+        return Phases(comp, dataclasses.replace(self.settings, devices=(device,)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Broadcast:
+    """A `Turn` without tensors, as it travels to each actor once.
+
+    Attributes:
+      turn: The turn; its inputs are arrays.
+    """
+
+    turn: Turn
+
+    @classmethod
+    def of(cls, turn: Turn) -> 'Broadcast':
+        """Makes it of a turn."""
+        arrays = [to_array(tensor) for tensor in turn.inputs]
+        return cls(dataclasses.replace(turn, inputs=arrays))
+
+    def received(self) -> Turn:
+        """Returns the turn."""
+        tensors = [to_tensor(array) for array in self.turn.inputs]
+        return dataclasses.replace(self.turn, inputs=tensors)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes its arrays take."""
+        return sum(array.nbytes for array in self.turn.inputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """Blocks of clients that an actor runs in one call.
+
+    Attributes:
+      leaves: The values of their clients alone.
+      cuts: The first client of each block, from 0, and the one after the last.
+      before: How many clients of the cohort come before them.
+    """
+
+    leaves: Sequence[Leaf]
+    cuts: Sequence[int]
+    before: int
+
+    @classmethod
+    def of(
+        cls, leaves: Sequence[Leaf], cuts: Sequence[int], reaches: files.Reaches
+    ) -> 'Work':
+        """Makes it of all clients' values and the cuts of some blocks.
+
+        Args:
+          leaves: The clients' values.
+          cuts: The first client of each block, and the one after the last.
+          reaches: Whether the actor reads files itself.
+        """
+        first, last = cuts[0], cuts[-1]
+
+        def cut(values, first, last):
+            found = files_of(values)
+            if found and reaches(found):
+                return files.Late(values, first, last)
+            return np.asarray(values[first:last])
+
+        mine = [leaf.some(first, last, cut) for leaf in leaves]
+        return cls(mine, [cut - first for cut in cuts], first)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes travel."""
+        arrays = [
+            array
+            for leaf in self.leaves
+            for array in (
+                leaf.arrays
+                if isinstance(leaf, ClientTensors)
+                else (leaf.starts, *(a for of_leaf in leaf.leaves for a in of_leaf))
+            )
+        ]
+        return sum(array.nbytes for array in arrays)
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What an actor gives back.
+
+    Attributes:
+      states: For each block the arrays of its state.
+      kept: What `Given.kept` has.
+      error: What was raised instead, if something was.
+    """
+
+    states: list[list[np.ndarray]] = dataclasses.field(default_factory=list)
+    kept: list[list] = dataclasses.field(default_factory=list)
+    error: Exception | None = None
+
+    @classmethod
+    def of(cls, given: Given, specs: Sequence[tf.TensorSpec], blocks: int) -> 'Answer':
+        """Makes it of what clients gave."""
+        states = [
+            [to_array(t) for t in block_states.of_block(given.states, specs, block)]
+            for block in range(blocks)
+        ]
+        return cls(states, given.kept)
+
+    def given(self, specs: Sequence[tf.TensorSpec]) -> Given:
+        """Returns what clients gave.
+
+        Raises:
+          Exception: What was raised instead.
+        """
+        if self.error is not None:
+            raise self.error
+        lists = []
+        for number, spec in enumerate(specs):
+            states = list_ops.tensor_list_reserve(
+                spec.shape, len(self.states), spec.dtype
+            )
+            for block, state in enumerate(self.states):
+                value = to_tensor(state[number])
+                states = list_ops.tensor_list_set_item(states, block, value)
+            lists.append(states)
+        return Given(lists, self.kept)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes its arrays take."""
+        arrays = [a for state in self.states for a in state]
+        return sum(a.nbytes for a in [*arrays, *(a for c in self.kept for a in c)])
+
+
+def to_array(tensor: tf.Tensor) -> np.ndarray:
+    """Returns a tensor's value as an array, also where it is one string."""
+    value = tensor.numpy()
+    return np.asarray(value, object) if isinstance(value, bytes) else np.asarray(value)

@@ -1,0 +1,87 @@
+"""What runs blocks of clients: here, threads of this process."""
+
+import concurrent.futures
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import tensorflow as tf
+
+from tff_transfer.runtime.blocks import Blocks, Leaf, Settings
+from tff_transfer.runtime.phases import Given, Phases, Turn
+
+
+class Executor(Protocol):
+    """Runs blocks of clients; in which calls and where changes no bit."""
+
+    def run(
+        self, phases: Phases, turn: Turn, leaves: Sequence[Leaf], blocks: Blocks
+    ) -> Iterator[Given]:
+        """Yields what clients give, in the order of the blocks.
+
+        Args:
+          phases: The compiled phases.
+          turn: What is the same for all clients.
+          leaves: The clients' values.
+          blocks: Which of them are summed together.
+
+        Raises:
+          tf.errors.OpError: A client failed.
+          UserError: They cannot run.
+        """
+
+
+class Threads:
+    """Runs them in threads of this process."""
+
+    def __init__(self, settings: Settings):
+        """Keeps how programs run."""
+        self._settings = settings
+
+    def run(
+        self, phases: Phases, turn: Turn, leaves: Sequence[Leaf], blocks: Blocks
+    ) -> Iterator[Given]:
+        """Yields what clients give (`Executor.run`), a few shares at a time."""
+        settings = self._settings
+        phases.optimize(turn, leaves)
+        shares = blocks.shares(settings.threads * len(settings.devices))
+
+        def run_share(cuts):
+            return phases.run_clients(turn, leaves, cuts)
+
+        yield from _in_order(run_share, shares, settings)
+
+
+def _in_order(run: Callable, shares: list, settings: Settings) -> Iterator:
+    """Yields `run(share)` for all shares, in order, with a few under way at a time.
+
+    One device's shares run under that device's scope.
+    """
+    placed = list(zip(shares, itertools.cycle(settings.devices)))
+
+    def on_device(share, device):
+        with tf.device(device):
+            return run(share)
+
+    workers = min(settings.threads * len(settings.devices), len(shares))
+    if workers == 1 or settings.debug:
+        yield from itertools.starmap(on_device, placed)
+        return
+    pool = _pool(workers)
+    waiting = []
+    try:
+        for share, device in placed:
+            waiting.append(pool.submit(on_device, share, device))
+            if len(waiting) > workers:
+                yield waiting.pop(0).result()
+        while waiting:
+            yield waiting.pop(0).result()
+    finally:
+        concurrent.futures.wait([f for f in waiting if not f.cancel()])
+
+
+@functools.cache
+def _pool(workers: int) -> concurrent.futures.ThreadPoolExecutor:
+    # Kept: to start threads for each round takes about as long as to call TensorFlow.
+    return concurrent.futures.ThreadPoolExecutor(workers, 'shares of clients')

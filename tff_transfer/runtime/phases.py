@@ -1,0 +1,232 @@
+"""A computation's phases, compiled when they are first run, and what clients do."""
+
+import dataclasses
+import itertools
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_transfer.errors import UserError
+from tff_transfer.runtime import calls, failures, layouts, results
+from tff_transfer.runtime.blocks import Leaf, Settings
+from tff_transfer.runtime.draws import NoKeyError
+from tff_transfer.runtime.functions import Functions
+from tff_transfer.runtime.lockstep import arguments as lockstep
+from tff_transfer.runtime.lockstep.values import NotVectorizedError
+from tff_transfer.runtime.plan import Plan
+from tff_transfer.runtime.tensors import to_tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """What is the same for all clients when they have their turn.
+
+    Attributes:
+      phase: The number of the phase.
+      together: How many clients go in lockstep, 0 if each goes alone.
+      key: What draws hang on, uint64 [1], if they do.
+      inputs: The server's part of the parameter and `Phase.client_inputs`.
+    """
+
+    phase: int
+    together: int
+    key: np.ndarray | None
+    inputs: Sequence[tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What the clients of some blocks gave.
+
+    Attributes:
+      states: Lists of the blocks' states (block_states.py), [tensors of a state].
+      kept: For each leaf that is kept of clients what `results.collect` returns.
+    """
+
+    states: list[tf.Tensor]
+    kept: list[list]
+
+
+class Phases:
+    """A computation's phases as functions.
+
+    Attributes:
+      name: What the computation is called in errors.
+      plan: What runs in which order.
+      functions: What traces it.
+      settings: How it runs.
+    """
+
+    def __init__(self, comp, settings: Settings):
+        """Plans a computation.
+
+        Args:
+          comp: A `tff.Computation`.
+          settings: How it runs.
+        """
+        self.name = 'computation ' + _shorten(comp.type_signature)
+        self.plan = Plan(comp.to_building_block())
+        self.functions = Functions(
+            self.plan, comp.type_signature.parameter, self.name, settings
+        )
+        self.settings = settings
+        # What is compiled is kept for as long as the computation is.
+        self._computation = weakref.ref(comp)
+        self._given: dict[int, tuple] = {}
+        self._compiled: dict = {}
+        self._optimized: set[tuple[int, bool]] = set()
+        self._obstacles: dict[int, str] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def computation(self):
+        """The `tff.Computation`, which whoever runs it holds."""
+        return self._computation()
+
+    def function(self, kind: str, number: int):
+        """Returns a function of a phase, traced at the first call.
+
+        Args:
+          kind: A method of `Functions`.
+          number: The number of the phase.
+
+        Raises:
+          UserError: It cannot run here.
+          NotVectorizedError: It is `'lockstep'`, and an operation is in the way.
+        """
+        key = kind, number
+        if key not in self._compiled:
+            with self._lock:
+                if key not in self._compiled:
+                    self._compiled[key] = self._traced(kind, number)
+        return self._compiled[key]
+
+    def _traced(self, kind: str, number: int):
+        phases = self.plan.phases
+        last = (number == len(phases) - 1,) if kind == 'server' else ()
+        try:
+            return getattr(self.functions, kind)(phases[number], *last)
+        except NoKeyError as e:
+            raise UserError(
+                f'{self.name}: {e}; or leave out seed, and draws will not repeat'
+            ) from e
+        except UserError:
+            raise
+        except (ValueError, NotImplementedError, tf.errors.OpError) as e:
+            raise self.cannot_run(str(e).splitlines()[0][:300]) from e
+
+    def given_types(self, number: int) -> tuple[list[tf.TensorSpec], list[tff.Type]]:
+        """Returns what clients of a phase give.
+
+        Args:
+          number: The number of the phase.
+
+        Returns:
+          The specs of the states of their aggregations, and the types of the leaves of
+          what is kept of each client.
+        """
+        if number not in self._given:
+            phase = self.plan.phases[number]
+            kept = self.functions.kept_types(phase)
+            leaves = [leaf for t in kept for leaf in layouts.leaf_types(t)]
+            self._given[number] = self.functions.state_specs(phase), leaves
+        return self._given[number]
+
+    def run_clients(
+        self, turn: Turn, leaves: Sequence[Leaf], cuts: Sequence[int], before: int = 0
+    ) -> Given:
+        """Runs blocks of clients.
+
+        Args:
+          turn: What is the same for all of them.
+          leaves: The clients' values.
+          cuts: The first client of each block, and the one after the last.
+          before: How many clients of the cohort come before those of `leaves`.
+
+        Returns:
+          What they gave.
+
+        Raises:
+          tf.errors.OpError: A client failed.
+          UserError: They cannot run here.
+        """
+        place = place_in(turn.key)(before + cuts[0])
+        if turn.together:
+            arrays = map(to_tensor, lockstep.arrays(leaves, cuts, turn.together))
+            groups = list(itertools.islice(arrays, 3))
+            function = self.function('lockstep', turn.phase)
+            found = calls.call(function, [*place, *groups, *turn.inputs, *arrays])
+        else:
+            arrays = [a for leaf in leaves for a in leaf.part(cuts[0], cuts[-1])]
+            tensors = [to_tensor(a) for a in arrays]
+            cuts = tf.constant(cuts, tf.int64) - cuts[0]
+            function = self.function('clients', turn.phase)
+            found = calls.call(function, [*place, cuts, *turn.inputs, *tensors])
+        specs, kept = self.given_types(turn.phase)
+        rest = iter(found[len(specs) :])
+        return Given(
+            list(found[: len(specs)]), [results.collect(rest, leaf) for leaf in kept]
+        )
+
+    def optimize(self, turn: Turn, leaves: Sequence[Leaf]) -> None:
+        """Has TensorFlow optimize what clients do, for each device, once.
+
+        It does so at the first call, and twice if two threads call at a time.
+
+        Raises:
+          UserError: It cannot run here.
+        """
+        key = turn.phase, bool(turn.together)
+        with self._lock:
+            if key in self._optimized:
+                return
+            for device in self.settings.devices:
+                try:
+                    with tf.device(device):
+                        self.run_clients(turn, leaves, [0, 0])
+                except tf.errors.OpError as error:
+                    raise self.failed('a cohort of no clients', error) from error
+            self._optimized.add(key)
+
+    def obstacle(self, number: int) -> str:
+        """Returns what is in the way of clients' going in lockstep, or nothing."""
+        with self._lock:
+            if number not in self._obstacles:
+                try:
+                    self.function('lockstep', number)
+                    self._obstacles[number] = ''
+                except NotVectorizedError as error:
+                    self._obstacles[number] = str(error)
+            return self._obstacles[number]
+
+    def failed(self, where: str, error: tf.errors.OpError) -> UserError:
+        """Returns what is raised when something failed: it says where."""
+        words = failures.words(error.message) or type(error).__name__
+        if words.startswith('No OpKernel'):
+            return self.cannot_run(words)
+        line = f'{self.name} failed at {where}: {words}'
+        return failures.failure(line, type(error), error.node_def)
+
+    def cannot_run(self, why: str) -> UserError:
+        """Returns what is raised when a computation cannot run here."""
+        return UserError(
+            f'{self.name}: the compiled runtime cannot run it: {why}; use'
+            f' tff_transfer.runtime.use_stock() for it'
+        )
+
+
+def place_in(key: np.ndarray | None) -> Callable[[int], list[tf.Tensor]]:
+    """Returns what gives `keys.SPECS` by a block's first client, if there is a key."""
+    if key is None:
+        return lambda first: []
+    key = tf.constant(key)
+    return lambda first: [key, tf.constant(first, tf.int64)]
+
+
+def _shorten(type_signature) -> str:
+    text = type_signature.compact_representation()
+    return text if len(text) < 160 else f'{text[:80]}...{text[-60:]}'
