@@ -310,18 +310,18 @@ tf.config.set_logical_device_configuration(
 )
 import tensorflow_federated as tff
 from tff_transfer import runtime
-from tff_transfer.runtime import blocks, program
+from tff_transfer.runtime import phases
 import sys
 sys.path.insert(0, sys.argv[1])
 from test_compiled_blocks import cohort, totals, trained
 
 used = []
-original = program.to_tensor
+original = phases.to_tensor
 def to_tensor(array):
     tensor = original(array)
     used.append(tf.constant(0).device[-5:])
     return tensor
-program.to_tensor = to_tensor
+phases.to_tensor = to_tensor
 data = cohort(np.arange(26), [3, 0, 1, 5, 2, 2])
 with runtime.use_compiled(devices=['/CPU:0', '/CPU:1', '/CPU:2'], threads=1):
     each, whole, most = totals(data)

@@ -1,14 +1,15 @@
 """A computation's result, made of what its last functions gave."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 import tensorflow_federated as tff
+from tensorflow_federated.python.common_libs import structure
 
 from tff_transfer.runtime import containers, layouts, results
 from tff_transfer.runtime.layouts import ClientTensors
 from tff_transfer.runtime.parameters import member
-from tff_transfer.runtime.plan import Output
+from tff_transfer.runtime.plan import Output, of_clients
 from tff_transfer.runtime.stacked import StackedClients
 
 
@@ -29,9 +30,11 @@ class Outputs:
         types = [part.block.type_signature for part in parts]
         self._leaves = [layouts.leaf_types(member(t)) for t in types]
         self.sizes = [len(leaves) for leaves in self._leaves]
+        # Not of the parts' own types, which have forgotten Python's containers.
+        of_client = _types_at_clients(type_spec)
         self._of_client = [
-            containers.maker(t.member) if part.at_clients else None
-            for part, t in zip(parts, types, strict=True)
+            containers.maker(next(of_client).member) if part.at_clients else None
+            for part in parts
         ]
         self._make = containers.maker(type_spec)
 
@@ -61,6 +64,16 @@ class Outputs:
                 sequence = isinstance(leaf, tff.SequenceType)
                 flat.append(results.dataset(value, leaf) if sequence else value.numpy())
         return self._make(iter(flat))
+
+
+def _types_at_clients(type_spec: tff.Type) -> Iterator[tff.FederatedType]:
+    """Yields the types of what is placed at clients, in order."""
+    if isinstance(type_spec, tff.FederatedType):
+        if of_clients(type_spec):
+            yield type_spec
+    elif isinstance(type_spec, tff.StructType):
+        for _, element in structure.iter_elements(type_spec):
+            yield from _types_at_clients(element)
 
 
 def _of_clients(columns: list, make: containers.Maker, count: int, stacked: bool):
