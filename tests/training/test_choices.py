@@ -44,6 +44,7 @@ NEEDS = {
     ('dataset', 'by_client'): {'data_path': 'clients.npz'},
     ('dataset', 'synthetic_writers'): {'num_writers': 4, 'examples_per_writer': 9},
     ('dataset', 'synthetic_alpha_beta'): {'num_writers': 4},
+    ('dataset', 'lung_phantoms'): {'num_writers': 4, 'examples_per_writer': 9},
 }
 SMALL_BACKBONE = {
     'backbone': 'MobileNetV2_035',
