@@ -1,7 +1,7 @@
 # Each target does all of the set-up that it needs: see scripts/install.sh.
 # PYTHON=/path/to/python3.11 names the interpreter to make .venv with.
 
-.PHONY: demo compare cluster-demo test test-slow lint bench notebooks install
+.PHONY: demo compare cluster-demo test test-slow test-walks lint bench notebooks install
 
 demo: install
 	.venv/bin/python -m experiments.emnist_fedavg --flagfile=experiments/presets/demo.txt
@@ -19,7 +19,12 @@ test: install
 	.venv/bin/python -m pytest -n 2 --dist=worksteal
 
 test-slow: install
-	.venv/bin/python -m pytest -m slow -n 2 --dist=worksteal --durations=20
+	.venv/bin/python -m pytest -m "slow and not walk" -n 2 --dist=worksteal \
+	    --durations=20
+
+# The slow tests of methods that others of their kind stand for in test-slow.
+test-walks: install
+	.venv/bin/python -m pytest -m walk -n 2 --dist=worksteal
 
 lint: install
 	.venv/bin/ruff check .

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
+import walks
 from method_references import CLASSES, FEATURES, HIDDEN, RATE
 
 from tff_transfer import models, randomness, runtime
@@ -543,7 +544,10 @@ KINDS = ('scaffold', 'mime')
 
 @pytest.mark.parametrize(
     'name',
-    [n if n in KINDS else pytest.param(n, marks=pytest.mark.slow) for n in NAMES],
+    [
+        n if n in KINDS else pytest.param(n, marks=[pytest.mark.slow, *walks.marks(n)])
+        for n in NAMES
+    ],
 )
 def test_clients_without_a_finite_update_or_examples_count_for_nothing(name):
     of_clients = composed(of(name), context_for(name))
@@ -590,7 +594,7 @@ def test_what_clients_keep_may_be_stacked(use):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', walks.over(NAMES))
 def test_equal_on_both_runtimes(name):
     rounds = IN_ONE_PLACE if name in registry.IN_ONE_PLACE else ROUNDS
     made, options = context_for(name), of(name)

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 import tensorflow as tf
+import walks
 from test_methods import IN_ONE_PLACE, NAMES, ROUNDS, composed, context_for, of, run
 
 from tff_transfer import runtime
@@ -26,7 +27,7 @@ BY_SERVER = ('fedavgm', 'fedadagrad', 'fedadam', 'fedyogi', 'fedrmsprop')
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', [n for n in NAMES if n not in BY_SERVER])
+@pytest.mark.parametrize('name', walks.over([n for n in NAMES if n not in BY_SERVER]))
 def test_equal_in_lockstep(name):
     rounds = IN_ONE_PLACE if name in registry.IN_ONE_PLACE else ROUNDS
     made, options = context_for(name), of(name)

@@ -5,6 +5,7 @@ import dataclasses
 import killing
 import numpy as np
 import pytest
+import walks
 from test_algorithms import config as config_of
 from test_algorithms import from_command_line
 from test_loop import (
@@ -223,7 +224,7 @@ def test_options_of_a_scheme_are_flags_under_its_name():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', registry.NAMES)
+@pytest.mark.parametrize('name', walks.over(registry.NAMES))
 def test_every_method_takes_each_scheme_or_says_why_not(name):
     directions = {'compression': schemes.UP, 'compression_down': schemes.DOWN}
     refused = {d for d in directions if name in combinations._UNCOMPRESSED[d]}

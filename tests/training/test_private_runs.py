@@ -7,6 +7,7 @@ import stat
 import killing
 import numpy as np
 import pytest
+import walks
 from test_algorithms import config as config_of
 from test_loop import CLASSES, CLIENTS, SIZE, make_config, make_data, numpy_round
 
@@ -332,7 +333,7 @@ def test_every_method_is_refused_or_not_with_each_kind_of_privacy(kind):
 @pytest.mark.parametrize(
     # Those of test_gan_runs.py train on images.
     'name',
-    [n for n in registry.NAMES if n not in registry.OF_GANS],
+    walks.over([n for n in registry.NAMES if n not in registry.OF_GANS]),
 )
 def test_every_method_is_private_or_refused(name):
     made = config_of(name, rounds=2, weighting='uniform')
