@@ -18,12 +18,11 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from experiments import command_line
+from experiments import command_line, pieces
 from experiments.fedboost import (
     forests,
     people,
     picking,
-    pieces,
     pool,
     report,
     weighting,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.fedboost import pieces
+from experiments import pieces
 from tff_transfer import randomness
 from tff_transfer.boosting import bins, gradient_boosting
 from tff_transfer.boosting.bins import Bins

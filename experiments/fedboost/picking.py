@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from experiments.fedboost import pieces
+from experiments import pieces
 from tff_transfer.boosting import ada_boost, bins, weak
 from tff_transfer.boosting.ada_boost import AdaBoost
 from tff_transfer.boosting.examples import Examples

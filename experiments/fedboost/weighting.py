@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import optimize
 
-from experiments.fedboost import pieces
+from experiments import pieces
 from experiments.fedboost.pool import Pool
 from tff_transfer.boosting import fed_boost, gradients, simplex
 from tff_transfer.boosting.examples import Examples

@@ -22,8 +22,7 @@ import tensorflow as tf
 from absl import flags
 
 import tff_transfer as tt
-from experiments import command_line
-from experiments.fedboost import pieces
+from experiments import command_line, pieces
 from experiments.federated_generation import (
     circle,
     judging,

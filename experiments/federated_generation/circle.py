@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from experiments.fedboost import pieces
+from experiments import pieces
 from tff_transfer import files, randomness
 from tff_transfer.algorithms.fed_avg import FedAvg
 from tff_transfer.algorithms.fed_df import FedDF

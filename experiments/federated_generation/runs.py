@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.fedboost import pieces
+from experiments import pieces
 from experiments.federated_generation import plans
 from experiments.federated_generation.judging import Judge
 from experiments.federated_generation.people import Source

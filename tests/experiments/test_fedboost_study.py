@@ -10,11 +10,11 @@ import sys
 import numpy as np
 import pytest
 
+from experiments import pieces
 from experiments.fedboost import (
     forests,
     people,
     picking,
-    pieces,
     pool,
     report,
     weighting,

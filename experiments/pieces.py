@@ -1,4 +1,4 @@
-"""The pieces that the study is made of, each on disk when it is finished.
+"""The pieces that a study is made of, each on disk when it is finished.
 
 A piece that learns in rounds also has checkpoints, from which it goes on after a kill.
 """
