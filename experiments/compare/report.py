@@ -6,8 +6,7 @@ import io
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import jinja2
-
+from experiments import pages
 from experiments.compare import curves, figures, verdicts
 from experiments.compare.figures import Found, Judged
 from experiments.compare.verdicts import Tested
@@ -134,21 +133,17 @@ def write(folder: pathlib.Path, stem: str, page: Page) -> pathlib.Path:
     found = ranked(page.found, tested)
     table = figures.table(found, page.judged)
     drawn = curves.drawn([each for each in found if each.outcomes])
-    source = pathlib.Path(__file__).with_name('report.html.jinja').read_text('utf-8')
-    text = (
-        jinja2.Environment(autoescape=True)
-        .from_string(source)
-        .render(
-            page=page,
-            table=table,
-            adapts=page.judged is not None and not page.judged.all_examples,
-            tests=[
-                (those, verdicts.said(those), verdicts.table(those)) for those in tested
-            ],
-            curves=plots.svg(drawn) if drawn else '',
-            trials=_trials(found),
-            stem=stem,
-        )
+    text = pages.filled(
+        __package__,
+        page=page,
+        table=table,
+        adapts=page.judged is not None and not page.judged.all_examples,
+        tests=[
+            (those, verdicts.said(those), verdicts.table(those)) for those in tested
+        ],
+        curves=plots.svg(drawn) if drawn else '',
+        trials=_trials(found),
+        stem=stem,
     )
     files.write_text(folder / f'{stem}.csv', csv_table(found, page.judged))
     files.write_text(folder / f'{stem}.tex', latex_table(table, texts=1))

@@ -3,10 +3,10 @@
 import pathlib
 from collections.abc import Mapping
 
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import pages
 from experiments.fedboost import forests, weighting
 from experiments.fedboost.weighting import Setting
 from experiments.tables import markdown
@@ -196,18 +196,14 @@ def write(
         **{f'Boosted trees on {kind}': grown(of) for kind, of in trees.items()},
     }
     pictures = {'regret': regret(setting, weighted), 'adaboost': boosted(adaptive)}
-    source = pathlib.Path(__file__).with_name('report.html.jinja').read_text('utf-8')
-    text = (
-        jinja2.Environment(autoescape=True)
-        .from_string(source)
-        .render(
-            facts=facts,
-            verdicts=verdicts(setting, weighted, trees),
-            tables=tables,
-            pictures={name: plots.svg(figure) for name, figure in pictures.items()},
-            rounds=setting.rounds,
-            command=command,
-        )
+    text = pages.filled(
+        __package__,
+        facts=facts,
+        verdicts=verdicts(setting, weighted, trees),
+        tables=tables,
+        pictures={name: plots.svg(figure) for name, figure in pictures.items()},
+        rounds=setting.rounds,
+        command=command,
     )
     files.write_text(
         folder / 'table.md',

@@ -4,10 +4,10 @@ import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import pages
 from experiments.federated_generation import circle, plans
 from experiments.federated_generation.plans import Plan
 from experiments.tables import markdown
@@ -227,22 +227,18 @@ def write(
         tables['Generated images as public examples of FedDF'] = closed(public)
         pictures['circle'] = curves(public)
     shown = grids(place, found)
-    source = pathlib.Path(__file__).with_name('report.html.jinja').read_text('utf-8')
-    text = (
-        jinja2.Environment(autoescape=True)
-        .from_string(source)
-        .render(
-            facts=facts,
-            verdicts=verdicts(found, floor, public),
-            tables=tables,
-            pictures={name: plots.svg(figure) for name, figure in pictures.items()},
-            grids={
-                name: [(said, plots.data_uri(grid, 700)) for said, grid in of]
-                for name, of in shown.items()
-            },
-            measured_on=circle.PUBLIC,
-            command=command,
-        )
+    text = pages.filled(
+        __package__,
+        facts=facts,
+        verdicts=verdicts(found, floor, public),
+        tables=tables,
+        pictures={name: plots.svg(figure) for name, figure in pictures.items()},
+        grids={
+            name: [(said, plots.data_uri(grid, 700)) for said, grid in of]
+            for name, of in shown.items()
+        },
+        measured_on=circle.PUBLIC,
+        command=command,
     )
     files.write_text(
         folder / 'table.md',

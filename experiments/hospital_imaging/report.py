@@ -6,8 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import jinja2
-
+from experiments import pages
 from experiments.hospital_imaging import figures, pictures
 from experiments.hospital_imaging.figures import Figures, Interval
 from experiments.hospital_imaging.study import (
@@ -133,9 +132,8 @@ def write(
         }
         for hospital, of in found.items()
     }
-    source = pathlib.Path(__file__).with_name('report.html.jinja').read_text('utf-8')
-    page = jinja2.Environment(autoescape=True).from_string(source)
-    text = page.render(
+    text = pages.filled(
+        __package__,
         facts=facts,
         verdicts=[row for row in tables['gains'][1:] if row[1] == FEDERATED],
         tables=tables,

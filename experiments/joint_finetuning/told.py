@@ -1,12 +1,11 @@
 """What the study says of its runs: intervals, table, pictures and the page."""
 
-import importlib.resources
 from collections.abc import Sequence
 
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import pages
 from experiments.joint_finetuning import runs
 from tff_transfer import randomness
 from tff_transfer.records import plots
@@ -111,9 +110,8 @@ def page(settings: Sequence[runs.Setting], facts: dict[str, str]) -> str:
       settings: What was measured.
       facts: What was run, by name; `command` is shown as such.
     """
-    text = importlib.resources.files(__package__) / 'report.html.jinja'
-    template = jinja2.Environment(autoescape=True).from_string(text.read_text('utf-8'))
-    return template.render(
+    return pages.filled(
+        __package__,
         facts=facts,
         table=table(settings),
         verdicts=verdicts(settings),

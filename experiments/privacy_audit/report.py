@@ -4,9 +4,9 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import jinja2
 import numpy as np
 
+from experiments import pages
 from experiments.privacy_audit import pictures
 from experiments.privacy_audit.canary_clients import Watched
 from experiments.privacy_audit.reconstruction import Recovered
@@ -108,21 +108,15 @@ def write(
       The path of the page.
     """
     figures = table(found)
-    source = pathlib.Path(__file__).with_name('report.html.jinja').read_text('utf-8')
-    text = (
-        jinja2.Environment(autoescape=True)
-        .from_string(source)
-        .render(
-            facts=facts,
-            leaks=leaks(found),
-            table=figures,
-            cosines=plots.svg(pictures.cosines(found.watched)),
-            curves=[plots.svg(pictures.roc(found.attacks, unit)) for unit in UNITS],
-            images=plots.svg(pictures.images(found.recovered))
-            if found.recovered
-            else '',
-            command=command,
-        )
+    text = pages.filled(
+        __package__,
+        facts=facts,
+        leaks=leaks(found),
+        table=figures,
+        cosines=plots.svg(pictures.cosines(found.watched)),
+        curves=[plots.svg(pictures.roc(found.attacks, unit)) for unit in UNITS],
+        images=plots.svg(pictures.images(found.recovered)) if found.recovered else '',
+        command=command,
     )
     files.write_text(folder / 'table.md', markdown(figures, texts=1))
     path = folder / 'report.html'
