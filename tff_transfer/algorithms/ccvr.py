@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tff_transfer import randomness
-from tff_transfer.algorithms import fed_avg, local, prototype
+from tff_transfer.algorithms import descent, fed_avg, local, prototype
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.algorithms.rows import Rows
 from tff_transfer.errors import UserError
@@ -178,23 +178,16 @@ def _retrained(context: Context, last: tuple, known, x, labels, order) -> tuple:
     A class that is not known keeps its weights: its features count for nothing, and its
     logit is not in the softmax.
     """
-    optimizer = context.client_optimizer
     never = tf.where(known, 0.0, prototype.NEVER)
 
-    def step(state, batch):
-        optimizer_state, at = state
+    def loss(at, batch):
         classes = tf.gather(labels, batch)
         counts = tf.cast(tf.gather(known, classes), tf.float32)
-        with tf.GradientTape() as tape:
-            tape.watch(at)
-            logits = tf.matmul(tf.gather(x, batch), at[0]) + at[1] + never
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits)
-            total = tf.reduce_sum(counts * losses)
-            loss = tf.math.divide_no_nan(total, tf.reduce_sum(counts))
-        state, at = optimizer.next(optimizer_state, at, tape.gradient(loss, at))
-        return state, tuple(at)
+        logits = tf.matmul(tf.gather(x, batch), at[0]) + at[1] + never
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits)
+        return tf.math.divide_no_nan(
+            tf.reduce_sum(counts * losses), tf.reduce_sum(counts)
+        )
 
-    specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, last)
     rows = Rows(order, tf.constant(0), tf.size(order), BATCH_SIZE)
-    _, after = rows.reduce((optimizer.initialize(specs), last), step)
-    return after
+    return descent.descended(context.client_optimizer, last, rows, loss)

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer.algorithms import local
+from tff_transfer.algorithms import descent, local
 from tff_transfer.algorithms.method import Aggregate, Context
 from tff_transfer.algorithms.public_examples import PublicExamples
 from tff_transfer.errors import UserError
@@ -138,36 +138,7 @@ def distilled(
         )
         return loss(batch['y'], logits)
 
-    return descended(optimizer, weights, batches, apart)
-
-
-def descended(
-    optimizer: tff.learning.optimizers.Optimizer,
-    weights: tuple,
-    batches,
-    loss: Callable,
-) -> tuple:
-    """Returns weights after a step down a loss for each batch.
-
-    Args:
-      optimizer: What takes the steps; it starts anew.
-      weights: The weights.
-      batches: A dataset or `Rows`.
-      loss: A function of (weights, batch) to float32 [].
-    """
-
-    def step(state, batch):
-        optimizer_state, at = state
-        with tf.GradientTape() as tape:
-            tape.watch(at)
-            value = loss(at, batch)
-        gradient = tape.gradient(value, at, unconnected_gradients='zero')
-        optimizer_state, at = optimizer.next(optimizer_state, at, gradient)
-        return optimizer_state, tuple(at)
-
-    weights = tuple(weights)
-    specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, weights)
-    return batches.reduce((optimizer.initialize(specs), weights), step)[1]
+    return descent.descended(optimizer, weights, batches, apart)
 
 
 def divergence(teacher, student, temperature: float = 1.0):

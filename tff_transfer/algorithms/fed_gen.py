@@ -22,8 +22,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer import randomness
-from tff_transfer.algorithms import fed_avg, local
+from tff_transfer.algorithms import descent, fed_avg, local
 from tff_transfer.algorithms.method import Context, Method
+from tff_transfer.algorithms.rows import Rows
 from tff_transfer.algorithms.small_networks import glorot, two_layers
 from tff_transfer.options import option
 
@@ -143,32 +144,19 @@ class FedGen:
             last = sums['kernel'] / aggregate.clients, sums['bias'] / aggregate.clients
             adam = tff.learning.optimizers.build_adam(self.learning_rate)
 
-            def step(number, state):
-                optimizer_state, generator = state
+            def loss(generator, numbers):
                 labels, noise = self.drawn(
                     context,
                     sums['counts'],
                     'generated on the server',
                     aggregate.round,
-                    number,
+                    numbers[0],
                 )
-                with tf.GradientTape() as tape:
-                    tape.watch(generator)
-                    generated = represented(generator, labels, noise)
-                    value = loss_of(*last, generated, labels)
-                gradient = tape.gradient(value, generator)
-                optimizer_state, generator = adam.next(
-                    optimizer_state, generator, gradient
-                )
-                return number + 1, (optimizer_state, tuple(generator))
+                return loss_of(*last, represented(generator, labels, noise), labels)
 
-            specs = tf.nest.map_structure(
-                tf.TensorSpec.from_tensor, tuple(server.generator)
-            )
-            start = (adam.initialize(specs), tuple(server.generator))
-            _, (_, generator) = tf.while_loop(
-                lambda number, _: number < self.steps, step, (tf.constant(0), start)
-            )
+            # A step for each of their numbers.
+            steps = Rows(tf.range(self.steps), tf.constant(0), self.steps, 1)
+            generator = descent.descended(adam, server.generator, steps, loss)
             moved = fed_avg.server_step(context, server, aggregate)
             return Server(moved.weights, moved.optimizer, generator, sums['counts'])
 

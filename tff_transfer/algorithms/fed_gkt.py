@@ -24,7 +24,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer import randomness
-from tff_transfer.algorithms import distillation, local
+from tff_transfer.algorithms import descent, distillation, local
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.algorithms.small_networks import glorot, two_layers
 from tff_transfer.options import option
@@ -97,9 +97,7 @@ class FedGKT:
                 apart = distillation.divergence(taught, logits)
                 return functional.loss(logits, batch['y']) + self.alpha * apart
 
-            learned = distillation.descended(
-                adam, large.weights, client.batches, of_server
-            )
+            learned = descent.descended(adam, large.weights, client.batches, of_server)
             delta = local.difference(large.weights, learned)
             return local.update(context, client, trained, delta=delta, kept=own)
 
