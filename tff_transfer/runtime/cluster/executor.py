@@ -96,7 +96,7 @@ def _in_one_line() -> Iterator[None]:
     except (exceptions.ObjectStoreFullError, exceptions.OutOfDiskError) as error:
         raise UserError(
             "a node's object store is full: start nodes with a larger"
-            ' --object-store-memory, or give a smaller block_bytes'
+            ' --object_store_memory, or give a smaller block_bytes'
         ) from error
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise UserError(
