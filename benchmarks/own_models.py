@@ -18,29 +18,56 @@ import tff_transfer as tt
 from benchmarks import machine, speed
 from tff_transfer import randomness, runtime
 from tff_transfer.algorithms import compose
+from tff_transfer.algorithms.compose import Composed
 from tff_transfer.algorithms.computations import Kept
+from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.training import methods, setup
 from tff_transfer.training.client_states import ClientStates
 from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 from tff_transfer.training.own_models import OwnModels
+from tff_transfer.training.setup import Setup
 
 CLIENTS, EXAMPLES, FEATURES, CLASSES = 3400, 10, 1280, 62
 
 
-def population() -> FederatedData:
-    """Returns clients with one training example and `EXAMPLES` test examples each."""
-    draw = randomness.generator(0, 'benchmark of own models')
-    rows = CLIENTS * (EXAMPLES + 1)
+def population(
+    purpose: str, train: int, test: int, features: int, classes: int
+) -> FederatedData:
+    """Returns clients of drawn features.
+
+    Args:
+      purpose: What they are drawn for.
+      train: Training examples of each.
+      test: Test examples of each.
+      features: Numbers of an example.
+      classes: Classes.
+    """
+    draw = randomness.generator(0, purpose)
+    rows = CLIENTS * (train + test)
     return FederatedData(
         'features',
-        draw.standard_normal((rows, FEATURES), np.float32),
-        draw.integers(CLASSES, size=rows).astype(np.int32),
+        draw.standard_normal((rows, features), np.float32),
+        draw.integers(classes, size=rows).astype(np.int32),
         tuple(map(str, range(CLIENTS))),
-        np.full(CLIENTS, 1),
-        np.full(CLIENTS, EXAMPLES),
-        CLASSES,
+        np.full(CLIENTS, train),
+        np.full(CLIENTS, test),
+        classes,
     )
+
+
+def prepared(data: FederatedData) -> tuple[Config, Setup, Method, Context, Composed]:
+    """Returns a run of Ditto with a linear head, ready to train."""
+    config = Config(
+        data=DataConfig(unseen_fraction=0.0),
+        model=ModelConfig('mlp'),
+        training=TrainingConfig(server_optimizer='sgd'),
+        algorithm=tt.algorithms.Ditto(),
+    ).resolved()
+    model = setup.head_or_network(config, data, None, None)
+    made = setup.prepare(config, data, None, model)
+    method, context = methods.method_of(config, made.model, CLIENTS)
+    return config, made, method, context, compose.compose(method, context)
 
 
 def own_heads() -> tuple[np.ndarray, np.ndarray]:
@@ -69,17 +96,9 @@ def measure(folder: pathlib.Path, rounds: int = 6) -> dict[str, list[float]]:
     Raises:
       RuntimeError: The two predict other classes.
     """
-    data, heads = population(), own_heads()
-    config = Config(
-        data=DataConfig(unseen_fraction=0.0),
-        model=ModelConfig('mlp'),
-        training=TrainingConfig(server_optimizer='sgd'),
-        algorithm=tt.algorithms.Ditto(),
-    ).resolved()
-    model = setup.head_or_network(config, data, None, None)
-    made = setup.prepare(config, data, None, model)
-    method, context = methods.method_of(config, made.model, CLIENTS)
-    composed = compose.compose(method, context)
+    data = population('benchmark of own models', 1, EXAMPLES, FEATURES, CLASSES)
+    heads = own_heads()
+    config, made, method, context, composed = prepared(data)
     states = ClientStates(composed.kept, folder / 'clients')
     index = states.empty_index(CLIENTS)
     for block in np.array_split(np.arange(CLIENTS), 17):
@@ -103,6 +122,21 @@ def measure(folder: pathlib.Path, rounds: int = 6) -> dict[str, list[float]]:
     return seconds
 
 
+def table(seconds: dict[str, list[float]], digits: int) -> list[str]:
+    """Returns the lines of a table of seconds, of so many digits after the point."""
+    lines = [
+        '| | seconds, median | fastest, slowest | the first |',
+        '|---|--:|--:|--:|',
+    ]
+    for name, found in seconds.items():
+        median, *ends = (f(found[1:]) for f in (statistics.median, min, max))
+        fastest, slowest = (f'{end:.{digits}f}' for end in ends)
+        lines.append(
+            f'| {name} | {median:.{digits}f} | {fastest}, {slowest} | {found[0]:.2f} |'
+        )
+    return lines
+
+
 def page(seconds: dict[str, list[float]], described: dict) -> str:
     """Returns the measurement as a page in Markdown."""
     lines = [
@@ -112,15 +146,8 @@ def page(seconds: dict[str, list[float]], described: dict) -> str:
         f' classes of its own ({CLIENTS * (FEATURES + 1) * CLASSES * 4e-9:.1f} GB in'
         f' all) and {EXAMPLES} test examples.',
         '',
-        '| | seconds, median | fastest, slowest | the first |',
-        '|---|--:|--:|--:|',
+        *table(seconds, 2),
     ]
-    for name, found in seconds.items():
-        rest = found[1:]
-        lines.append(
-            f'| {name} | {statistics.median(rest):.2f} | {min(rest):.2f},'
-            f' {max(rest):.2f} | {found[0]:.2f} |'
-        )
     note = (
         'Own models are read from the file in which a run keeps them, their checksums'
         ' checked; the loop has its heads in memory.'

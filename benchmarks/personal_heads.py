@@ -10,40 +10,19 @@ their own heads, with clients in lockstep and one by one, by turns. Writes
 """
 
 import pathlib
-import statistics
 import time
 
 import numpy as np
 import tensorflow as tf
 
-import tff_transfer as tt
 from benchmarks import machine, speed
-from tff_transfer import randomness, runtime
-from tff_transfer.algorithms import compose
-from tff_transfer.algorithms.computations import Kept
+from benchmarks.own_models import CLIENTS, population, prepared, table
+from tff_transfer import runtime
 from tff_transfer.data.cohorts import training_cohort
-from tff_transfer.data.federated import FederatedData
-from tff_transfer.training import methods, setup
-from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
 from tff_transfer.training.personal import PersonalEvaluator
 
-CLIENTS, TRAIN, TEST, FEATURES, CLASSES = 3400, 100, 10, 64, 10
+TRAIN, TEST, FEATURES, CLASSES = 100, 10, 64, 10
 HOW = {'in lockstep': None, 'one by one': False}
-
-
-def population() -> FederatedData:
-    """Returns clients with `TRAIN` training examples and `TEST` test examples each."""
-    draw = randomness.generator(0, 'benchmark of personal heads')
-    rows = CLIENTS * (TRAIN + TEST)
-    return FederatedData(
-        'features',
-        draw.standard_normal((rows, FEATURES), np.float32),
-        draw.integers(CLASSES, size=rows).astype(np.int32),
-        tuple(map(str, range(CLIENTS))),
-        np.full(CLIENTS, TRAIN),
-        np.full(CLIENTS, TEST),
-        CLASSES,
-    )
 
 
 def measure(_: pathlib.Path, rounds: int = 6) -> dict[str, list[float]]:
@@ -52,17 +31,8 @@ def measure(_: pathlib.Path, rounds: int = 6) -> dict[str, list[float]]:
     Raises:
       RuntimeError: The two come to other heads.
     """
-    data = population()
-    config = Config(
-        data=DataConfig(unseen_fraction=0.0),
-        model=ModelConfig('mlp'),
-        training=TrainingConfig(server_optimizer='sgd'),
-        algorithm=tt.algorithms.Ditto(),
-    ).resolved()
-    model = setup.head_or_network(config, data, None, None)
-    made = setup.prepare(config, data, None, model)
-    method, context = methods.method_of(config, made.model, CLIENTS)
-    composed = compose.compose(method, context)
+    data = population('benchmark of personal heads', TRAIN, TEST, FEATURES, CLASSES)
+    _, made, method, context, composed = prepared(data)
     cohort = training_cohort(
         data, range(CLIENTS), batch_size=10, epochs=1, seed=0, round_number=1
     )
@@ -80,7 +50,7 @@ def measure(_: pathlib.Path, rounds: int = 6) -> dict[str, list[float]]:
                 start = time.perf_counter()
                 state, _, found[name] = composed.process.next(state, cohort, kept)
                 trained = time.perf_counter()
-                own = found[name] = Kept(**found[name].arrays)
+                own = found[name] = found[name].arrays
                 evaluator.per_example(
                     data,
                     state,
@@ -107,15 +77,8 @@ def page(seconds: dict[str, list[float]], described: dict) -> str:
         f' classes of its own, {TRAIN} training examples (batches of 10, one epoch of'
         f' Ditto) and {TEST} test examples; the two by turns in one process.',
         '',
-        '| | seconds, median | fastest, slowest | the first |',
-        '|---|--:|--:|--:|',
+        *table(seconds, 3),
     ]
-    for name, found in seconds.items():
-        rest = found[1:]
-        lines.append(
-            f'| {name} | {statistics.median(rest):.3f} | {min(rest):.3f},'
-            f' {max(rest):.3f} | {found[0]:.2f} |'
-        )
     note = 'Evaluation is the same computation of many heads either way.'
     return '\n'.join([*lines, '', note, '', machine.sentence(described), ''])
 
