@@ -181,7 +181,8 @@ def test_a_full_object_store_is_told_in_one_line(cluster, monkeypatch):
             raise ray.exceptions.ObjectStoreFullError('full')
 
         monkeypatch.setattr(ray, 'put', full)
-        with pytest.raises(UserError, match='object store is full.*object-store-mem'):
+        told = 'object store is full.*--object_store_memory'
+        with pytest.raises(UserError, match=told):
             process.next(state, many(1))
 
 
