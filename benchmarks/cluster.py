@@ -137,7 +137,8 @@ def thought_up(record: dict) -> Round:
     """Returns what a round takes, as it was measured.
 
     Seconds are the driver's processor seconds, which hang less on what else runs. A
-    merge is taken for NumPy's sum of two arrays of the weights' size.
+    sum of clients is taken to be of the weights' size, and a merge for NumPy's sum of
+    two such arrays.
     """
     fixed = {
         name: statistics.median(record['fixed'][name]['driver'][1:])
@@ -153,7 +154,7 @@ def thought_up(record: dict) -> Round:
         compute=max(alone - fixed[COMPILED], 0.0),
         sent=moved['clients'],
         broadcast=moved['broadcast'] / 2,
-        state=moved['answers'] / 8,
+        state=record['weights'],
         server=max(fixed[CLUSTER] - 2 * record['call'], 0.0),
         call=record['call'],
         merge=(time.perf_counter() - start) / 5,

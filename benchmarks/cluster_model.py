@@ -9,12 +9,14 @@ Blocks are joined and given out by the code that a real cluster has
   go by the connection, if they do not lie in files that nodes read;
 - each transfer comes later by the network's delay;
 - a node of one processor computes one call at a time;
-- each block's sum goes back by the connection, and is merged, one after another.
+- a node merges those of its blocks' sums that can be (`runtime/merging.py`); each of
+  the rest goes back by the connection, and is merged, one after another.
 """
 
 import dataclasses
 import heapq
 
+from tff_transfer.runtime import merging
 from tff_transfer.runtime.cluster import scheduling
 
 
@@ -26,10 +28,10 @@ class Round:
       compute: Seconds of one processor for all clients.
       sent: Bytes of all clients' examples that travel.
       broadcast: Bytes that each node gets once.
-      state: Bytes of a block's sum.
+      state: Bytes of a sum.
       server: Seconds of the driver whatever the clients do.
       call: Seconds of the driver for a call.
-      merge: Seconds of the driver to merge a block's sum.
+      merge: Seconds to merge two sums.
     """
 
     compute: float
@@ -65,26 +67,29 @@ def seconds(of: Round, network: Network, nodes: int, blocks: int) -> float:
     """
     sizes = [1.0 / blocks] * blocks
     shares = scheduling.shares(range(blocks + 1), sizes, nodes)
+    left = [
+        len(merging.within(s.first, s.first + len(s.cuts) - 1, blocks)[1])
+        for s in shares
+    ]
     waiting = {number: share.size for number, share in enumerate(shares)}
     free, reached = dict.fromkeys(range(nodes), 1), set()
     out = back = of.server
     ends: list[tuple[float, int, int]] = []
     while waiting or ends:
         for number, node in scheduling.assign(waiting, free):
-            share = shares[number]
+            share, sums = shares[number], left[number]
             del waiting[number]
             free[node] -= 1
             moved = share.size * of.sent + (node not in reached) * of.broadcast
             reached.add(node)
             out += of.call + moved / network.bandwidth
-            heapq.heappush(
-                ends, (out + network.delay + share.size * of.compute, number, node)
-            )
+            merges = len(share.cuts) - 1 - sums
+            computed = share.size * of.compute + merges * of.merge
+            heapq.heappush(ends, (out + network.delay + computed, number, node))
         ended, number, node = heapq.heappop(ends)
         free[node] += 1
-        sums = len(shares[number].cuts) - 1
         arrives = max(ended + network.delay, back)
-        back = arrives + sums * (of.state / network.bandwidth + of.merge)
+        back = arrives + left[number] * (of.state / network.bandwidth + of.merge)
         # What waits starts when the driver has seen that this one is done.
         out = max(out, ended + network.delay)
     return back

@@ -28,9 +28,10 @@ def test_what_the_driver_does_adds_up():
         ROUND, sent=40.0, broadcast=5.0, state=2.0, server=0.5, call=0.1, merge=0.25
     )
     # Of two nodes the first gets (20 + 5) / 10 after the call, the second as much
-    # later; each computes for 4, and gives four sums of 2 / 10 + 0.25 each.
-    first = 0.5 + 0.1 + 2.5 + 1.0 + 4.0 + 1.0
+    # later; each computes for 4, merges its four blocks' sums by three merges, and
+    # gives their sum, which takes 2 / 10 + 0.25.
+    first = 0.5 + 0.1 + 2.5 + 1.0 + 4.0 + 3 * 0.25 + 1.0
     second = first + 0.1 + 2.5
-    sums = 4 * (0.2 + 0.25)
+    sums = 0.2 + 0.25
     found = cluster_model.seconds(of, Network(1.0, 10.0), 2, 8)
     assert found == pytest.approx(max(first + sums, second) + sums)

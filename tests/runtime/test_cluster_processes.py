@@ -72,3 +72,24 @@ def test_rows_of_a_file_are_read_where_they_are_used(context, tmp_path):
     with runtime.use_compiled():
         expected = process.next(state, early)
     processes.assert_same(expected, found, 0)
+
+
+def test_what_no_client_uses_travels_once_and_sums_of_nodes_are_sums(context):
+    process = processes.fed_avg()(processes.functional_model())
+    state, data = process.initialize(), processes.cohort(3, (40,) * 16)
+    weights = process.get_model_weights(state).trainable
+    nbytes = sum(np.asarray(weight).nbytes for weight in weights)
+    moved = context._compiled._executor.moved
+
+    def round_of(state):
+        before = dict(moved)
+        state = process.next(state, data).state
+        return state, {kind: moved[kind] - before.get(kind, 0) for kind in moved}
+
+    state, first = round_of(state)
+    _, second = round_of(state)
+    # To each of two nodes: the server's state and the broadcast, which are the same.
+    assert first['broadcast'] >= 4 * nbytes
+    assert 2 * nbytes <= second['broadcast'] < 2 * nbytes + 2**8
+    # Of eight blocks each node sends the sum of its four.
+    assert 2 * nbytes <= second['answers'] < 3 * nbytes

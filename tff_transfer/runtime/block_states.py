@@ -26,6 +26,16 @@ def of_block(
     ]
 
 
+def replaced(
+    lists: list[tf.Tensor], state: list[tf.Tensor], block: tf.Tensor
+) -> list[tf.Tensor]:
+    """Returns lists with another state of one block."""
+    return [
+        list_ops.tensor_list_set_item(states, block, value)
+        for states, value in zip(lists, state, strict=True)
+    ]
+
+
 def joined(
     lists: list[tf.Tensor], more: list[tf.Tensor], specs: list[tf.TensorSpec]
 ) -> list[tf.Tensor]:

@@ -169,16 +169,18 @@ class Functions:
         return kept
 
     def merge(self, phase: Phase) -> tf.types.experimental.ConcreteFunction:
-        """Traces how blocks' states of `summed(phase)` become one.
+        """Traces how blocks' states of `summed(phase)` become fewer.
 
-        The function's arguments are `keys.SPECS`, the server's part of the parameter,
-        `phase.client_inputs` and the lists that `clients` gives.
+        The function's arguments are `keys.SPECS`, the merges (merging.py), int64
+        [merges, 3], the server's part of the parameter, `phase.client_inputs` and the
+        lists that `clients` gives. It gives the first block's state, and the lists.
         """
         summed = self.summed(phase)
         state_types = [self.state_type(n) for n in summed]
         states = self.state_specs(phase)
         specs = [
             *self.key_specs,
+            tf.TensorSpec([None, 3], tf.int64),
             *self.server_specs(),
             *self.call_specs(phase.client_inputs),
             *(tf.TensorSpec([], tf.variant) for _ in states),
@@ -188,35 +190,33 @@ class Functions:
             self.traces += 1
             flat = iter(flat)
             key, _ = self.place(flat)
+            merges = next(flat)
             values = self.server_parts(flat)
             scope = self.scope(self.at_server, values, phase.client_inputs, flat)
-            lists = list(flat)
 
-            def body(block, *before):
+            def body(merge, *lists):
+                left, right, number = tf.unstack(merges[merge])
                 before, after = (
-                    iter(before),
-                    iter(block_states.of_block(lists, states, block)),
+                    iter(block_states.of_block(lists, states, tf.cast(i, tf.int32)))
+                    for i in (left, right)
                 )
                 merged = []
-                with self.keys.at(lambda: keys.fold(key, keys.MERGE, block)):
+                with self.keys.at(lambda: keys.fold(key, keys.MERGE, number)):
                     for name, t in zip(summed, state_types, strict=True):
                         a, b = pack(before, t), pack(after, t)
                         with self.aggregation(name, scope) as (aggregation, _):
                             merged.extend(leaves(aggregation.merge(a, b)))
-                return (block + 1, *merged)
+                place = tf.cast(left, tf.int32)
+                return merge + 1, *block_states.replaced(lists, merged, place)
 
-            count = tf.raw_ops.TensorListLength(input_handle=lists[0])
-            _, *merged = tf.while_loop(
-                lambda block, *_: block < count,
+            count = tf.shape(merges)[0]
+            _, *lists = tf.while_loop(
+                lambda merge, *_: merge < count,
                 body,
-                (1, *block_states.of_block(lists, states, 0)),
-                shape_invariants=(
-                    tf.TensorShape([]),
-                    *(spec.shape for spec in states),
-                ),
+                (0, *flat),
                 parallel_iterations=1,
             )
-            return merged
+            return *block_states.of_block(lists, states, 0), *lists
 
         return _trace(run, specs)
 

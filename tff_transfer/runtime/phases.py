@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer.errors import UserError
-from tff_transfer.runtime import calls, failures, layouts, results
+from tff_transfer.runtime import calls, failures, layouts, merging, results
 from tff_transfer.runtime.blocks import Leaf, Settings
 from tff_transfer.runtime.draws import NoKeyError
 from tff_transfer.runtime.functions import Functions
@@ -44,10 +44,12 @@ class Given:
 
     Attributes:
       states: Lists of the blocks' states (block_states.py), [tensors of a state].
+      spans: Of how many blocks each of these is the state.
       kept: For each leaf that is kept of clients what `results.collect` returns.
     """
 
     states: list[tf.Tensor]
+    spans: Sequence[int]
     kept: list[list]
 
 
@@ -163,14 +165,48 @@ class Phases:
         else:
             arrays = [a for leaf in leaves for a in leaf.part(cuts[0], cuts[-1])]
             tensors = [to_tensor(a) for a in arrays]
-            cuts = tf.constant(cuts, tf.int64) - cuts[0]
+            firsts = tf.constant(cuts, tf.int64) - cuts[0]
             function = self.function('clients', turn.phase)
-            found = calls.call(function, [*place, cuts, *turn.inputs, *tensors])
+            found = calls.call(function, [*place, firsts, *turn.inputs, *tensors])
         specs, kept = self.given_types(turn.phase)
         rest = iter(found[len(specs) :])
         return Given(
-            list(found[: len(specs)]), [results.collect(rest, leaf) for leaf in kept]
+            list(found[: len(specs)]),
+            [1] * (len(cuts) - 1),
+            [results.collect(rest, leaf) for leaf in kept],
         )
+
+    def merge(
+        self, turn: Turn, lists: Sequence[tf.Tensor], merges: Sequence[merging.Merge]
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """Merges blocks' states.
+
+        Args:
+          turn: What is the same for all clients.
+          lists: The states, as `Given` has them.
+          merges: Which are merged.
+
+        Returns:
+          The first block's state, and the lists.
+        """
+        function = self.function('merge', turn.phase)
+        place = place_in(turn.key)(0)
+        which = tf.constant(merges, tf.int64, [len(merges), 3])
+        found = calls.call(function, [*place, which, *turn.inputs, *lists])
+        return found[: len(lists)], found[len(lists) :]
+
+    def unused(self, turn: Turn) -> frozenset[int]:
+        """Returns which of `turn.inputs` change nothing that clients give."""
+        kinds = ['lockstep' if turn.together else 'clients']
+        if self.given_types(turn.phase)[0]:
+            kinds.append('merge')
+        first = {'lockstep': 3, 'clients': 1, 'merge': 1}
+        place = len(place_in(turn.key)(0))
+        numbers = set(range(len(turn.inputs)))
+        for kind in kinds:
+            inputs = self.function(kind, turn.phase).inputs[place + first[kind] :]
+            numbers = {n for n in numbers if not inputs[n].consumers()}
+        return frozenset(numbers)
 
     def optimize(self, turn: Turn, leaves: Sequence[Leaf]) -> None:
         """Has TensorFlow optimize what clients do, for each device, once.

@@ -12,6 +12,7 @@ from tff_transfer.runtime import (
     blocks,
     calls,
     layouts,
+    merging,
     results,
 )
 from tff_transfer.runtime.blocks import Settings
@@ -151,17 +152,17 @@ class Program:
         divided = blocks.divide(leaves, count, self._settings, fewest)
         specs, types = self._phases.given_types(number)
         kept = [[] for _ in types]
-        lists = []
+        lists, spans = [], []
         runs = self._executor.run(self._phases, turn, leaves, divided)
         for given in self._located(runs, turn, leaves, count):
             new = given.states
             lists = block_states.joined(lists, new, specs) if lists else new
+            spans += given.spans
             for column, values in zip(kept, given.kept, strict=True):
                 column.append(values)
         states = []
         if lists:
-            merge = self._phases.function('merge', number)
-            states = calls.call(merge, [*place_in(key)(0), *inputs, *lists])
+            states, _ = self._phases.merge(turn, lists, merging.remaining(spans))
         return states, [
             results.join(column, leaf, count)
             for column, leaf in zip(kept, types, strict=True)

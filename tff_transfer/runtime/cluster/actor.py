@@ -1,6 +1,7 @@
 """What runs on the nodes of a cluster: a process with compiled phases."""
 
 import collections
+import dataclasses
 import threading
 from typing import Any
 
@@ -8,9 +9,10 @@ import ray
 import tensorflow as tf
 
 from tff_transfer.errors import UserError
+from tff_transfer.runtime import merging
 from tff_transfer.runtime.cluster import files, same
 from tff_transfer.runtime.cluster.messages import Answer, Broadcast, Computation, Work
-from tff_transfer.runtime.phases import Phases, Turn
+from tff_transfer.runtime.phases import Given, Phases, Turn
 
 # As many turns as may run at a time: two threads of the driver, say.
 _TURNS = 4
@@ -68,8 +70,8 @@ class Actor:
             phases.optimize(turn, work.leaves)
             with tf.device(self._device):
                 given = phases.run_clients(turn, work.leaves, work.cuts, work.before)
-            specs, _ = phases.given_types(turn.phase)
-            return Answer.of(given, specs, len(work.cuts) - 1)
+            answer = _merged(phases, turn, given, work)
+            return dataclasses.replace(answer, unused=phases.unused(turn))
         except (UserError, tf.errors.OpError, MemoryError) as error:
             return Answer(error=error)
 
@@ -93,3 +95,15 @@ class Actor:
                 while len(self._turns) > _TURNS:
                     self._turns.popitem(last=False)
             return self._turns[number]
+
+
+def _merged(phases: Phases, turn: Turn, given: Given, work: Work) -> Answer:
+    """Returns what clients gave, with as few states of blocks as can be."""
+    specs, _ = phases.given_types(turn.phase)
+    last = work.first + len(work.cuts) - 1
+    merges, blocks, spans = merging.within(work.first, last, work.blocks)
+    lists = given.states
+    if lists and merges:
+        _, lists = phases.merge(turn, lists, merges)
+    given = dataclasses.replace(given, states=lists, spans=spans)
+    return Answer.of(given, specs, blocks)

@@ -66,6 +66,7 @@ class Calls:
         """
         self._workers, self._shared = workers, shared
         self._leaves, self._shares, self._moved = leaves, shares, moved
+        self._blocks = sum(len(share.cuts) - 1 for share in shares)
         self._waiting = {number: share.size for number, share in enumerate(shares)}
         self._running: dict[ray.ObjectRef, tuple[int, Worker]] = {}
         self._answers: dict[int, Answer] = {}
@@ -95,8 +96,8 @@ class Calls:
         free = {w: w.threads - busy[w] for w in self._workers.ready}
         for number, worker in scheduling.assign(self._waiting, free):
             del self._waiting[number]
-            cuts = self._shares[number].cuts
-            work = Work.of(self._leaves, cuts, worker.reaches)
+            share = self._shares[number]
+            work = Work.of(self._leaves, share, self._blocks, worker.reaches)
             shared = self._shared
             # References in lists: they are fetched when they are wanted.
             ref = worker.handle.run.remote(

@@ -33,6 +33,8 @@ class Actors:
         """Keeps the actors."""
         self._workers = workers
         self._known: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+        # By phase, and whether clients go in lockstep: what need not be broadcast.
+        self._unused: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
         self._forgotten: collections.deque[int] = collections.deque()
         self._numbers = itertools.count()
         # One turn at a time: another one would wait for the same processors.
@@ -64,6 +66,7 @@ class Actors:
             shared = self._shared(phases, turn)
             for answer in Calls(self._workers, shared, leaves, shares, self.moved):
                 yield answer.given(specs)
+                self._unused.setdefault(phases, {})[_kind(turn)] = answer.unused
 
     def _shared(self, phases: Phases, turn: Turn) -> Shared:
         """Returns what all calls of a turn have in common."""
@@ -72,7 +75,8 @@ class Actors:
             computation = Computation.of(phases.computation, phases.settings)
             self._known[phases] = number, ray.put(computation)
             weakref.finalize(phases, self._forgotten.append, number)
-        broadcast = Broadcast.of(turn)
+        unused = self._unused.get(phases, {}).get(_kind(turn), ())
+        broadcast = Broadcast.of(turn, unused)
         return Shared(
             *self._known[phases],
             next(self._numbers),
@@ -86,6 +90,10 @@ class Actors:
             number = self._forgotten.popleft()
             for worker in self._workers.ready:
                 worker.handle.forget.remote(number)
+
+
+def _kind(turn: Turn) -> tuple[int, bool]:
+    return turn.phase, bool(turn.together)
 
 
 @contextlib.contextmanager

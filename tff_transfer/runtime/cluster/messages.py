@@ -1,7 +1,7 @@
 """What travels between a driver and its actors: plain arrays, and errors as values."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +13,7 @@ from tff_transfer.data.rows import files_of
 from tff_transfer.runtime import block_states
 from tff_transfer.runtime.blocks import Leaf, Settings
 from tff_transfer.runtime.cluster import files
+from tff_transfer.runtime.cluster.scheduling import Share
 from tff_transfer.runtime.layouts import ClientTensors
 from tff_transfer.runtime.phases import Given, Phases, Turn
 from tff_transfer.runtime.tensors import to_tensor
@@ -48,26 +49,38 @@ class Broadcast:
     """A `Turn` without tensors, as it travels to each actor once.
 
     Attributes:
-      turn: The turn; its inputs are arrays.
+      turn: The turn; its inputs are arrays, or specs of tensors that are not used.
     """
 
     turn: Turn
 
     @classmethod
-    def of(cls, turn: Turn) -> 'Broadcast':
-        """Makes it of a turn."""
-        arrays = [to_array(tensor) for tensor in turn.inputs]
+    def of(cls, turn: Turn, unused: Collection[int]) -> 'Broadcast':
+        """Makes it of a turn, without those of its inputs that are `Phases.unused`."""
+        arrays = [
+            tf.TensorSpec(tensor.shape, tensor.dtype)
+            if number in unused
+            else to_array(tensor)
+            for number, tensor in enumerate(turn.inputs)
+        ]
         return cls(dataclasses.replace(turn, inputs=arrays))
 
     def received(self) -> Turn:
-        """Returns the turn."""
-        tensors = [to_tensor(array) for array in self.turn.inputs]
+        """Returns the turn, with zeros in what is not used."""
+        tensors = [
+            tf.zeros(given.shape, given.dtype)
+            if isinstance(given, tf.TensorSpec)
+            else to_tensor(given)
+            for given in self.turn.inputs
+        ]
         return dataclasses.replace(self.turn, inputs=tensors)
 
     @property
     def nbytes(self) -> int:
         """How many bytes its arrays take."""
-        return sum(array.nbytes for array in self.turn.inputs)
+        return sum(
+            given.nbytes for given in self.turn.inputs if isinstance(given, np.ndarray)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,24 +91,29 @@ class Work:
       leaves: The values of their clients alone.
       cuts: The first client of each block, from 0, and the one after the last.
       before: How many clients of the cohort come before them.
+      first: How many blocks of the cohort come before them.
+      blocks: How many there are in all.
     """
 
     leaves: Sequence[Leaf]
     cuts: Sequence[int]
     before: int
+    first: int
+    blocks: int
 
     @classmethod
     def of(
-        cls, leaves: Sequence[Leaf], cuts: Sequence[int], reaches: files.Reaches
+        cls, leaves: Sequence[Leaf], share: Share, blocks: int, reaches: files.Reaches
     ) -> 'Work':
-        """Makes it of all clients' values and the cuts of some blocks.
+        """Makes it of all clients' values and some blocks.
 
         Args:
           leaves: The clients' values.
-          cuts: The first client of each block, and the one after the last.
+          share: The blocks.
+          blocks: How many there are in all.
           reaches: Whether the actor reads files itself.
         """
-        first, last = cuts[0], cuts[-1]
+        first, last = share.cuts[0], share.cuts[-1]
 
         def cut(values, first, last):
             found = files_of(values)
@@ -104,7 +122,8 @@ class Work:
             return np.asarray(values[first:last])
 
         mine = [leaf.some(first, last, cut) for leaf in leaves]
-        return cls(mine, [cut - first for cut in cuts], first)
+        cuts = [cut - first for cut in share.cuts]
+        return cls(mine, cuts, first, share.first, blocks)
 
     @property
     def nbytes(self) -> int:
@@ -126,23 +145,29 @@ class Answer:
     """What an actor gives back.
 
     Attributes:
-      states: For each block the arrays of its state.
+      states: The arrays of blocks' states, each of one block or of neighbours.
+      spans: Of how many blocks each of these is the state.
       kept: What `Given.kept` has.
+      unused: What need not be broadcast the next time (`Phases.unused`).
       error: What was raised instead, if something was.
     """
 
     states: list[list[np.ndarray]] = dataclasses.field(default_factory=list)
+    spans: Sequence[int] = ()
     kept: list[list] = dataclasses.field(default_factory=list)
+    unused: frozenset[int] = frozenset()
     error: Exception | None = None
 
     @classmethod
-    def of(cls, given: Given, specs: Sequence[tf.TensorSpec], blocks: int) -> 'Answer':
-        """Makes it of what clients gave."""
+    def of(
+        cls, given: Given, specs: Sequence[tf.TensorSpec], blocks: Sequence[int]
+    ) -> 'Answer':
+        """Makes it of what clients gave, with the states of some of its blocks."""
         states = [
             [to_array(t) for t in block_states.of_block(given.states, specs, block)]
-            for block in range(blocks)
+            for block in blocks
         ]
-        return cls(states, given.kept)
+        return cls(states, given.spans, given.kept)
 
     def given(self, specs: Sequence[tf.TensorSpec]) -> Given:
         """Returns what clients gave.
@@ -161,7 +186,7 @@ class Answer:
                 value = to_tensor(state[number])
                 states = list_ops.tensor_list_set_item(states, block, value)
             lists.append(states)
-        return Given(lists, self.kept)
+        return Given(lists, self.spans, self.kept)
 
     @property
     def nbytes(self) -> int:

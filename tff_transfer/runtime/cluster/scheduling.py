@@ -14,10 +14,12 @@ class Share:
     Attributes:
       cuts: The first client of each block, and the one after the last.
       size: About how many bytes their clients' values take.
+      first: How many blocks of the cohort come before them.
     """
 
     cuts: tuple[int, ...]
     size: float
+    first: int
 
 
 def shares(cuts: Sequence[int], sizes: Sequence[float], calls: int) -> list[Share]:
@@ -42,7 +44,7 @@ def shares(cuts: Sequence[int], sizes: Sequence[float], calls: int) -> list[Shar
             low = limit
     starts = [0, *bounds]
     return [
-        Share(tuple(cuts[a : b + 1]), float(sum(sizes[a:b])))
+        Share(tuple(cuts[a : b + 1]), float(sum(sizes[a:b])), a)
         for a, b in zip(starts, bounds, strict=False)
     ]
 
