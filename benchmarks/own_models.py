@@ -24,9 +24,12 @@ from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.training import methods, setup
 from tff_transfer.training.client_states import ClientStates
-from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
 from tff_transfer.training.own_models import OwnModels
 from tff_transfer.training.setup import Setup
+from tff_transfer.training.training_config import TrainingConfig
 
 CLIENTS, EXAMPLES, FEATURES, CLASSES = 3400, 10, 1280, 62
 

@@ -30,7 +30,9 @@ from tff_transfer.data.cohorts import choose_clients, training_cohort
 from tff_transfer.data.federated import FederatedData, split_clients
 from tff_transfer.records import plots, report
 from tff_transfer.training import loop
-from tff_transfer.training.config import BATCH_NORM, Config, DataConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import BATCH_NORM
 from tff_transfer.training.sources import load_backbone, load_data
 
 STOCK, STOCK_BATCHES = 'stock', 'stock, by batches'

@@ -31,7 +31,9 @@ from tff_transfer.errors import UserError
 from tff_transfer.records import personalization, report
 from tff_transfer.records.personalization import PARTS, PERSONAL, Personalization
 from tff_transfer.training import loop, sources
-from tff_transfer.training.config import Config, DataConfig, ModelConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
 from tff_transfer.training.result import Result
 
 # Rates are tried with so many epochs of adaptation; among which a run chooses then.

@@ -24,7 +24,8 @@ from tff_transfer.privacy import registry
 from tff_transfer.privacy.nothing import NoPrivacy
 from tff_transfer.records import metrics, report
 from tff_transfer.training import loop
-from tff_transfer.training.config import Config, ModelConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.model_config import ModelConfig
 
 STARTS = {'head': ModelConfig(), 'cnn': ModelConfig(model='cnn')}
 # What clients' updates are clipped to, and their learning rate: those of the best

@@ -21,7 +21,8 @@ from tff_transfer import files, options
 from tff_transfer.algorithms import registry
 from tff_transfer.records import metrics, report
 from tff_transfer.training import loop
-from tff_transfer.training.config import Config, ModelConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.model_config import ModelConfig
 
 STARTS = {'head': ModelConfig(), 'cnn': ModelConfig(model='cnn')}
 # Clients' learning rates, or FedSGD's server's, that are tried where none are given.

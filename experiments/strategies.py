@@ -18,7 +18,8 @@ from experiments import command_line, learning_rates, tables
 from tff_transfer import files, options
 from tff_transfer.records import metrics, report
 from tff_transfer.training import loop
-from tff_transfer.training.config import FINETUNE, Config
+from tff_transfer.training.config import Config
+from tff_transfer.training.model_config import FINETUNE
 
 COLUMNS = (
     'finetune',

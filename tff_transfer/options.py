@@ -61,6 +61,13 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def all_but(
+    option: str, choices: Sequence[str], left_out: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Returns an `only_for` of all choices of an option but those that are left out."""
+    return {option: tuple(choice for choice in choices if choice not in left_out)}
+
+
 def variant(default: Any, help: str, registry: Any) -> Any:
     """Declares a field that is one of several options dataclasses.
 

@@ -14,7 +14,8 @@ from tff_transfer.algorithms import registry
 from tff_transfer.errors import UserError
 from tff_transfer.records import run_directory
 from tff_transfer.training import combinations
-from tff_transfer.training.config import Config, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.training_config import TrainingConfig
 
 # Characters of a folder's name, without those of its configuration's hash.
 _LONGEST = 120

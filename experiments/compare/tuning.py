@@ -19,7 +19,9 @@ from tff_transfer.data import validation
 from tff_transfer.data.federated import FederatedData, split_clients
 from tff_transfer.errors import UserError
 from tff_transfer.training import sources
-from tff_transfer.training.config import Config, DataConfig, ModelConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
 from tff_transfer.training.result import Result
 
 # The share of the seen clients who are held out, and of a rung's trials that go on.

@@ -12,7 +12,10 @@ from tff_transfer.algorithms.fed_df import FedDF
 from tff_transfer.data import partition
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.training import loop
-from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 # Clients, how unlike their classes are, and examples of all of them.
 CLIENTS, ALPHA, EXAMPLES = 20, 0.5, 6000

@@ -11,7 +11,9 @@ from tff_transfer.algorithms.fed_gan import FedGAN
 from tff_transfer.algorithms.teachers import Nobody, Pretrained
 from tff_transfer.privacy.central import Central
 from tff_transfer.privacy.nothing import NoPrivacy
-from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 PRETRAINED = 'pretrained'
 SCRATCH, TRANSFERRED = 'from scratch', 'transferred'

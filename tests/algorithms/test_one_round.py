@@ -13,7 +13,9 @@ from tff_transfer.data.cohorts import Cohort
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.training import loop
-from tff_transfer.training.config import Config, DataConfig, ModelConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
 
 SIZE, CLASSES = 6, 4
 SIZES = (5, 0, 300)

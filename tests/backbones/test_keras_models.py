@@ -13,7 +13,10 @@ from tff_transfer.models.below import Below
 from tff_transfer.networks import keras_layers
 from tff_transfer.records import keras_file
 from tff_transfer.training import loop
-from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3)).astype(np.uint8)
 KINDS = ['keras', 'h5']

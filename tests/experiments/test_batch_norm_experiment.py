@@ -6,14 +6,11 @@ import pytest
 
 from experiments import batch_norm, strategies
 from tff_transfer import runtime
-from tff_transfer.training.config import (
-    FINETUNE,
-    Config,
-    DataConfig,
-    ModelConfig,
-    TrainingConfig,
-)
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import FINETUNE, ModelConfig
 from tff_transfer.training.sources import load_backbone, load_data
+from tff_transfer.training.training_config import TrainingConfig
 
 SHARED = pathlib.Path(__file__).parents[3] / 'shared/data'
 

@@ -9,7 +9,8 @@ from experiments import compare_runs
 from tff_transfer import options
 from tff_transfer.algorithms import FedAvg, FedExP, FedProx
 from tff_transfer.errors import UserError
-from tff_transfer.training.config import Config, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.training_config import TrainingConfig
 
 
 @pytest.fixture

@@ -11,12 +11,10 @@ from tff_transfer.data import by_client
 from tff_transfer.data.federated import split_clients
 from tff_transfer.errors import UserError
 from tff_transfer.privacy.central import Central
-from tff_transfer.training.config import (
-    Config,
-    DataConfig,
-    ModelConfig,
-    TrainingConfig,
-)
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 CLIENTS, EACH = 20, 15
 

@@ -6,7 +6,8 @@ from test_rounds_to_accuracy import FAST, SLOW
 from experiments import compression
 from tff_transfer.compression.sparse import TopK
 from tff_transfer.errors import UserError
-from tff_transfer.training.config import Config, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.training_config import TrainingConfig
 
 
 def test_bytes_are_those_up_to_the_round_of_the_best_rate():

@@ -11,7 +11,8 @@ from test_emnist_fedavg import ROOT
 from experiments import command_line, help_page
 from tff_transfer import options
 from tff_transfer.errors import UserError
-from tff_transfer.training.config import Config, DataConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
 
 
 @pytest.fixture(scope='module')

@@ -10,7 +10,10 @@ from tff_transfer.data import validation
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.training import loop
-from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 CLIENTS, TRAIN, TEST, SIZE, CLASSES = 8, 15, 6, 5, 3
 CONFIG = Config(

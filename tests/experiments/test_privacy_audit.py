@@ -22,12 +22,10 @@ from tff_transfer.privacy.per_example import PerExample
 from tff_transfer.records import audit_log
 from tff_transfer.training import loop, stages
 from tff_transfer.training import setup as setups
-from tff_transfer.training.config import (
-    Config,
-    DataConfig,
-    ModelConfig,
-    TrainingConfig,
-)
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 CLIENTS, ROWS, SIZE, CLASSES = 12, 6, 20, 3
 

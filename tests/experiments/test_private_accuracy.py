@@ -8,7 +8,9 @@ from experiments import private_accuracy
 from tff_transfer.errors import UserError
 from tff_transfer.privacy.nothing import NoPrivacy
 from tff_transfer.privacy.tree import Tree
-from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 
 def test_a_run_keeps_to_its_epsilon_or_to_none():

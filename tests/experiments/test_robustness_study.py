@@ -10,7 +10,9 @@ from tff_transfer.attacks import registry
 from tff_transfer.attacks.sign_flip import SignFlip
 from tff_transfer.errors import UserError
 from tff_transfer.training import loop
-from tff_transfer.training.config import Config, DataConfig, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 NAMES, SHARES = ('signflip', 'backdoor'), (0.1, 0.3)
 FOUND = {

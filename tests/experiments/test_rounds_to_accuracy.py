@@ -4,7 +4,9 @@ import pytest
 
 from experiments import rounds_to_accuracy
 from tff_transfer.errors import UserError
-from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 
 def rows(seen, unseen):

@@ -15,7 +15,9 @@ import tff_transfer as tt
 from tff_transfer import options
 from tff_transfer.data import federated
 from tff_transfer.records import checkpoints, metrics, run_directory
-from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 pytestmark = pytest.mark.slow
 

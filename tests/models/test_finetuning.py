@@ -14,7 +14,7 @@ from tff_transfer.features.scaling import Standardisation
 from tff_transfer.models import finetuning
 from tff_transfer.networks import tracing
 from tff_transfer.training import methods
-from tff_transfer.training.config import TrainingConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 CLASSES, RATE = 3, 0.05
 DRAW = np.random.default_rng(0)

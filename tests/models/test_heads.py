@@ -12,12 +12,10 @@ from tff_transfer.errors import UserError
 from tff_transfer.models import heads
 from tff_transfer.networks import keras_layers
 from tff_transfer.training import loop
-from tff_transfer.training.config import (
-    Config,
-    DataConfig,
-    ModelConfig,
-    TrainingConfig,
-)
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 SIZE, CLASSES = 6, 4
 

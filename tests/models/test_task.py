@@ -11,7 +11,10 @@ from tff_transfer.errors import UserError
 from tff_transfer.models import CLASSIFICATION, Task
 from tff_transfer.records import metrics
 from tff_transfer.training import loop
-from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 CLIENTS, TRAIN, TEST, SIZE, RATE = 5, 6, 2, 3, 0.05
 

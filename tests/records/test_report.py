@@ -17,7 +17,10 @@ from tff_transfer.data.federated import FederatedData
 from tff_transfer.records import plots, report
 from tff_transfer.records.predictions import Predictions
 from tff_transfer.training import loop
-from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 NAMES = ('ant', 'bee', '<cat>')
 

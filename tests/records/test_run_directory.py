@@ -12,7 +12,8 @@ from tff_transfer.algorithms import FedProx
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.records import run_directory
-from tff_transfer.training.config import Config, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.training_config import TrainingConfig
 
 
 def small_data(pixel):

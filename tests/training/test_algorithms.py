@@ -18,7 +18,10 @@ from tff_transfer.data import validation
 from tff_transfer.data.cohorts import training_cohort
 from tff_transfer.errors import UserError
 from tff_transfer.training import loop
-from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 QUICK = ('scaffold',)
 # In this order pytest runs both tests of a method, which share a run, one after the

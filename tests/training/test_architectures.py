@@ -15,7 +15,8 @@ from tff_transfer.data import synthetic_writers
 from tff_transfer.errors import UserError
 from tff_transfer.models import several
 from tff_transfer.training import architectures, exports, loop
-from tff_transfer.training.config import DataConfig, ModelConfig
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
 
 slow = pytest.mark.slow
 WANTED = ('mlp', 'mlp:6', 'mlp:4-3')

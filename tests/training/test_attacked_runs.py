@@ -40,7 +40,8 @@ from tff_transfer.privacy.local import Local
 from tff_transfer.simulation.fleet.drawn import Drawn
 from tff_transfer.simulation.timing.fed_buff import FedBuff
 from tff_transfer.training import hostile, loop, public_clients, stages
-from tff_transfer.training.config import DataConfig, ModelConfig
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
 
 slow = pytest.mark.slow
 KINDS = [attacks.KINDS.options(name)() for name in attacks.ATTACKS]

@@ -17,7 +17,8 @@ from tff_transfer.data.cohorts import training_cohort
 from tff_transfer.errors import UserError
 from tff_transfer.records import personalization
 from tff_transfer.training import baselines, exports, loop
-from tff_transfer.training.config import ModelConfig, TrainingConfig
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 ZERO = [np.zeros([SIZE, CLASSES]), np.zeros(CLASSES)]
 TRAIN = {'client_learning_rate': 0.3, 'baselines': True}

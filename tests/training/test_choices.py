@@ -9,7 +9,10 @@ import pytest
 from tff_transfer.data import synthetic_writers
 from tff_transfer.errors import UserError
 from tff_transfer.training import loop
-from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 PARTS = {'data': DataConfig, 'model': ModelConfig, 'training': TrainingConfig}
 # Every choice of these runs in test_finetuned_runs.py, or those of generative models

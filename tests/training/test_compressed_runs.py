@@ -35,7 +35,7 @@ from tff_transfer.privacy.accounting import SampledGaussian
 from tff_transfer.privacy.central import Central
 from tff_transfer.privacy.per_example import PerExample
 from tff_transfer.training import combinations, loop, stages
-from tff_transfer.training.config import ModelConfig
+from tff_transfer.training.model_config import ModelConfig
 
 NUMBERS = SIZE * CLASSES + CLASSES
 

@@ -4,12 +4,10 @@ import pytest
 
 from tff_transfer.algorithms import registry
 from tff_transfer.errors import UserError
-from tff_transfer.training.config import (
-    Config,
-    DataConfig,
-    ModelConfig,
-    TrainingConfig,
-)
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 
 def test_the_defaults_are_fit():

@@ -15,7 +15,9 @@ from tff_transfer.data.federated import split_clients
 from tff_transfer.errors import UserError
 from tff_transfer.records import metrics
 from tff_transfer.training import loop
-from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 
 def scaled(data, factor, clients=slice(None)):

@@ -16,7 +16,10 @@ from tff_transfer.errors import UserError
 from tff_transfer.features import extraction
 from tff_transfer.records import checkpoints
 from tff_transfer.training import client_states, evaluation, loop, methods, stages
-from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tff_transfer.models.generative.gan import GAN
 from tff_transfer.privacy.central import Central
 from tff_transfer.privacy.distributed import Distributed
 from tff_transfer.training import loop, methods
-from tff_transfer.training.config import ModelConfig
+from tff_transfer.training.model_config import ModelConfig
 
 slow = pytest.mark.slow
 SHAPE, LATENTS = (8, 8, 1), 3

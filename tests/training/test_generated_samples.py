@@ -13,7 +13,10 @@ from tff_transfer.errors import UserError
 from tff_transfer.generation.sampling import Sampler
 from tff_transfer.records import plots, samples
 from tff_transfer.training import loop, participants
-from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 CLASSES, SIDE, COLUMNS, GAP = 3, 6, 10, 2
 

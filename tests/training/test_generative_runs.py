@@ -12,7 +12,10 @@ from tff_transfer.algorithms.teachers import Pretrained
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
 from tff_transfer.training import loop
-from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 CLIENTS, TRAIN, TEST, SHAPE, CLASSES, COHORT = 6, 7, 2, (6, 7, 1), 3, 3
 MODELS = {

@@ -10,7 +10,8 @@ from tff_transfer.algorithms import JointFT
 from tff_transfer.errors import UserError
 from tff_transfer.models import CLASSIFICATION
 from tff_transfer.training import loop, participants
-from tff_transfer.training.config import ModelConfig, TrainingConfig
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 
 def config(parts=(), fraction=0.25, **training):

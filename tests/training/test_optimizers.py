@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tff_transfer.training import optimizers
-from tff_transfer.training.config import OPTIMIZERS
+from tff_transfer.training.optimizers_config import OPTIMIZERS
 
 
 def _step(optimizer, steps=1):

@@ -21,7 +21,10 @@ from tff_transfer.errors import UserError
 from tff_transfer.models import CLASSIFICATION
 from tff_transfer.records import checkpoints, metrics
 from tff_transfer.training import loop, participants, resuming
-from tff_transfer.training.config import Config, DataConfig, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 COLUMNS = ('round', 'train/loss', 'seen/accuracy')
 BEST = functools.partial(resuming.best_round, CLASSIFICATION)

@@ -23,7 +23,8 @@ from tff_transfer.compression.sparse import RandomK, TopK
 from tff_transfer.errors import UserError
 from tff_transfer.privacy.central import Central
 from tff_transfer.training import loop, participants, public_clients, stages
-from tff_transfer.training.config import Config, ModelConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.model_config import ModelConfig
 
 ROBUST = [n for n in KINDS.NAMES if issubclass(KINDS.options(n), Robust)]
 

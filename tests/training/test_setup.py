@@ -4,12 +4,10 @@ import pytest
 from tff_transfer.data import federated
 from tff_transfer.errors import UserError
 from tff_transfer.training import setup
-from tff_transfer.training.config import (
-    Config,
-    DataConfig,
-    ModelConfig,
-    TrainingConfig,
-)
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 CONFIG = Config(
     DataConfig(unseen_fraction=0.0),

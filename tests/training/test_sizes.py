@@ -13,7 +13,8 @@ from tff_transfer.data import synthetic_alpha_beta, synthetic_writers
 from tff_transfer.errors import UserError
 from tff_transfer.models.generative.cvae import CVAE
 from tff_transfer.training import loop, sizes
-from tff_transfer.training.config import ModelConfig, TrainingConfig
+from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 
 @pytest.fixture

@@ -8,13 +8,11 @@ import pytest
 
 from tff_transfer.errors import UserError
 from tff_transfer.training import loop, sources
-from tff_transfer.training.config import (
-    Config,
-    DataConfig,
-    ModelConfig,
-    TrainingConfig,
-)
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.model_config import ModelConfig
 from tff_transfer.training.sources import load_backbone, load_data
+from tff_transfer.training.training_config import TrainingConfig
 
 
 def save(folder, sides):

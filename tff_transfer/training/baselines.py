@@ -38,11 +38,12 @@ from tff_transfer.records import personalization, predictions, run_directory
 from tff_transfer.records.personalization import ALONE, CENTRAL, GLOBAL, PERSONAL
 from tff_transfer.records.predictions import Predictions
 from tff_transfer.training import sizes
-from tff_transfer.training.config import Config, TrainingConfig
+from tff_transfer.training.config import Config
 from tff_transfer.training.evaluation import Evaluator, joined
 from tff_transfer.training.result import Result
 from tff_transfer.training.setup import Setup
 from tff_transfer.training.stages import Stage
+from tff_transfer.training.training_config import TrainingConfig
 
 # Among which numbers of epochs of clients alone are chosen.
 EPOCHS_ALONE = (1, 3, 10, 30, 100, 300)

@@ -23,12 +23,7 @@ from tff_transfer.training import (
     combinations_of_selection,
     combinations_of_timing,
 )
-
-# The choices of --model that generate images of each class.
-GENERATIVE = ('cvae', 'diffusion', 'gan')
-
-# The policies of --batch_norm that train with the statistics of batches.
-BY_BATCHES = ('local', 'aggregate')
+from tff_transfer.training.model_config import BY_BATCHES, GENERATIVE
 
 # What changes images of training.
 _AUGMENT = tuple(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from absl import logging
 
 from tff_transfer.training.columns import PARTS
-from tff_transfer.training.config import TrainingConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 # Every task has a loss.
 LOSSES = tuple(f'{part}/loss' for part in ('train', *PARTS))

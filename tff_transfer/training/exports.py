@@ -6,8 +6,8 @@ import urllib.parse
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.models.generative.architecture import all_weights
 from tff_transfer.records import export, network_weights
-from tff_transfer.training.config import TrainingConfig
 from tff_transfer.training.result import Result
+from tff_transfer.training.training_config import TrainingConfig
 
 
 def check_clients(config: TrainingConfig, data: FederatedData) -> None:

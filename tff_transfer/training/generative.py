@@ -11,7 +11,8 @@ from tff_transfer.models.generative.cvae import CVAE
 from tff_transfer.models.generative.diffusion import Diffusion
 from tff_transfer.models.generative.gan import GAN
 from tff_transfer.records import network_weights
-from tff_transfer.training.config import Config, ModelConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.model_config import ModelConfig
 
 
 def model_of(config: Config, data: FederatedData) -> models.Model:

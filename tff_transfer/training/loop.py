@@ -39,13 +39,14 @@ from tff_transfer.training import (
     resuming,
     sources,
 )
-from tff_transfer.training.config import Config, TrainingConfig
+from tff_transfer.training.config import Config
 from tff_transfer.training.evaluation import summary
 from tff_transfer.training.methods import method_of
 from tff_transfer.training.result import Result
 from tff_transfer.training.setup import Setup, head_or_network, prepare
 from tff_transfer.training.sources import load_backbone, load_data
 from tff_transfer.training.stages import Stage, stages
+from tff_transfer.training.training_config import TrainingConfig
 
 # What early stopping goes by where a method measures it.
 VALIDATION = 'server/validation_loss'

@@ -15,7 +15,8 @@ from tff_transfer.models import Model
 from tff_transfer.privacy.accounting import Mechanism, Plan
 from tff_transfer.simulation.timing.synchronous import Synchronous
 from tff_transfer.training import optimizers
-from tff_transfer.training.config import Config, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.training_config import TrainingConfig
 
 SIDES = ('client', 'server')
 

@@ -16,13 +16,13 @@ from tff_transfer.data.cohorts import Cohort
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.training import architectures
 from tff_transfer.training.client_states import ClientStates, took_part
-from tff_transfer.training.config import TrainingConfig
 from tff_transfer.training.personal import (
     PersonalEvaluator,
     mean_kept,
     weights_of_client,
 )
 from tff_transfer.training.setup import Setup
+from tff_transfer.training.training_config import TrainingConfig
 
 # Training examples that are gathered for clients at once, in bytes, about: memory that
 # the allocator gives again, where it would ask the system for more at a time.

@@ -16,10 +16,10 @@ from tff_transfer.data.federated import FederatedData
 from tff_transfer.simulation.selection.known import OF_LOSSES, OF_ROUNDS, Known
 from tff_transfer.simulation.selection.rule import Rule
 from tff_transfer.training.client_settings import ClientSettings
-from tff_transfer.training.config import TrainingConfig
 from tff_transfer.training.devices import Devices
 from tff_transfer.training.devices import asked as asked_for
 from tff_transfer.training.setup import Setup
+from tff_transfer.training.training_config import TrainingConfig
 
 # Of the numbers of some seen clients, what a model's losses over the training examples
 # of each come to, float64 [some], by the names of `known.OF_LOSSES`.

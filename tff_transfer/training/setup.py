@@ -17,8 +17,9 @@ from tff_transfer.models import finetuning, heads
 from tff_transfer.models.below import Below
 from tff_transfer.networks import batch_norm, functional
 from tff_transfer.training import architectures, generative, public_clients, sizes
-from tff_transfer.training.combinations import BY_BATCHES, GENERATIVE
-from tff_transfer.training.config import Config, ModelConfig, TrainingConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.model_config import BY_BATCHES, GENERATIVE, ModelConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_transfer import memory
-from tff_transfer.training.config import TrainingConfig
+from tff_transfer.training.training_config import TrainingConfig
 
 _FLOAT = 4  # bytes
 

@@ -16,7 +16,8 @@ from tff_transfer.data import (
 )
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
-from tff_transfer.training.config import Config, DataConfig
+from tff_transfer.training.config import Config
+from tff_transfer.training.data_config import DataConfig
 
 # What a configuration says of clients that are given, not loaded.
 _OF_GIVEN_DATA = ('unseen_fraction', 'split_seed')
