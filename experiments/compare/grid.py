@@ -13,7 +13,7 @@ from tff_transfer import options
 from tff_transfer.algorithms import registry
 from tff_transfer.errors import UserError
 from tff_transfer.records import run_directory
-from tff_transfer.training import combinations
+from tff_transfer.training.combinations import one_round
 from tff_transfer.training.config import Config
 from tff_transfer.training.training_config import TrainingConfig
 
@@ -50,7 +50,7 @@ def fitted(config: Config) -> Config:
     )
     data, model, training = parts
     if name in registry.OF_ONE_ROUND:
-        kept = combinations.WITHOUT_ROUNDS
+        kept = one_round.WITHOUT_ROUNDS
         training = TrainingConfig(**{key: getattr(training, key) for key in kept})
     return dataclasses.replace(config, data=data, model=model, training=training)
 

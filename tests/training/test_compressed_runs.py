@@ -34,7 +34,8 @@ from tff_transfer.models.generative.gan import GAN
 from tff_transfer.privacy.accounting import SampledGaussian
 from tff_transfer.privacy.central import Central
 from tff_transfer.privacy.per_example import PerExample
-from tff_transfer.training import combinations, loop, stages
+from tff_transfer.training import loop, stages
+from tff_transfer.training.combinations import compression
 from tff_transfer.training.model_config import ModelConfig
 
 NUMBERS = SIZE * CLASSES + CLASSES
@@ -227,7 +228,7 @@ def test_options_of_a_scheme_are_flags_under_its_name():
 @pytest.mark.parametrize('name', walks.over(registry.NAMES))
 def test_every_method_takes_each_scheme_or_says_why_not(name):
     directions = {'compression': schemes.UP, 'compression_down': schemes.DOWN}
-    refused = {d for d in directions if name in combinations._UNCOMPRESSED[d]}
+    refused = {d for d in directions if name in compression.UNCOMPRESSED[d]}
     for direction, known in directions.items():
         for scheme in map(known.options, known.NAMES[1:]):
             if scheme is FederatedDropout:  # For some methods alone, of hidden layers.

@@ -8,6 +8,7 @@ from tff_transfer.errors import UserError
 from tff_transfer.simulation.fleet.ideal import Ideal
 from tff_transfer.simulation.selection import registry as selection_registry
 from tff_transfer.simulation.timing import registry as timing_registry
+from tff_transfer.training.model_config import BY_BATCHES
 
 # Rules of selection that do not divide, order or balance a cohort: they choose as well
 # one client after another.
@@ -37,6 +38,7 @@ def check(config, name: str) -> None:
         )
     aggregation = aggregation_registry.KINDS.name_of(config.aggregation)
     rule = selection_registry.RULES.name_of(config.selection)
+    batch_norm = config.model.batch_norm
     refused = {
         f'{said} asks how long clients take, of which --fleet=ideal tells nothing; give'
         ' --fleet=drawn, or another': isinstance(config.fleet, Ideal),
@@ -58,6 +60,10 @@ def check(config, name: str) -> None:
         f'{said} weighs all clients alike, those that it remembers too; give'
         ' --weighting=uniform': (
             config.timing.remembers and config.training.weighting != 'uniform'
+        ),
+        f'--batch_norm={batch_norm} has clients measure statistics about the'
+        " server's, which move on while they train; use another": (
+            batch_norm in BY_BATCHES
         ),
     }
     for reason, holds in refused.items():
