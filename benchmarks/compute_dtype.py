@@ -6,7 +6,7 @@ Prints for each workload the median processor time of a round in both, the media
 the ratios of neighbours, and how far the weights are apart, of the largest change.
 """
 
-import sys
+import argparse
 import time
 
 import numpy as np
@@ -50,5 +50,7 @@ def compare(name: str) -> None:
 
 
 if __name__ == '__main__':
-    for workload in sys.argv[1:]:
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('workloads', nargs='+', choices=list(workloads.WORKLOADS))
+    for workload in parser.parse_args().workloads:
         compare(workload)

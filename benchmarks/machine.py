@@ -1,5 +1,6 @@
 """The machine that a table was made on."""
 
+import argparse
 import datetime
 import os
 import pathlib
@@ -42,11 +43,14 @@ def report(
 ) -> None:
     """Measures, and writes and prints the page of it.
 
+    The command that does so has no options, and refuses any.
+
     Args:
       path: Where the page goes.
       measure: A function of an empty folder.
       page: Makes the page of what it gives and of `describe`, from before.
     """
+    argparse.ArgumentParser(description=f'Writes {path.name}.').parse_args()
     described = describe()
     with tempfile.TemporaryDirectory() as folder:
         text = page(measure(pathlib.Path(folder)), described)
