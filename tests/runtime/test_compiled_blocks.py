@@ -37,7 +37,7 @@ def settings(threads=1, block_bytes=2**30, devices=('/CPU:0',), debug=False):
 
 def split(leaves, count, settings, fewest=blocks.BLOCKS):
     divided = blocks.divide(leaves, count, settings, fewest)
-    return divided.shares(settings.threads * len(settings.devices))
+    return divided.in_calls(settings.threads * len(settings.devices))
 
 
 def leaf(sizes):

@@ -76,14 +76,14 @@ class Blocks:
     sizes: np.ndarray
     parts: int
 
-    def shares(self, at_a_time: int) -> list[list[int]]:
-        """Returns which blocks run in one call, neighbours: their cuts.
+    def in_calls(self, at_a_time: int) -> list[list[int]]:
+        """Returns which blocks run in one call, neighbours of equal number: their cuts.
 
-        There are as many shares as run at a time, or more if they would be too large.
+        There are as many calls as run at a time, or more if they would be too large.
         """
         blocks = len(self.cuts) - 1
-        shares = min(max(at_a_time, self.parts), blocks)
-        bounds = [share * blocks // shares for share in range(shares + 1)]
+        calls = min(max(at_a_time, self.parts), blocks)
+        bounds = [call * blocks // calls for call in range(calls + 1)]
         return [self.cuts[a : b + 1] for a, b in itertools.pairwise(bounds)]
 
 

@@ -42,37 +42,37 @@ class Threads:
     def run(
         self, phases: Phases, turn: Turn, leaves: Sequence[Leaf], blocks: Blocks
     ) -> Iterator[Given]:
-        """Yields what clients give (`Executor.run`), a few shares at a time."""
+        """Yields what clients give (`Executor.run`), a few calls at a time."""
         settings = self._settings
         phases.optimize(turn, leaves)
-        shares = blocks.shares(settings.threads * len(settings.devices))
+        calls = blocks.in_calls(settings.threads * len(settings.devices))
 
-        def run_share(cuts):
+        def run_call(cuts):
             return phases.run_clients(turn, leaves, cuts)
 
-        yield from _in_order(run_share, shares, settings)
+        yield from _in_order(run_call, calls, settings)
 
 
-def _in_order(run: Callable, shares: list, settings: Settings) -> Iterator:
-    """Yields `run(share)` for all shares, in order, with a few under way at a time.
+def _in_order(run: Callable, calls: list, settings: Settings) -> Iterator:
+    """Yields `run(call)` for all calls, in order, with a few under way at a time.
 
-    One device's shares run under that device's scope.
+    One device's calls run under that device's scope.
     """
-    placed = list(zip(shares, itertools.cycle(settings.devices)))
+    placed = list(zip(calls, itertools.cycle(settings.devices)))
 
-    def on_device(share, device):
+    def on_device(call, device):
         with tf.device(device):
-            return run(share)
+            return run(call)
 
-    workers = min(settings.threads * len(settings.devices), len(shares))
+    workers = min(settings.threads * len(settings.devices), len(calls))
     if workers == 1 or settings.debug:
         yield from itertools.starmap(on_device, placed)
         return
     pool = _pool(workers)
     waiting = []
     try:
-        for share, device in placed:
-            waiting.append(pool.submit(on_device, share, device))
+        for call, device in placed:
+            waiting.append(pool.submit(on_device, call, device))
             if len(waiting) > workers:
                 yield waiting.pop(0).result()
         while waiting:
