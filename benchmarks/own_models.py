@@ -109,7 +109,16 @@ def measure(folder: pathlib.Path, rounds: int = 6) -> dict[str, list[float]]:
         index = states.put(index, block, runtime.StackedClients(mine))
     rows = np.flatnonzero(~data.is_train)
     with runtime.use_compiled():
-        own = OwnModels(method, context, composed, made, config.training, None, states)
+        own = OwnModels(
+            method,
+            context,
+            composed,
+            made,
+            config.training,
+            gathered=None,
+            states=states,
+            first_of=lambda client: composed.kept,
+        )
         state = {'server': composed.process.initialize(), 'kept': index}
         seconds, found = {'own models': [], 'NumPy loop': []}, {}
         for _ in range(rounds):

@@ -25,7 +25,13 @@ from tff_transfer.models.hidden import hidden_layers
 from tff_transfer.models.model import Model
 from tff_transfer.privacy.accounting import Mechanism
 from tff_transfer.simulation.selection.registry import of_mechanism
-from tff_transfer.training import client_settings, devices, hostile, public_clients
+from tff_transfer.training import (
+    architectures,
+    client_settings,
+    devices,
+    hostile,
+    public_clients,
+)
 from tff_transfer.training.config import Config
 from tff_transfer.training.methods import mechanism_of, method_of
 from tff_transfer.training.participants import Participants
@@ -54,6 +60,17 @@ class Assembled:
     mechanism: Mechanism | None
     aggregation: Any
     firsts: tuple[Kept, ...] = ()
+
+    def first_of(self, client: int) -> Kept:
+        """Returns what a client keeps before its first round, by its architecture.
+
+        Args:
+          client: Its number in the population.
+        """
+        if not self.firsts:
+            return self.composed.kept or Kept((), (), ())
+        (number,) = architectures.dealt(self.context.model, [client])
+        return self.firsts[number]
 
     def bytes(self, cohort: int) -> tuple[int, int]:
         """Returns what a client sends and gets in a round of so many clients."""

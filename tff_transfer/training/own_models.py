@@ -1,7 +1,7 @@
 """The models of their own by which clients are judged, and how they come by them."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.data import validation
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.data.federated import FederatedData
-from tff_transfer.training import architectures
 from tff_transfer.training.client_states import ClientStates, took_part
 from tff_transfer.training.personal import (
     PersonalEvaluator,
@@ -45,8 +44,7 @@ class OwnModels:
       gathered: Gives clients' training examples, of (population, the clients' numbers
         in it, epochs, round).
       states: What the seen clients keep, if they keep anything.
-      firsts: What clients keep before their first round by their architectures, where
-        these differ.
+      first_of: Gives what a client of the population keeps before its first round.
     """
 
     def __init__(
@@ -58,11 +56,11 @@ class OwnModels:
         config: TrainingConfig,
         gathered: Callable[[FederatedData, np.ndarray, int, int], Cohort],
         states: ClientStates | None,
-        firsts: Sequence[Kept] = (),
+        first_of: Callable[[int], Kept],
     ):
         self._method, self._context, self._composed = method, context, composed
         self._setup, self._config, self._gathered = setup, config, gathered
-        self._states, self._firsts = states, firsts
+        self._states, self._first_of = states, first_of
         self._place = {client: number for number, client in enumerate(setup.seen)}
         self._evaluator = PersonalEvaluator(method, context, setup.transform)
         self._measure = tf.function(setup.model.measured, reduce_retracing=True)
@@ -219,15 +217,9 @@ class OwnModels:
 
     def _first(self, state, clients: np.ndarray) -> Kept:
         """Returns what clients start from that never took part, stacked."""
-        if self._firsts:
-            numbers = architectures.dealt(self._setup.model, clients)
-            return _stacked([self._firsts[number] for number in numbers])
-        first = self._composed.kept or Kept((), (), ())
         if self._context.local_statistics:
-            first = self.of_others(state)
-        return tf.nest.map_structure(
-            lambda leaf: np.repeat(np.asarray(leaf)[None], len(clients), axis=0), first
-        )
+            return _stacked([self.of_others(state)] * len(clients))
+        return _stacked([self._first_of(client) for client in clients])
 
     def _adapted(
         self, state, data: FederatedData, clients: np.ndarray, kept: Kept, epochs: int

@@ -18,7 +18,7 @@ from tff_transfer.generation.sampling import Sampler, grid_labels
 from tff_transfer.records import samples
 from tff_transfer.records.metrics import SIMULATED
 from tff_transfer.simulation.timing.synchronous import Synchronous
-from tff_transfer.training import architectures, assembled, asynchronous, columns
+from tff_transfer.training import assembled, asynchronous, columns
 from tff_transfer.training.asynchronous import Asynchronous
 from tff_transfer.training.client_states import ClientStates
 from tff_transfer.training.config import Config
@@ -95,16 +95,12 @@ class Stage:
             self._config,
             self.participants.gathered,
             self._states,
-            made.firsts,
+            made.first_of,
         )
 
     def _first_of(self, client: int) -> Kept:
         """Returns what one of the participants keeps before its first round."""
-        if not self._made.firsts:
-            return self._composed.kept
-        seen = self.participants.setup.seen[[client]]
-        (number,) = architectures.dealt(self.setup.model, seen)
-        return self._made.firsts[number]
+        return self._made.first_of(self.participants.setup.seen[client])
 
     def repeated(self, seen: np.ndarray, seed: int) -> 'Stage':
         """Returns the same rounds of other clients, for which nothing is made anew.
