@@ -24,10 +24,10 @@ from absl import flags
 import tff_transfer as tt
 from experiments import command_line, pieces
 from experiments.federated_generation import (
-    circle,
     judging,
     people,
     plans,
+    public_images,
     releasing,
     report,
 )
@@ -81,7 +81,7 @@ def release(plan: Plan, count: int) -> None:
     print(releasing.promise(run['epsilon'], run['delta']))
 
 
-def public_images(study: Study, found: report.Found) -> dict:
+def generated(study: Study, found: report.Found) -> dict:
     """Returns images of the best run of all, and of the best private one."""
 
     def distance(plan: Plan) -> float:
@@ -90,7 +90,10 @@ def public_images(study: Study, found: report.Found) -> dict:
     private = [p for p in found if found[p]['epsilon'] < float('inf')]
     groups = [[p for p in found if p.start != plans.PRETRAINED], private]
     best = dict.fromkeys(min(of, key=distance) for of in groups if of)
-    return {f'FedDF, {p.name}': study.images(p, circle.PUBLIC, seed=3)[0] for p in best}
+    return {
+        f'FedDF, {p.name}': study.images(p, public_images.PUBLIC, seed=3)[0]
+        for p in best
+    }
 
 
 def main() -> None:
@@ -118,8 +121,8 @@ def main() -> None:
             found[plan] = study.figures(plan)
             bar.update()
         if digits:
-            public = circle.measured(
-                study.folder, data, public_images(study, found), bar
+            public = public_images.measured(
+                study.folder, data, generated(study, found), bar
             )
     seen = study.judge.clients
     facts = {

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments import pages
-from experiments.federated_generation import circle, plans
+from experiments.federated_generation import plans, public_images
 from experiments.federated_generation.plans import Plan
 from experiments.tables import markdown
 from tff_transfer import files
@@ -225,7 +225,7 @@ def write(
     pictures = {'distances': distances(found)}
     if public:
         tables['Generated images as public examples of FedDF'] = closed(public)
-        pictures['circle'] = curves(public)
+        pictures['public_images'] = curves(public)
     shown = grids(place, found)
     text = pages.filled(
         __package__,
@@ -237,7 +237,7 @@ def write(
             name: [(said, plots.data_uri(grid, 700)) for said, grid in of]
             for name, of in shown.items()
         },
-        measured_on=circle.PUBLIC,
+        measured_on=public_images.PUBLIC,
         command=command,
     )
     files.write_text(

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from experiments.federated_generation import (
-    circle,
     judging,
     people,
     plans,
+    public_images,
     releasing,
     report,
     runs,
@@ -121,7 +121,7 @@ def test_a_page_has_what_was_measured(tmp_path):
     assert '| FedDF, noise | 60.0% | 90.0% | 75.0% |' in table
     assert 'real images | that no run was compared with | 0.50' in table
     assert 'DP-GAN, transferred: epsilon 7.90 at delta 0.001' in page
-    for name in ('distances', 'circle', 'samples'):
+    for name in ('distances', 'public_images', 'samples'):
         assert (tmp_path / f'{name}.png').exists()
 
 
@@ -179,16 +179,16 @@ def test_a_killed_study_goes_on_to_the_same_figures(tmp_path, monkeypatch):
 
 
 def test_public_images_are_of_nobody(monkeypatch):
-    monkeypatch.setattr(circle, 'EXAMPLES', 200)
-    monkeypatch.setattr(circle, 'PUBLIC', 100)
+    monkeypatch.setattr(public_images, 'EXAMPLES', 200)
+    monkeypatch.setattr(public_images, 'PUBLIC', 100)
     data = population()
-    dealt = circle.skewed(data)
-    assert len(dealt) == circle.CLIENTS and len(dealt.y) == 200
-    real = circle.real(data)
+    dealt = public_images.skewed(data)
+    assert len(dealt) == public_images.CLIENTS and len(dealt.y) == 200
+    real = public_images.real(data)
     assert len(real) == 100
     known = {image.tobytes() for image in dealt.x}
     assert not any(image.tobytes() in known for image in real)
-    noise = circle.noise(data)
+    noise = public_images.noise(data)
     assert noise.shape == (100, 4, 4, 1) and noise.dtype == np.uint8
 
 

@@ -23,6 +23,8 @@ PUBLIC = 500
 ROUNDS, COHORT, EPOCHS = 8, 8, 20
 # Passes of the server in a round.
 PASSES = 30
+# What names draws and pieces, by which studies of before go on.
+_NAMED = 'circle'
 NOBODY, NOISE, REAL = 'FedAvg', 'FedDF, noise', 'FedDF, real images'
 
 
@@ -32,7 +34,7 @@ def skewed(data: FederatedData) -> FederatedData:
     Whose they were does not count any more. Such clients averaging serves ill, most of
     all after many passes over their own examples.
     """
-    rows = randomness.generator(0, 'examples of the circle').permutation(len(data.y))
+    rows = randomness.generator(0, f'examples of the {_NAMED}').permutation(len(data.y))
     rows = np.sort(rows[:EXAMPLES])
     return partition.dirichlet(
         data.x[rows],
@@ -46,7 +48,7 @@ def skewed(data: FederatedData) -> FederatedData:
 
 def real(data: FederatedData) -> np.ndarray:
     """Returns real images that none of `skewed` has."""
-    rows = randomness.generator(0, 'examples of the circle').permutation(len(data.y))
+    rows = randomness.generator(0, f'examples of the {_NAMED}').permutation(len(data.y))
     return data.x[rows[EXAMPLES : EXAMPLES + PUBLIC]]
 
 
@@ -84,7 +86,7 @@ def measured(
                 method = FedDF(public_data=str(path), epochs=PASSES)
             return _trained(method, skewed(data))
 
-        found[name] = pieces.piece(folder / 'figures', f'circle, {name}', made)
+        found[name] = pieces.piece(folder / 'figures', f'{_NAMED}, {name}', made)
         bar.update()
         bar.set_postfix_str(name)
     return found
