@@ -11,7 +11,8 @@ from experiments.joint_finetuning import parties
 from tff_transfer import runtime
 from tff_transfer.algorithms.joint_ft import JointFT
 from tff_transfer.data.federated import FederatedData
-from tff_transfer.training import loop, setup, stages
+from tff_transfer.training import setup, stages
+from tff_transfer.training.early_stopping import VALIDATION, stopped_early
 
 # Learning rates that are tried with the first seed, for each way and size.
 RATES = (0.01, 0.03, 0.1)
@@ -86,15 +87,15 @@ def train(
     prepared = setup.prepare(config, data, None, model)
     stage = stages.Stage(config, prepared, range(1, rounds + 1))
     state, tests, correct = stage.initialize(), np.flatnonzero(~data.is_train), []
-    rows = [{'round': 0, loop.VALIDATION: None}]
+    rows = [{'round': 0, VALIDATION: None}]
     with runtime.use_compiled(seed=seed):
         for number in range(1, rounds + 1):
             state, row = stage.next(state, number)
             rows.append({'round': number, **row})
             correct.append(stage.per_example(state, tests)['accuracy'] > 0)
-            if loop.stopped_early(config.training, model.task, rows):
+            if stopped_early(config.training, model.task, rows):
                 break
-    losses = [row[loop.VALIDATION] for row in rows[1:]]
+    losses = [row[VALIDATION] for row in rows[1:]]
     return Curve(np.array(correct), np.array(losses))
 
 

@@ -29,8 +29,9 @@ from tff_transfer.errors import UserError
 from tff_transfer.privacy import registry as privacy_registry
 from tff_transfer.privacy.nothing import NoPrivacy
 from tff_transfer.records import audit_log
-from tff_transfer.training import loop, methods, setup, sources
+from tff_transfer.training import methods, setup, sources
 from tff_transfer.training.config import Config
+from tff_transfer.training.runtimes import use_runtime
 
 # Rows that are transformed at a time.
 _BLOCK = 4096
@@ -87,7 +88,7 @@ def audited(config: Config, given) -> tuple[report.Found, dict[str, str]]:
     training, privacy = config.training, config.privacy
     backbone = sources.load_backbone(config)
     data = sources.load_data(config, backbone)
-    with loop.use_runtime(training):
+    with use_runtime(training):
         model = setup.head_or_network(config, data, backbone)
         made = transformed(setup.prepare(config, data, backbone, model))
     shadows.targets(config, made)  # To say before long work what cannot be.

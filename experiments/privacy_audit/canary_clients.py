@@ -16,8 +16,9 @@ from tff_transfer import progress, vectors
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.audit import canaries
 from tff_transfer.errors import UserError
-from tff_transfer.training import columns, loop
+from tff_transfer.training import columns
 from tff_transfer.training.config import Config
+from tff_transfer.training.runtimes import use_runtime
 from tff_transfer.training.setup import Setup
 from tff_transfer.training.stages import Stage
 
@@ -159,7 +160,7 @@ def watched(
     )
     config = dataclasses.replace(config, training=training, algorithm=algorithm)
     stage = Stage(config, with_canaries(setup, count), range(1, training.rounds + 1))
-    with loop.use_runtime(training):
+    with use_runtime(training):
         state = stage.initialize()
         found = [_flat(state)]
         for number in progress.bar(stage.rounds, desc='canaries', unit='round'):

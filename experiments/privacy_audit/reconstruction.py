@@ -18,8 +18,9 @@ from tff_transfer import models, progress, runtime
 from tff_transfer.audit import inversion
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.privacy.local import Local
-from tff_transfer.training import loop, methods
+from tff_transfer.training import methods
 from tff_transfer.training.config import Config
+from tff_transfer.training.runtimes import use_runtime
 
 # How long, and how smooth an image, the CNN's images are searched for.
 STEPS, VARIATION = 400, 1e-2
@@ -110,7 +111,7 @@ def _aggregated_alone(
     zeros = tuple(np.zeros(weight.shape, np.float32) for weight in weights)
 
     def noised(update: Update, number: int) -> Update:
-        with loop.use_runtime(training), runtime.in_round(number):
+        with use_runtime(training), runtime.in_round(number):
             state = aggregation.initialize()
             found = aggregation.next(state, [tuple(update), *[zeros] * others])
         return [np.asarray(part) * (others + 1) for part in found.result]

@@ -8,9 +8,9 @@ from tff_transfer import progress, randomness
 from tff_transfer.audit import membership
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.errors import UserError
-from tff_transfer.training import loop
 from tff_transfer.training.config import Config
 from tff_transfer.training.evaluation import Evaluator
+from tff_transfer.training.runtimes import use_runtime
 from tff_transfer.training.setup import Setup
 from tff_transfer.training.stages import Stage
 
@@ -125,7 +125,7 @@ def trained(config: Config, setup: Setup, runs: int) -> Shadows:
         )
         training = dataclasses.replace(config.training, seed=seed)
         again = stage.repeated(everyone[members[run]], seed)
-        with loop.use_runtime(training):
+        with use_runtime(training):
             weights = _weights(again)
         losses.append(evaluator.per_example(weights, rows)['loss'])
         found = evaluator.per_example(weights, unseen)

@@ -8,8 +8,10 @@ import numpy as np
 
 from tff_transfer import files, options
 from tff_transfer.errors import UserError
-from tff_transfer.training import hostile, loop
+from tff_transfer.training import hostile
 from tff_transfer.training.config import Config
+from tff_transfer.training.rounds import evaluated_rows
+from tff_transfer.training.runtimes import use_runtime
 from tff_transfer.training.setup import Setup, head_or_network, prepare
 from tff_transfer.training.sources import load_backbone, load_data
 from tff_transfer.training.stages import stages
@@ -73,13 +75,13 @@ class Runs:
 
     def _trained(self, config: Config) -> Found:
         config = config.resolved()
-        with loop.use_runtime(config.training):
+        with use_runtime(config.training):
             setup = self._setup(config)
             (stage,) = stages(config, setup)
             state = stage.initialize()
             for number in stage.rounds:
                 state, _ = stage.next(state, number)
-            rows = loop.evaluated_rows(setup)['unseen']
+            rows = evaluated_rows(setup)['unseen']
             accuracy = np.mean(stage.per_example(state, rows)['accuracy'])
             success = stage.backdoor(state).values()
             return Found(float(accuracy), *success)

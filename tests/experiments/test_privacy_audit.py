@@ -20,11 +20,12 @@ from tff_transfer.privacy.central import Central
 from tff_transfer.privacy.nothing import NoPrivacy
 from tff_transfer.privacy.per_example import PerExample
 from tff_transfer.records import audit_log
-from tff_transfer.training import loop, stages
 from tff_transfer.training import setup as setups
+from tff_transfer.training import stages
 from tff_transfer.training.config import Config
 from tff_transfer.training.data_config import DataConfig
 from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.runtimes import use_runtime
 from tff_transfer.training.training_config import TrainingConfig
 
 CLIENTS, ROWS, SIZE, CLASSES = 12, 6, 20, 3
@@ -127,7 +128,7 @@ def test_a_shadow_run_is_that_of_its_half():
     stage = stages.Stage(
         dataclasses.replace(config, training=training), mine, range(1, 3)
     )
-    with loop.use_runtime(training):
+    with use_runtime(training):
         state = stage.initialize()
         for number in (1, 2):
             state, _ = stage.next(state, number)

@@ -12,6 +12,7 @@ from tff_transfer.data.federated import split_clients
 from tff_transfer.errors import UserError
 from tff_transfer.privacy.per_example import PerExample
 from tff_transfer.training import client_settings, loop, stages
+from tff_transfer.training.runtimes import use_runtime
 
 SEEN = split_clients(10, 0.2)[0]
 # Of some of the clients: epochs, batch size and learning rate.
@@ -95,7 +96,7 @@ def test_rounds_equal_numpy(algorithm, chosen, tmp_path):
     config = dataclasses.replace(config, algorithm=registry.options(algorithm)())
     config.check()
     setup = loop.prepare(config, data, None, loop.head_or_network(config, data, None))
-    with loop.use_runtime(config.training):
+    with use_runtime(config.training):
         (stage,) = stages.stages(config, setup)
         state = stage.initialize()
         expected = [np.zeros_like(w) for w in stage.weights(state)]
@@ -131,7 +132,7 @@ def test_the_same_rate_for_each_client_is_that_of_all(name, tmp_path):
         config.check()
         model = loop.head_or_network(config, data, None)
         setup = loop.prepare(config, data, None, model)
-        with loop.use_runtime(config.training):
+        with use_runtime(config.training):
             (stage,) = stages.stages(config, setup)
             state = stage.initialize()
             for number in (1, 2, 3):

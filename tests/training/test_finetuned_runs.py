@@ -19,6 +19,7 @@ from tff_transfer.training import client_states, evaluation, loop, methods, stag
 from tff_transfer.training.config import Config
 from tff_transfer.training.data_config import DataConfig
 from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.rounds import evaluated_rows
 from tff_transfer.training.training_config import TrainingConfig
 
 
@@ -114,7 +115,7 @@ def check_what_is_left(model, data, tmp_path):
     inputs = result.setup.transform(result.setup.data.x[:5])
     exported = tf.function(result.setup.model.logits)(result.weights, inputs)
     np.testing.assert_allclose(logits, exported, rtol=1e-4, atol=1e-4)
-    rows = loop.evaluated_rows(result.setup)['unseen']
+    rows = evaluated_rows(result.setup)['unseen']
     right = model(data.x[rows])['logits'].numpy().argmax(axis=1) == data.y[rows]
     assert result.rows[-1]['unseen/accuracy'] == pytest.approx(right.mean())
     # What travels and what is kept is what is trained, four bytes each.
@@ -179,7 +180,7 @@ def test_with_fed_bn_a_client_is_evaluated_with_its_own_layers(
     assert whole.rows[-1]['bytes/down'] == 2 * sum(w.nbytes for w in shared)
     assert whole.rows[-1]['bytes/up'] == whole.rows[-1]['bytes/down'] + 2 * 4
     model, setup = whole.setup.model, whole.setup
-    rows = loop.evaluated_rows(setup)
+    rows = evaluated_rows(setup)
 
     def logits(weights, mine):
         inputs = tf.constant(setup.data.x[mine])
@@ -234,7 +235,7 @@ def test_the_head_first_and_all_then(data, tmp_path, small_backbone):
     assert whole.rows[2]['bytes/down'] == head == 2 * 4 * (6 * 10 + 10)
     assert together == 2 * 4 * sum(w.size for w in whole.weights) > 2 * head
     # The third round starts from the second's head, of the same accuracy.
-    rows = loop.evaluated_rows(whole.setup)['unseen']
+    rows = evaluated_rows(whole.setup)['unseen']
     run = stages.stages(chosen, whole.setup)
     folder = tmp_path / 'run' / 'checkpoints'
     with runtime.use_compiled():

@@ -10,6 +10,7 @@ from tff_transfer.algorithms import JointFT
 from tff_transfer.errors import UserError
 from tff_transfer.models import CLASSIFICATION
 from tff_transfer.training import loop, participants
+from tff_transfer.training.early_stopping import stopped_early
 from tff_transfer.training.model_config import ModelConfig
 from tff_transfer.training.training_config import TrainingConfig
 
@@ -75,7 +76,7 @@ def test_early_stopping_goes_by_the_validation_loss_of_each_round():
             {'round': 1 + i, 'server/validation_loss': loss, 'seen/accuracy': 0.5}
             for i, loss in enumerate(losses)
         ]
-        return loop.stopped_early(patience, CLASSIFICATION, rows)
+        return stopped_early(patience, CLASSIFICATION, rows)
 
     assert not stopped()
     assert not stopped(3.0, 2.0, 2.5)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import time
 
 import ml_dtypes
 import numpy as np
@@ -16,6 +17,7 @@ from tff_transfer.records import checkpoints, metrics
 from tff_transfer.training import loop, participants, stages
 from tff_transfer.training.config import Config
 from tff_transfer.training.data_config import DataConfig
+from tff_transfer.training.early_stopping import stopped_early
 from tff_transfer.training.model_config import ModelConfig
 from tff_transfer.training.training_config import TrainingConfig
 
@@ -212,7 +214,7 @@ def test_training_and_evaluation_are_timed_apart(monkeypatch):
 
         return slower
 
-    monkeypatch.setattr(loop.time, 'perf_counter', lambda: now)
+    monkeypatch.setattr(time, 'perf_counter', lambda: now)
     for name, seconds in (('next', 1), ('per_example', 100)):
         slower = taking(seconds, getattr(stages.Stage, name))
         monkeypatch.setattr(stages.Stage, name, slower)
@@ -329,14 +331,14 @@ def test_early_stopping_counts_evaluations_without_a_better_one():
         # Neither of these is one of the evaluations that were asked for.
         rows += [{'round': 77, 'seen/accuracy': None}]
         rows += [{'round': 78, 'seen/accuracy': a} for a in (0, 1, 0, 0)]
-        return loop.stopped_early(config, CLASSIFICATION, rows)
+        return stopped_early(config, CLASSIFICATION, rows)
 
     assert not stopped()
     assert not stopped(0.1, 0.3, 0.3)
     assert stopped(0.1, 0.3, 0.3, 0.3)
     assert not stopped(0.3, 0.2, 0.4, 0.1)
     same = [{'round': 0, 'seen/accuracy': 0.1}] * 99
-    assert not loop.stopped_early(TrainingConfig(), CLASSIFICATION, same)
+    assert not stopped_early(TrainingConfig(), CLASSIFICATION, same)
 
 
 @pytest.mark.slow

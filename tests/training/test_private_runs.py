@@ -26,7 +26,7 @@ from tff_transfer.privacy.distributed import Distributed
 from tff_transfer.privacy.local import Local
 from tff_transfer.privacy.per_example import PerExample
 from tff_transfer.privacy.tree import Tree
-from tff_transfer.training import loop, participants, stages
+from tff_transfer.training import loop, participants, rounds, stages
 
 CENTRAL = Central(noise_multiplier=0.5, clip=0.2)
 
@@ -137,7 +137,7 @@ def test_nothing_is_told_of_clients_that_train():
     assert spent == [mechanism.epsilon(n) for n in range(1, 5)]
     assert 'noise multiplier 0.5, 3 of 8 clients' in result.chosen['privacy']
     # Nor by the progress bar.
-    told = loop._told(result.rows[-1], result.rows, result.setup.model.task)
+    told = rounds._told(result.rows[-1], result.rows, result.setup.model.task)
     unseen = f'{result.rows[-1]["unseen/accuracy"]:.1%}'
     assert told == {'epsilon': f'{spent[-1]:.2f}', 'unseen': unseen}
 

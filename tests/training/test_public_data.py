@@ -15,6 +15,7 @@ from tff_transfer.training import assembled, loop, public_data
 from tff_transfer.training.config import Config
 from tff_transfer.training.data_config import DataConfig
 from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.runtimes import use_runtime
 from tff_transfer.training.training_config import TrainingConfig
 
 
@@ -81,7 +82,7 @@ def test_images_become_what_the_model_takes(tmp_path, monkeypatch):
     np.testing.assert_array_equal(images[..., 0], np.rint(255 * given))
     assert images.dtype == np.uint8
     model = loop.head_or_network(config, data, backbone)
-    with loop.use_runtime(config.training):
+    with use_runtime(config.training):
         setup = loop.prepare(config, data, backbone, model)
     setup = public_data.with_examples(setup, images)
     made = assembled.assemble(config, setup)

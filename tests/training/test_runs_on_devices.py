@@ -27,6 +27,7 @@ from tff_transfer.simulation.selection.round_robin import RoundRobin
 from tff_transfer.training import loop, stages
 from tff_transfer.training.client_states import took_part
 from tff_transfer.training.config import Config
+from tff_transfer.training.runtimes import use_runtime
 
 SIMULATED = 'time/simulated_s'
 _STRAGGLERS = {'drop_stragglers': True, 'straggler_fraction': 0.4}
@@ -199,7 +200,7 @@ def test_who_drops_out_keeps_what_it_had():
     survived = result.rows[1]['train/clients']
     assert 0 < survived < 6
     stage = stages.stages(config, result.setup)[0]
-    with loop.use_runtime(config.training):
+    with use_runtime(config.training):
         after, _ = stage.next(stage.initialize(), 1)
     assert np.count_nonzero(took_part(after['kept'])) == survived
 
@@ -332,7 +333,7 @@ def test_rules_of_selection_go_on_with_absent_clients(rule, tmp_path):
         data=data,
     ).setup
     (stage,) = stages.stages(config, setup)
-    with loop.use_runtime(config.training):
+    with use_runtime(config.training):
         state, before = stage.initialize(), 0.0
         for number in range(1, 9):
             turnout = stage.participants.turnout(state['observed'], number, None)

@@ -12,6 +12,7 @@ from tff_transfer.training.config import Config
 from tff_transfer.training.data_config import DataConfig
 from tff_transfer.training.methods import method_of
 from tff_transfer.training.model_config import ModelConfig
+from tff_transfer.training.runtimes import use_runtime
 from tff_transfer.training.training_config import TrainingConfig
 
 slow = pytest.mark.slow
@@ -52,7 +53,7 @@ def test_the_head_alone_is_not_held():
     made = writers_config(Pretrained(), finetune='head_then_all').resolved()
     backbone = loop.load_backbone(made)
     head = loop.head_or_network(made, data, backbone)
-    with loop.use_runtime(made.training):
+    with use_runtime(made.training):
         setup = loop.prepare(made, data, backbone, head)
     for trained, teacher in ((setup.first, None), (setup, Pretrained())):
         _, context = method_of(made, trained.model, 3)
