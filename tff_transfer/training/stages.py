@@ -25,6 +25,7 @@ from tff_transfer.training.config import Config
 from tff_transfer.training.evaluation import Evaluator
 from tff_transfer.training.own_models import OwnModels
 from tff_transfer.training.participants import Turnout
+from tff_transfer.training.round_bytes import RoundBytes
 from tff_transfer.training.setup import Setup
 from tff_transfer.training.stored import Stored
 
@@ -54,13 +55,13 @@ class Stage:
         run_dir: pathlib.Path | None = None,
     ):
         self.setup, self.rounds = setup, rounds
-        self._name = registry.name_of(config.algorithm)
-        if self._name in registry.IN_ONE_PASS:
+        if registry.name_of(config.algorithm) in registry.IN_ONE_PASS:
             once = dataclasses.replace(config.training, adaptation_epochs=(1,))
             config = dataclasses.replace(config, training=once)
         self._config = config.training
         self._made = made = assembled.assemble(config, setup)
         self._method, self._composed = made.method, made.composed
+        self._bytes = RoundBytes(made)
         self._mechanism, self.participants = made.mechanism, made.participants
         self._clip = config.privacy.clip if config.private else None
         self._target = getattr(config.attack, 'target', None)
@@ -171,22 +172,10 @@ class Stage:
             row = columns.of_training(self.setup.model.task, metrics, trained)
         else:  # Of what clients did nothing is told but by what had noise added.
             row = {columns.EPSILON: self._mechanism.epsilon(round_number)}
-        receivers = len(cohort)
-        senders = np.count_nonzero(turnout.epochs) + turnout.late
-        if self._name in registry.IN_ONE_PLACE:
-            receivers = senders = 0
-        if self._mechanism is not None:
-            receivers = senders = self._mechanism.cohort
-        up, down = self._made.bytes(receivers)
-        receivers += turnout.asked
-        row['bytes/up'], row['bytes/down'] = up * senders, down * receivers
-        if self._method.example_bytes is not None:
-            examples = self.participants.examples(turnout)
-            of_example = self._method.example_bytes
-            row['bytes/up'], row['bytes/down'] = (examples * of for of in of_example)
+        row |= self._bytes.of_round(self.participants, turnout, metrics)
         if self.timed:
             row[SIMULATED] = turnout.ends
-        return after, row | self._coded(metrics, senders, receivers)
+        return after, row
 
     def _step(
         self, state, round_number: int, losses_of
@@ -195,18 +184,7 @@ class Stage:
         step = self._asynchronous.next(state, round_number, losses_of)
         task = self.setup.model.task
         row = columns.of_training(task, step.metrics, step.trained) | step.row
-        senders, (up, down) = step.reported, self._made.bytes(step.reported)
-        row['bytes/up'], row['bytes/down'] = up * senders, down * step.receivers
-        return step.state, row | self._coded(step.metrics, senders, step.receivers)
-
-    def _coded(self, metrics, senders: int, receivers: int) -> dict[str, int]:
-        """Returns the columns of what entropy coding would make of a round's bytes."""
-        row, beside = {}, self._composed.bytes_beside
-        for name in self.coded:
-            of = {'up': senders, 'down': receivers}[name]
-            found = int(metrics['coded'][name]) * (1 if name == 'up' else receivers)
-            row[columns.CODED.format(name)] = found + beside[name] * of
-        return row
+        return step.state, row | self._bytes.of_step(step)
 
     def _stored(self, kept, turnout: Turnout, now) -> np.ndarray:
         """Returns the index of what clients keep, once a round's have it stored.
@@ -245,11 +223,8 @@ class Stage:
 
     @property
     def coded(self) -> tuple[str, ...]:
-        """The directions of which it is told what entropy coding would make of them.
-
-        None where something is promised of clients' data: it hangs on these.
-        """
-        return tuple(self._composed.bytes_beside) if self._mechanism is None else ()
+        """The directions whose bytes are told entropy coded too (see `RoundBytes`)."""
+        return self._bytes.coded
 
     @property
     def timed(self) -> bool:
