@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer.algorithms.compose import State
 from tff_transfer.algorithms.computations import Kept
 from tff_transfer.algorithms.method import Client, Context, Method
+from tff_transfer.algorithms.wiring import State
 from tff_transfer.data.federated import FederatedData
 from tff_transfer.networks import batch_norm
 from tff_transfer.runtime.tensors import to_tensor
