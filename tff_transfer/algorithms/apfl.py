@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer.algorithms import fed_avg, local
+from tff_transfer.algorithms import client_rates, fed_avg, local
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.errors import UserError
 from tff_transfer.options import option
@@ -35,7 +35,7 @@ class APFL:
     def build(self, context: Context) -> Method:
         """Makes the method."""
         if self.adaptive_alpha:
-            momentum = local.sgd_momentum(context, 'APFL with an adaptive alpha')
+            momentum = client_rates.sgd_momentum(context, 'APFL with an adaptive alpha')
             if momentum:
                 raise UserError(
                     'APFL with an adaptive alpha is defined for SGD without momentum on'
@@ -73,7 +73,9 @@ class APFL:
             return direction
 
         def client_update(weights, client):
-            rate = local.rate_of(context, client) if self.adaptive_alpha else None
+            rate = (
+                client_rates.rate_of(context, client) if self.adaptive_alpha else None
+            )
             return local.update_beside(context, weights, client, both(rate))
 
         alpha = (np.float32(self.alpha),) if self.adaptive_alpha else ()

@@ -8,7 +8,7 @@ to the weights that it got. Both follow the same batches.
 
 import dataclasses
 
-from tff_transfer.algorithms import fed_avg, local
+from tff_transfer.algorithms import fed_avg, gradients, local
 from tff_transfer.algorithms.fed_prox import proximal
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.options import option
@@ -27,7 +27,7 @@ class Ditto:
         count = len(context.initial)
 
         def client_update(weights, client):
-            both = local.beside(local.plain, proximal(weights, self.lam), count)
+            both = gradients.beside(gradients.plain, proximal(weights, self.lam), count)
             return local.update_beside(context, weights, client, both)
 
         return dataclasses.replace(

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tff_transfer.algorithms import fed_avg, local
+from tff_transfer.algorithms import fed_avg, gradients, local
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.options import option
 
@@ -74,7 +74,7 @@ class FedALA:
 
         def learned(weights, apart, client):
             """Returns the mixing weights that a client comes to."""
-            gradient = local.gradient_function(context, client)
+            gradient = gradients.gradient_function(context, client)
             batches = client.batches.reduce(0.0, lambda count, _: count + 1)
             used = tf.math.ceil(self.share * batches)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tff_transfer.algorithms import local
+from tff_transfer.algorithms import client_rates, gradients, local
 from tff_transfer.algorithms.method import Context, Method
 
 
@@ -45,7 +45,7 @@ def averaging(
     Args:
       context: What it is made for.
       direction: Makes of the weights that a client gets, and of the `Client`, the
-        `local.Direction` that it follows; the gradient if not given.
+        `gradients.Direction` that it follows; the gradient if not given.
       loss: Makes of the `Client` the function of (logits, labels) that it minimises;
         the model's loss if not given.
     """
@@ -55,7 +55,7 @@ def averaging(
             context,
             weights,
             client,
-            direction=direction(weights, client) if direction else local.plain,
+            direction=direction(weights, client) if direction else gradients.plain,
             loss=loss and loss(client),
         )
         return local.update(context, client, trained)
@@ -83,6 +83,6 @@ def server_step(context: Context, server: Server, aggregate) -> Server:
     """Takes a step of the server's optimizer against the clients' mean delta."""
     optimizer, schedule = context.server_optimizer, context.server_schedule
     factor = None if schedule is None else schedule(aggregate.round)
-    state = local.scheduled(optimizer, server.optimizer, factor)
+    state = client_rates.scheduled(optimizer, server.optimizer, factor)
     state, weights = optimizer.next(state, server.weights, aggregate.delta)
     return Server(tuple(weights), state)

@@ -8,7 +8,7 @@ chosen once for all clients, on held-out examples (`--adaptation_epochs`).
 
 import dataclasses
 
-from tff_transfer.algorithms import fed_avg, local
+from tff_transfer.algorithms import fed_avg, gradients, local
 from tff_transfer.algorithms.method import Client, Context, Method
 from tff_transfer.options import option
 
@@ -37,7 +37,9 @@ def fine_tuned(method: Method, context: Context, parts: tuple[str, ...]) -> Meth
     Raises:
       UserError: The model has no such part.
     """
-    direction = local.only(context, context.numbers(parts)) if parts else local.plain
+    direction = (
+        gradients.only(context, context.numbers(parts)) if parts else gradients.plain
+    )
 
     def adapt(weights, client) -> Client:
         trained = local.train(context, weights, client, direction=direction)

@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from tff_transfer.algorithms import local
+from tff_transfer.algorithms import gradients, local
 from tff_transfer.algorithms.fed_avg_ft import fine_tuned
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.algorithms.partial import Partial
@@ -34,7 +34,7 @@ class FedBABU:
                 'FedBABU leaves the head as it begins, but this one begins at zero,'
                 ' under which nothing learns; use --hidden_units or --head=cosine'
             )
-        direction = local.only(partial.inner, partial.federated)
+        direction = gradients.only(partial.inner, partial.federated)
 
         def train(weights, client):
             return local.train(partial.inner, weights, client, direction=direction)

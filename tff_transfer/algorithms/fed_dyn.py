@@ -7,7 +7,7 @@ The mean over clients is uniform there; by examples is what its authors' code of
 import dataclasses
 from typing import NamedTuple
 
-from tff_transfer.algorithms import local
+from tff_transfer.algorithms import gradients, local
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.options import option
 
@@ -42,7 +42,7 @@ class FedDyn:
                 )
 
             trained = local.train(
-                context, weights, client, direction=local.corrected(correct)
+                context, weights, client, direction=gradients.corrected(correct)
             )
             kept = tuple(
                 k + self.alpha * delta

@@ -21,7 +21,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer import randomness
-from tff_transfer.algorithms import fed_avg, local
+from tff_transfer.algorithms import client_rates, fed_avg, gradients, local
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.errors import UserError
 from tff_transfer.options import option
@@ -98,11 +98,11 @@ class FedGAN:
             return _at_server(self, context)
         if self.generator_rate == 1:
             return fed_avg.averaging(context)
-        local.sgd_momentum(context, 'a rate of the generator alone')
+        client_rates.sgd_momentum(context, 'a rate of the generator alone')
         return fed_avg.averaging(context, lambda *_: _of_two_rates(self, context))
 
 
-def _of_two_rates(options: FedGAN, context: Context) -> local.Direction:
+def _of_two_rates(options: FedGAN, context: Context) -> gradients.Direction:
     """Returns the direction in which the generator moves at another rate."""
     generator = context.numbers(['generator'])
 
@@ -112,7 +112,7 @@ def _of_two_rates(options: FedGAN, context: Context) -> local.Direction:
             for number, g in enumerate(gradient)
         )
 
-    return local.corrected(correct)
+    return gradients.corrected(correct)
 
 
 def _at_server(options: FedGAN, context: Context) -> Method:
@@ -137,7 +137,9 @@ def _at_server(options: FedGAN, context: Context) -> Method:
                     ((*generator, *values), ()), batch['x'], training=True
                 )
                 loss = model.functional.loss(outputs, batch['y'])
-            return local.Gradient(tape.gradient(loss, values), (), loss, outputs, ())
+            return gradients.Gradient(
+                tape.gradient(loss, values), (), loss, outputs, ()
+            )
 
         trained = local.train(context, discriminator, client, direction=direction)
         return local.update(context, client, trained)

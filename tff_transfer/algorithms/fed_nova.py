@@ -10,7 +10,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from tff_transfer.algorithms import fed_avg, local
+from tff_transfer.algorithms import client_rates, fed_avg, local
 from tff_transfer.algorithms.fed_prox import proximal
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.options import option
@@ -26,10 +26,10 @@ class FedNova:
 
     def build(self, context: Context) -> Method:
         """Makes the method."""
-        momentum = local.sgd_momentum(context, 'FedNova')
+        momentum = client_rates.sgd_momentum(context, 'FedNova')
 
         def client_update(weights, client):
-            rate = local.rate_of(context, client)
+            rate = client_rates.rate_of(context, client)
             trained = local.train(
                 context, weights, client, direction=proximal(weights, self.mu)
             )

@@ -7,7 +7,7 @@ got. TFF's own is `tff.learning.algorithms.build_weighted_fed_prox`.
 
 import dataclasses
 
-from tff_transfer.algorithms import fed_avg, local
+from tff_transfer.algorithms import fed_avg, gradients
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.options import option
 
@@ -25,7 +25,7 @@ class FedProx:
         )
 
 
-def proximal(start: tuple, mu: float) -> local.Direction:
+def proximal(start: tuple, mu: float) -> gradients.Direction:
     """Returns the gradient with that of mu / 2 times the squared distance added."""
 
     # Here and not in `correct`, which is done in each step.
@@ -36,4 +36,4 @@ def proximal(start: tuple, mu: float) -> local.Direction:
             g + (mu * w - b) for g, w, b in zip(gradient, weights, back, strict=True)
         )
 
-    return local.corrected(correct) if mu else local.plain
+    return gradients.corrected(correct) if mu else gradients.plain

@@ -11,7 +11,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from tff_transfer.algorithms import local
+from tff_transfer.algorithms import gradients, local
 from tff_transfer.algorithms.method import Client, Context, Method
 from tff_transfer.algorithms.partial import Partial
 from tff_transfer.options import option
@@ -34,8 +34,8 @@ class FedRecon:
         """Makes the method."""
         partial = Partial(context, self.reconstructed)
         inner = partial.inner
-        local_alone = local.only(inner, context.numbers(self.reconstructed))
-        shared_alone = local.only(inner, partial.federated)
+        local_alone = gradients.only(inner, context.numbers(self.reconstructed))
+        shared_alone = gradients.only(inner, partial.federated)
 
         def batches(client, remainder: int) -> Client:
             if not self.split:

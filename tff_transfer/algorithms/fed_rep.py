@@ -10,7 +10,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from tff_transfer.algorithms import fed_avg, local
+from tff_transfer.algorithms import fed_avg, gradients, local
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.options import option
 
@@ -38,11 +38,11 @@ class FedRep:
         )
 
 
-def _own_alone(gradient_of, weights, batch) -> local.Gradient:
+def _own_alone(gradient_of, weights, batch) -> gradients.Gradient:
     found = gradient_of(weights, batch)
     return found._replace(shared=tuple(map(tf.zeros_like, found.shared)))
 
 
-def _shared_alone(gradient_of, weights, batch) -> local.Gradient:
+def _shared_alone(gradient_of, weights, batch) -> gradients.Gradient:
     found = gradient_of(weights, batch)
     return found._replace(personal=tuple(map(tf.zeros_like, found.personal)))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer.algorithms import fed_avg, local
+from tff_transfer.algorithms import client_rates, fed_avg, gradients, local
 from tff_transfer.algorithms.method import Client, Context, Method
 from tff_transfer.errors import UserError
 
@@ -42,7 +42,7 @@ class MimeLite:
 
         def client_update(message, client):
             weights, base = message
-            gradient, _ = local.mean_gradient(context, weights, client)
+            gradient, _ = gradients.mean_gradient(context, weights, client)
             trained = local.train(
                 context, weights, client, optimizer=_Fixed(context, base, client)
             )
@@ -70,7 +70,7 @@ class Mime:
         """Makes the method."""
 
         def gather(message, client):
-            gradient, examples = local.mean_gradient(context, message[0], client)
+            gradient, examples = gradients.mean_gradient(context, message[0], client)
             return gradient, local.weight_of(context, examples)
 
         def client_update(message, client, gathered):
@@ -112,8 +112,8 @@ class _Fixed(tff.learning.optimizers.Optimizer):
 
     def __init__(self, context: Context, base, client: Client):
         self._optimizer = context.client_optimizer
-        factor = local.rate_factor(context, client)
-        self._base = local.scheduled(self._optimizer, base, factor)
+        factor = client_rates.rate_factor(context, client)
+        self._base = client_rates.scheduled(self._optimizer, base, factor)
 
     def initialize(self, specs):
         """Returns nothing: the state is the server's."""

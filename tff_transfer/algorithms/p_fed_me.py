@@ -9,7 +9,7 @@ beta is the learning rate of its SGD.
 
 import dataclasses
 
-from tff_transfer.algorithms import fed_avg, local
+from tff_transfer.algorithms import client_rates, fed_avg, local
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.options import option
 
@@ -26,11 +26,11 @@ class PFedMe:
 
     def build(self, context: Context) -> Method:
         """Makes the method."""
-        local.sgd_momentum(context, 'pFedMe')
+        client_rates.sgd_momentum(context, 'pFedMe')
         count = len(context.initial)
 
         def client_update(weights, client):
-            rate = local.rate_of(context, client)
+            rate = client_rates.rate_of(context, client)
 
             def direction(gradient_of, values, batch):
                 shared, before = values[:count], values[count:]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tff_transfer.algorithms import local
+from tff_transfer.algorithms import client_rates, local
 from tff_transfer.algorithms.fed_exp import squared_norm
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.options import option
@@ -29,10 +29,10 @@ class QFedAvg:
 
     def build(self, context: Context) -> Method:
         """Makes the method."""
-        local.sgd_momentum(context, 'q-FedAvg')
+        client_rates.sgd_momentum(context, 'q-FedAvg')
 
         def client_update(weights, client):
-            rate = local.rate_of(context, client)
+            rate = client_rates.rate_of(context, client)
             at_start = local.summed_loss(context, weights, client)
             trained = local.train(
                 context, weights, client, watch=lambda batch, _: at_start(batch)

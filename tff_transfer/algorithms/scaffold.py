@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tff_transfer.algorithms import fed_avg, local
+from tff_transfer.algorithms import client_rates, fed_avg, gradients, local
 from tff_transfer.algorithms.method import Context, Method
 from tff_transfer.errors import UserError
 from tff_transfer.options import option
@@ -38,7 +38,7 @@ class Scaffold:
 
     def build(self, context: Context) -> Method:
         """Makes the method."""
-        momentum = local.sgd_momentum(context, 'SCAFFOLD')
+        momentum = client_rates.sgd_momentum(context, 'SCAFFOLD')
         if momentum:
             raise UserError(
                 'SCAFFOLD is defined for SGD without momentum on the clients; leave'
@@ -52,16 +52,16 @@ class Scaffold:
                 context,
                 weights,
                 client,
-                direction=local.corrected(
+                direction=gradients.corrected(
                     lambda gradient, _: tf.nest.map_structure(
                         tf.add, gradient, correction
                     )
                 ),
             )
             if self.variates == 'I':
-                now, _ = local.mean_gradient(context, weights, client)
+                now, _ = gradients.mean_gradient(context, weights, client)
             else:
-                followed = local.rate_of(context, client) * trained.steps
+                followed = client_rates.rate_of(context, client) * trained.steps
                 now = tuple(
                     tf.math.divide_no_nan(delta, followed) - c
                     for delta, c in zip(trained.delta, correction, strict=True)
