@@ -166,7 +166,6 @@ class Stage:
         after = collections.OrderedDict(
             state, server=server, kept=kept, observed=observed
         )
-        row = {}
         if self._mechanism is None:
             trained = np.count_nonzero(np.diff(cohort.row_splits))
             row = columns.of_training(self.setup.model.task, metrics, trained)
