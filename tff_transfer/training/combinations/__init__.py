@@ -65,20 +65,21 @@ def check(config) -> None:
 
 def _check_sources(config) -> None:
     """Checks that it is said where data, inputs of one size and a cluster are."""
-    data, model, training = config.data, config.model, config.training
+    data, kind = config.data, config.model.model
     if data.dataset == 'by_client' and not data.data_path:
         raise UserError(
             '--dataset=by_client needs --data_path: your npz, csv, parquet or'
             ' sqlite file, or a folder of images'
         )
-    without_backbone = model.image_size is not None and model.model != 'backbone'
+    without_backbone = config.model.image_size is not None and kind != 'backbone'
     if without_backbone and data.dataset != 'by_client':
         raise UserError(
             '--image_size is for a backbone, or for image files of mixed size with'
             f' --dataset=by_client; leave it out of --dataset={data.dataset} with'
-            f' --model={model.model}'
+            f' --model={kind}'
         )
-    if training.runtime == 'cluster' and not training.cluster_address:
+    on_cluster = config.training.runtime == 'cluster'
+    if on_cluster and not config.training.cluster_address:
         raise UserError(
             '--runtime=cluster needs --cluster_address: HOST:PORT of the head'
             ' (docs/cluster.md)'
