@@ -7,6 +7,7 @@ import killing
 import numpy as np
 import pytest
 import tensorflow as tf
+import walks
 from test_loop import CLASSES, SIZE, make_config, make_data
 
 from tff_transfer import models
@@ -119,7 +120,9 @@ def test_clients_alone_train_as_if_all_had_their_architecture():
 
 
 @slow
-@pytest.mark.parametrize('name', registry.BY_ANSWERS)
+@pytest.mark.parametrize(
+    'name', walks.over(registry.BY_ANSWERS, ('feddistill', 'fedmd'))
+)
 def test_killed_runs_of_several_architectures_go_on(name, tmp_path, monkeypatch):
     made, data = config(name), make_data()
     whole = loop.train(made, data=data)
