@@ -15,7 +15,7 @@ from tff_transfer.algorithms import registry
 from tff_transfer.data import synthetic_writers
 from tff_transfer.errors import UserError
 from tff_transfer.models import several
-from tff_transfer.training import architectures, exports, loop
+from tff_transfer.training import architectures, baselines, exports, loop
 from tff_transfer.training.config import DataConfig, ModelConfig
 
 slow = pytest.mark.slow
@@ -139,7 +139,8 @@ def test_killed_runs_of_several_architectures_go_on(name, tmp_path, monkeypatch)
 
 
 @slow
-def test_baselines_of_one_model_are_of_the_first_architecture():
+def test_baselines_of_one_model_are_of_the_first_architecture(monkeypatch):
+    monkeypatch.setattr(baselines, 'RATE_DIVISORS', (1,))
     data = make_data()
     found = loop.train(
         config('local', baselines=True, rounds=1), data=data
