@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import walks
 import tensorflow as tf
+import walks
 
 from tff_transfer import backbones
 from tff_transfer.backbones import applications
