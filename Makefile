@@ -22,7 +22,7 @@ test-slow: install
 	.venv/bin/python -m pytest -m "slow and not walk" -n 2 --dist=worksteal \
 	    --durations=20
 
-# The slow tests of methods that others of their kind stand for in test-slow.
+# The slow tests of methods and cases that others of their kind stand for in test-slow.
 test-walks: install
 	.venv/bin/python -m pytest -m walk -n 2 --dist=worksteal
 

@@ -1,4 +1,7 @@
-"""Walks over all methods: of each kind one among the slow tests, all others apart."""
+"""Walks over all methods: of each kind one among the slow tests, all others apart.
+
+Likewise for other cases of one test that hold the same thing, such as TFF's processes.
+"""
 
 from collections.abc import Sequence
 
@@ -11,11 +14,15 @@ OF_EACH_KIND = (
 )
 
 
-def marks(name: str) -> list:
-    """Returns the mark of a method that another one of its kind stands for, if so."""
-    return [] if name in OF_EACH_KIND else [pytest.mark.walk]
+# Of those whose clients make own models after the rounds.
+ADAPTING = ('fedavgft', 'fedrecon', 'personalridge')
 
 
-def over(names: Sequence[str]) -> list:
-    """Returns a parameter for each method, marked as a `walk` but for one of a kind."""
-    return [pytest.param(name, marks=marks(name)) for name in names]
+def marks(name: str, of_each_kind: Sequence[str] = OF_EACH_KIND) -> list:
+    """Returns the mark of a case that another one of its kind stands for, if so."""
+    return [] if name in of_each_kind else [pytest.mark.walk]
+
+
+def over(names: Sequence[str], of_each_kind: Sequence[str] = OF_EACH_KIND) -> list:
+    """Returns a parameter for each case, marked as a `walk` but for one of a kind."""
+    return [pytest.param(name, marks=marks(name, of_each_kind)) for name in names]

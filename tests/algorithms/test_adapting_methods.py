@@ -7,6 +7,7 @@ import numpy as np
 import personal_references as references
 import pytest
 import tensorflow as tf
+import walks
 from method_references import sgd
 from test_methods import (
     POPULATION,
@@ -112,6 +113,12 @@ CASES = {
     ),
 }
 
+# Full steps, second derivatives by differences, a part alone, and a head by a formula.
+OF_EACH_KIND = (
+    *('fedavgft', 'perfedavg, hessian-free'),
+    *('fedrecon, body, split', 'personalridge'),
+)
+
 
 def rounding(case, of_gradients):
     """Returns a tolerance: a difference of gradients has fewer digits than they."""
@@ -163,7 +170,7 @@ def test_training_is_that_of_federated_averaging():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('case', CASES)
+@pytest.mark.parametrize('case', walks.over(CASES, OF_EACH_KIND))
 def test_equal_on_both_runtimes(case):
     options, *_ = CASES[case]
     found, expected = adapted(options), adapted(options, runtime.use_stock)

@@ -84,8 +84,10 @@ def test_export_scales_inputs_for_the_network(tmp_path):
     [
         ('ResNet18', None),
         ('MobileNet_025', 'mobilenet'),  # [-1, 1]
-        ('ResNet50', 'resnet'),  # BGR less means
-        ('EfficientNetB0', 'efficientnet'),  # [0, 255]; a layer that Keras numbers
+        # BGR less means
+        pytest.param('ResNet50', 'resnet', marks=pytest.mark.walk),
+        # [0, 255]; a layer that Keras numbers
+        pytest.param('EfficientNetB0', 'efficientnet', marks=pytest.mark.walk),
     ],
 )
 def test_what_is_exported_is_a_backbone_and_weights_alike(name, family, tmp_path):

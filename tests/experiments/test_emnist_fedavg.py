@@ -32,10 +32,10 @@ def _run(*arguments, **options):
     [
         (['--rounds=many'], '--rounds'),
         (['--roundz=3'], 'roundz'),
-        (['--dataset=by_client'], '--data_path'),
+        pytest.param(['--dataset=by_client'], '--data_path', marks=pytest.mark.walk),
         (['--dataset=by_client', '--data_path=nowhere.npz'], 'nowhere.npz'),
         (['--flagfile=nowhere.txt'], 'nowhere.txt'),
-        (['stray'], 'stray'),
+        pytest.param(['stray'], 'stray', marks=pytest.mark.walk),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, part, tmp_path):

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+import walks
 
 from tff_transfer import algorithms, backbones
 from tff_transfer.data import synthetic_writers
@@ -121,10 +122,14 @@ STRATEGIES = {
     'top': {'finetune': 'top', 'cut_layer': 'first'},
     'ridge': {'algorithm': RIDGE},
 }
+OF_EACH_KIND = (
+    *('head with dropout', 'adapters', 'aggregated statistics', 'top'),
+    'ridge',
+)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('case', STRATEGIES)
+@pytest.mark.parametrize('case', walks.over(STRATEGIES, OF_EACH_KIND))
 def test_a_keras_backbone_predicts_as_the_trained_model(
     case, data, tmp_path, monkeypatch, plain
 ):
@@ -152,8 +157,16 @@ def test_a_keras_backbone_predicts_as_the_trained_model(
             'backbone': 'MobileNetV2_035',
             'backbone_weights': 'random',
             'image_size': 32,
-            'finetune': 'all',
         },
+        pytest.param(
+            {
+                'backbone': 'MobileNetV2_035',
+                'backbone_weights': 'random',
+                'image_size': 32,
+                'finetune': 'all',
+            },
+            marks=pytest.mark.walk,
+        ),
     ],
     ids=str,
 )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import test_compiled_processes as processes
 import test_lockstep as in_lockstep
+import walks
 
 from tff_transfer import runtime
 from tff_transfer.data.rows import PreparedRows
@@ -26,7 +27,7 @@ def context(cluster):
         yield context
 
 
-@pytest.mark.parametrize('name', processes.CASES)
+@pytest.mark.parametrize('name', walks.over(processes.CASES, processes.OF_EACH_KIND))
 def test_process_gives_the_same_bits(name, context):
     build, model, data = processes.CASES[name]
     process = build(model())

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 import test_compiled_processes as processes
+import walks
 
 from tff_transfer import runtime
 from tff_transfer.data.cohorts import Cohort
@@ -51,7 +52,10 @@ def data_of(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', sorted(set(processes.CASES) - set(IN_THE_WAY)))
+@pytest.mark.parametrize(
+    'name',
+    walks.over(sorted(set(processes.CASES) - set(IN_THE_WAY)), processes.OF_EACH_KIND),
+)
 def test_process_gives_the_same_in_lockstep(name, monkeypatch):
     # Adam's first step divides by the size of what it is given: of a mean near 0 it
     # makes 4e-6 of what are differences of 2e-8 with SGD, in one weight of these.

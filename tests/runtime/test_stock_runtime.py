@@ -177,7 +177,13 @@ if way.startswith('SIG'):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ('way', 'code'),
-    [('exit', 0), ('exception', 1), ('SIGTERM', -15), ('SIGKILL', -9), ('SIGINT', -2)],
+    [
+        ('exception', 1),
+        ('SIGKILL', -9),
+        pytest.param('exit', 0, marks=pytest.mark.walk),
+        pytest.param('SIGTERM', -15, marks=pytest.mark.walk),
+        pytest.param('SIGINT', -2, marks=pytest.mark.walk),
+    ],
 )
 def test_worker_ends_with_its_parent(way, code):
     command = [sys.executable, '-c', SCRIPT, way]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.special
 import tensorflow as tf
+import walks
 from absl import flags
 from test_loop import CLASSES, SIZE, make_config, make_data, numpy_round
 
@@ -33,7 +34,17 @@ METHODS = (
 # Those of test_gan_runs.py train on images.
 METHODS = tuple(name for name in METHODS if name not in registry.OF_GANS)
 WITH_BODY = (*registry.BY_REPRESENTATION, 'fedbabu', 'fedrecon')
-slow = pytest.mark.slow
+STAND = (*walks.OF_EACH_KIND, *walks.ADAPTING, 'central', 'jointft')
+
+
+def slow_walk(names, quick):
+    """Returns a parameter for each method: quick, slow, or of one that is a `walk`."""
+    return [
+        n
+        if n in quick
+        else pytest.param(n, marks=[pytest.mark.slow, *walks.marks(n, STAND)])
+        for n in names
+    ]
 
 
 def config(name, **training):
@@ -73,7 +84,7 @@ def whole(request):
 
 @pytest.mark.parametrize(
     'whole',
-    [n if n in QUICK else pytest.param(n, marks=slow) for n in METHODS],
+    slow_walk(METHODS, QUICK),
     indirect=True,
 )
 def test_a_killed_run_goes_on_to_the_same_bits(whole, tmp_path, monkeypatch):
@@ -104,7 +115,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(whole, tmp_path, monkeypatch):
         np.testing.assert_array_equal(np.argmax(logits, axis=1), found.predicted)
 
 
-@slow
+@pytest.mark.slow
 def test_bytes_of_features_are_those_of_examples():
     made = config('fedgkt', rounds=1, client_epochs=2, max_examples=7)
     result = loop.train(made, data=make_data())
@@ -201,10 +212,7 @@ def test_the_number_of_epochs_is_chosen_on_held_out_training_examples():
 
 @pytest.mark.parametrize(
     'whole',
-    [
-        n if n in ('local', 'personalridge') else pytest.param(n, marks=slow)
-        for n in registry.BY_OWN_MODELS
-    ],
+    slow_walk(registry.BY_OWN_MODELS, ('local', 'personalridge')),
     indirect=True,
 )
 def test_labels_of_test_examples_reach_nothing(whole):

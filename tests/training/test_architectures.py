@@ -7,6 +7,7 @@ import killing
 import numpy as np
 import pytest
 import tensorflow as tf
+import walks
 from test_loop import CLASSES, SIZE, make_config, make_data
 
 from tff_transfer import models
@@ -14,7 +15,7 @@ from tff_transfer.algorithms import registry
 from tff_transfer.data import synthetic_writers
 from tff_transfer.errors import UserError
 from tff_transfer.models import several
-from tff_transfer.training import architectures, exports, loop
+from tff_transfer.training import architectures, baselines, exports, loop
 from tff_transfer.training.data_config import DataConfig
 from tff_transfer.training.model_config import ModelConfig
 
@@ -120,7 +121,9 @@ def test_clients_alone_train_as_if_all_had_their_architecture():
 
 
 @slow
-@pytest.mark.parametrize('name', registry.BY_ANSWERS)
+@pytest.mark.parametrize(
+    'name', walks.over(registry.BY_ANSWERS, ('feddistill', 'fedmd'))
+)
 def test_killed_runs_of_several_architectures_go_on(name, tmp_path, monkeypatch):
     made, data = config(name), make_data()
     whole = loop.train(made, data=data)
@@ -137,7 +140,8 @@ def test_killed_runs_of_several_architectures_go_on(name, tmp_path, monkeypatch)
 
 
 @slow
-def test_baselines_of_one_model_are_of_the_first_architecture():
+def test_baselines_of_one_model_are_of_the_first_architecture(monkeypatch):
+    monkeypatch.setattr(baselines, 'RATE_DIVISORS', (1,))
     data = make_data()
     found = loop.train(
         config('local', baselines=True, rounds=1), data=data

@@ -6,6 +6,7 @@ import functools
 import killing
 import numpy as np
 import pytest
+import walks
 from test_algorithms import config as config_of
 from test_algorithms import from_command_line
 from test_compressed_runs import clients_of, flat
@@ -45,6 +46,8 @@ from tff_transfer.training.model_config import ModelConfig
 
 slow = pytest.mark.slow
 KINDS = [attacks.KINDS.options(name)() for name in attacks.ATTACKS]
+# Of labels, of images, of an update by a draw, and by those of the others.
+OF_EACH_KIND = ('labelflip', 'backdoor', 'gaussiannoise', 'minmax')
 
 
 def attacked(attack, made=None, **training):
@@ -124,8 +127,10 @@ def test_flipped_labels_are_trained_on_and_never_judged_by(cohorts):  # noqa: F8
 @slow
 @pytest.mark.parametrize(
     'attack',
-    KINDS,
-    ids=attacks.ATTACKS,
+    [
+        pytest.param(attack, id=name, marks=walks.marks(name, OF_EACH_KIND))
+        for name, attack in zip(attacks.ATTACKS, KINDS, strict=True)
+    ],
 )
 def test_without_attackers_nothing_is_another(attack):
     made = dataclasses.replace(make_config(rounds=2), model=ModelConfig('mlp'))

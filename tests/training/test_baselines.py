@@ -6,6 +6,7 @@ import killing
 import numpy as np
 import pytest
 import tensorflow as tf
+import walks
 from test_algorithms import config
 from test_finetuned_runs import small_network
 from test_loop import CLASSES, SIZE, make_data, numpy_round
@@ -198,10 +199,15 @@ def test_what_is_exported_of_a_client_predicts_what_was_evaluated(run):
         assert (others != ours).any()
 
 
+def marks(name):
+    stand = (*walks.OF_EACH_KIND, *walks.ADAPTING)
+    return [pytest.mark.slow, *walks.marks(name, stand)]
+
+
 @pytest.mark.parametrize(
     'name',
     [
-        name if name == 'apfl' else pytest.param(name, marks=pytest.mark.slow)
+        name if name == 'apfl' else pytest.param(name, marks=marks(name))
         for name in registry.BY_OWN_MODELS
         if name not in registry.BEYOND_WEIGHTS
     ],

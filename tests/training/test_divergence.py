@@ -123,8 +123,15 @@ def test_a_cohort_without_examples_leaves_its_cells_empty(runtime):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('runtime', ['compiled', 'stock'])
-@pytest.mark.parametrize('policy', ['aggregate', 'local'])
+@pytest.mark.parametrize(
+    ('policy', 'runtime'),
+    [
+        ('aggregate', 'stock'),
+        ('local', 'compiled'),
+        pytest.param('aggregate', 'compiled', marks=pytest.mark.walk),
+        pytest.param('local', 'stock', marks=pytest.mark.walk),
+    ],
+)
 def test_trained_batch_norm_drops_and_counts_too(
     policy, runtime, tmp_path, monkeypatch
 ):

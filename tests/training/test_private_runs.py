@@ -169,10 +169,13 @@ def test_correlated_noise_is_of_the_same_weights_in_all_rounds():
 @pytest.mark.parametrize(
     'of',
     [
-        CENTRAL,
-        Tree(noise_multiplier=0.5),
+        pytest.param(CENTRAL, marks=pytest.mark.walk),
+        pytest.param(Tree(noise_multiplier=0.5), marks=pytest.mark.walk),
         Banded(noise_multiplier=0.5),
-        Banded(noise_multiplier=0.5, sampling='poisson', bands=2),
+        pytest.param(
+            Banded(noise_multiplier=0.5, sampling='poisson', bands=2),
+            marks=pytest.mark.walk,
+        ),
         Distributed(noise_multiplier=0.5),
         Local(noise_multiplier=0.5),
     ],

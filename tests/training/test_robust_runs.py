@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import walks
 from absl import flags
 from test_algorithms import config as config_of
 from test_loop import CLASSES, CLIENTS, SIZE, make_config, make_data
@@ -27,6 +28,8 @@ from tff_transfer.training.config import Config
 from tff_transfer.training.model_config import ModelConfig
 
 ROBUST = [n for n in KINDS.NAMES if issubclass(KINDS.options(n), Robust)]
+# By coordinate, by whole vectors, with a memory, and beside the server's own update.
+OF_EACH_KIND = ('trimmedmean', 'krum', 'centredclipping', 'fltrust')
 
 
 def robust(kind, made=None, **training):
@@ -217,7 +220,7 @@ def test_sparse_updates_go_with_rules_that_compare_whole_vectors():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ROBUST)
+@pytest.mark.parametrize('name', walks.over(ROBUST, OF_EACH_KIND))
 def test_a_run_by_flags_walks(name):
     values = flags.FlagValues()
     options.define_flags(Config, values)

@@ -6,6 +6,7 @@ import killing
 import numpy as np
 import pytest
 import scipy.special
+import walks
 from test_algorithms import from_command_line
 from test_loop import (
     CLASSES,
@@ -30,6 +31,8 @@ from tff_transfer.training import loop, participants
 from tff_transfer.training.config import Config
 
 slow = pytest.mark.slow
+# By chance, and by what was observed; others are quick.
+OF_EACH_KIND = ('poisson', 'oort')
 SEEN = 8
 MODEL = 4 * (SIZE * CLASSES + CLASSES)
 
@@ -146,7 +149,11 @@ def test_a_round_without_clients_changes_nothing(rounds, cohorts):  # noqa: F811
     'flags',
     [
         *(
-            pytest.param([f'--selection={name}'], id=name, marks=slow)
+            pytest.param(
+                [f'--selection={name}'],
+                id=name,
+                marks=[slow, *walks.marks(name, OF_EACH_KIND)],
+            )
             for name in RULES.NAMES
             if name not in ('roundrobin', 'powerofchoice')
         ),
@@ -178,9 +185,9 @@ def test_each_rule_is_a_flag_and_a_run(flags):
     'rule',
     [
         Oort(),
-        PowerOfChoice(),
+        pytest.param(PowerOfChoice(), marks=pytest.mark.walk),
         PowerOfChoice(stale=True),
-        Adaptive(),
+        pytest.param(Adaptive(), marks=pytest.mark.walk),
         ClassBalance(),
     ],
     ids=str,
