@@ -443,3 +443,22 @@ def test_a_database_is_read_each_round(tmp_path):
     with sqlite3.connect(path) as connection:
         connection.execute("DELETE FROM examples WHERE client_id = '1'")
     assert read([dataset]) == [[]]
+
+
+def test_what_is_kept_of_a_dataset_is_for_one_type_and_goes_with_it():
+    dataset = tf.data.Dataset.from_tensor_slices(np.arange(10).reshape(5, 2)).batch(3)
+    for _ in range(2):
+        for shape, arrays in (
+            ([None, 2], [np.arange(10).reshape(5, 2), [0, 3, 5]]),
+            ([None, None], [np.arange(10), [0, 6, 10], [[3, 2], [2, 2]]]),
+        ):
+            member = tff.SequenceType(tff.TensorType(np.int64, shape))
+            (leaf,) = arguments.client_values([dataset], member, 'the argument')
+            starts, *found = leaf.part(0, 1)
+            np.testing.assert_array_equal(starts, [0, 2])
+            for array, expected in zip(found, arrays, strict=True):
+                np.testing.assert_array_equal(array, expected)
+    alive = weakref.ref(dataset)
+    del dataset, leaf
+    gc.collect()
+    assert alive() is None

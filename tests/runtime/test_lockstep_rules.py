@@ -197,6 +197,27 @@ def test_each_client_gets_what_it_gets_alone(case, known):
         )
 
 
+@pytest.mark.parametrize('size', [1, 300])
+def test_products_of_few_and_of_many_numbers(size):
+    """Three clients' products, by either of TensorFlow's kernels."""
+    x, y = floats(CLIENTS, 2, size), floats(CLIENTS, size, 3 * size)
+    given = [x, y, x, y.swapaxes(1, 2), x.swapaxes(1, 2), floats(size, 3 * size)]
+    each = [True] * 5 + [False]
+
+    def products(x, y, _, z, v, shared):
+        return [
+            x @ y,
+            tf.matmul(x, z, transpose_b=True),
+            tf.matmul(v, y, transpose_a=True),
+            tf.matmul(v, shared, transpose_a=True),
+        ]
+
+    made = many(products, given, each)
+    for array in made[:3]:
+        np.testing.assert_allclose(array, x @ y, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(made[3], x @ given[5], rtol=1e-5, atol=1e-4)
+
+
 def test_images_by_what_all_have():
     images, filters = floats(CLIENTS, 2, 6, 6, 3), floats(3, 3, 3, 4)
 

@@ -196,8 +196,10 @@ def join(clients: Sequence[Elements], types: Sequence[tff.Type]) -> ClientSequen
 def _join(parts: list[tuple], leaf: tff.TensorType) -> tuple:
     pieces = []
     for values, *_ in parts:
-        whole = ((values, np.arange(len(values))),)
-        pieces += values.pieces if isinstance(values, Rows) else whole
+        if isinstance(values, Rows):
+            pieces += values.pieces
+        else:
+            pieces.append((values, np.arange(len(values))))
     shape = {'stacked': slice(None), 'rows': slice(1, None)}.get(layout(leaf), slice(0))
     dtype = object if leaf.dtype.type is np.str_ else leaf.dtype
     result = [Rows(pieces, (leaf.shape or ())[shape], dtype)]

@@ -8,6 +8,7 @@ in the version that this package is made for, TensorFlow reads the whole.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -62,7 +63,7 @@ class Plan:
     steps: tuple[Step, ...] = ()
     maps: tuple[Callable, ...] = ()
 
-    @property
+    @functools.cached_property
     def arrays(self) -> list[np.ndarray] | None:
         """The arrays [rows, ...] that the source has slices of, if it is of that kind.
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import weakref
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,18 @@ from tff_transfer.data.rows import Rows
 from tff_transfer.errors import UserError
 from tff_transfer.runtime import layouts
 from tff_transfer.runtime.datasets import pipelines, plans
-from tff_transfer.runtime.datasets.orders import Order, Repeat, after
+from tff_transfer.runtime.datasets.orders import (
+    Batch,
+    Order,
+    Repeat,
+    Skip,
+    Take,
+    after,
+)
+
+# For dataset objects whose elements are numbers of rows of their own arrays, in the
+# same order at each pass: these, and the type and order that they were asked for in.
+_kept: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def read(
@@ -37,8 +49,51 @@ def read(
     Raises:
       UserError: A dataset is endless, or takes more memory than there is.
     """
+    wanted = [(element, tuple(order)) for order in positions]
+    found = [_known(dataset, of) for dataset, of in zip(datasets, wanted, strict=True)]
+    anew = [number for number, elements in enumerate(found) if elements is None]
+    if not anew:
+        return found
+    made = {number: plans.plan(datasets[number]) for number in anew}
+    read_now = _read(
+        list(made.values()),
+        [names[number] for number in anew],
+        [positions[number] for number in anew],
+        element,
+    )
+    for number, elements in zip(anew, read_now, strict=True):
+        found[number] = elements
+        if _may_be_kept(made[number], elements):
+            _kept[datasets[number]] = wanted[number], elements
+    return found
+
+
+def _known(dataset: tf.data.Dataset, wanted: tuple) -> layouts.Elements | None:
+    """Returns what is kept of a dataset, if it is what is wanted."""
+    of, elements = _kept.get(dataset, (None, None))
+    return elements if of == wanted else None
+
+
+def _may_be_kept(plan: plans.Plan, elements: layouts.Elements) -> bool:
+    """Returns whether they are the same at each pass, and take little memory."""
+    return (
+        plan.arrays is not None
+        # Strings are other objects than the dataset's.
+        and all(array.dtype != object for array in plan.arrays)
+        and not plan.maps
+        and all(isinstance(step, Batch | Take | Skip) for step in plan.steps)
+        and all(isinstance(values, Rows) for values, *_ in elements.leaves)
+    )
+
+
+def _read(
+    made: list[plans.Plan],
+    names: Sequence[str],
+    positions: Sequence[Sequence[int]],
+    element: tff.Type,
+) -> list[layouts.Elements]:
+    """Reads what was not read before, as `read` does."""
     limit = machine.memory().free
-    made = [plans.plan(dataset) for dataset in datasets]
     for plan, name in zip(made, names, strict=True):
         if plan.arrays is None and _is_endless(plan.source):
             raise UserError(

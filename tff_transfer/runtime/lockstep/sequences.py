@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer.runtime import layouts
+from tff_transfer.runtime.lockstep import bodies
 from tff_transfer.runtime.lockstep.values import NotVectorizedError, Value, stack
 from tff_transfer.runtime.lockstep.vectorize import Loop, Vectorizer, batched_shape
 from tff_transfer.runtime.sequences import Sequence, as_nest, pack
@@ -109,26 +110,39 @@ class Batches:
 
     def _run(self, of: Pass, vectorizer: Vectorizer, inputs: list[Value]):
         count = len(of.shapes)
-        states = [stack(v, vectorizer.clients) for v in inputs[:count]]
-        shapes = [batched_shape(shape) for shape in of.shapes]
+        # What no step changes, such as a learning rate, is no state of the loops.
+        kept = bodies.unchanged(bodies.graph(of.step))
+        changed = [i for i, same in enumerate(kept) if not same]
+        states = [stack(inputs[i], vectorizer.clients) for i in changed]
+        shapes = [batched_shape(of.shapes[i]) for i in changed]
+
+        def given(values, states):
+            states = iter(states)
+            return [
+                Value(next(states), True) if i in changed else value
+                for i, value in enumerate(values)
+            ]
 
         def segment(number, start, *states):
             rows, steps, end = tf.unstack(self.segments[number])
             places, elements, begins = tf.unstack(self.members[start:end], 3, 1)
             some = vectorizer.of_some(end - start)
-            caught = [
-                v._replace(tensor=tf.gather(v.tensor, places)) if v.batched else v
-                for v in inputs[count:]
+            mine = [
+                v._replace(tensor=tf.gather(v.tensor, places))
+                if v.batched and i not in changed
+                else v
+                for i, v in enumerate(inputs)
             ]
             row = begins[:, tf.newaxis] + tf.range(rows)
 
-            def step(j, *mine):
+            def step(j, *states):
                 element = self._element(of.element_type, elements + j, row + j * rows)
-                given = [Value(t, True) for t in (*mine, *element)]
-                new = some.call(of.step, [*given, *caught])
-                return (j + 1, *(stack(v, some.clients) for v in new))
+                before = given(mine, states)
+                before[count:count] = [Value(t, True) for t in element]
+                new = some.call(of.step, before)
+                return (j + 1, *(stack(new[i], some.clients) for i in changed))
 
-            _, *mine = tf.while_loop(
+            _, *after = tf.while_loop(
                 lambda j, *_: j < steps,
                 step,
                 (tf.zeros([], tf.int64), *(tf.gather(s, places) for s in states)),
@@ -136,8 +150,8 @@ class Batches:
                 parallel_iterations=1,
             )
             states = [
-                tf.tensor_scatter_nd_update(s, places[:, tf.newaxis], m)
-                for s, m in zip(states, mine, strict=True)
+                tf.tensor_scatter_nd_update(s, places[:, tf.newaxis], a)
+                for s, a in zip(states, after, strict=True)
             ]
             return (number + 1, end, *states)
 
@@ -148,7 +162,7 @@ class Batches:
             shape_invariants=(tf.TensorShape([]), tf.TensorShape([]), *shapes),
             parallel_iterations=1,
         )
-        return [Value(state, True) for state in states]
+        return given(inputs, states)[:count]
 
     def _element(self, element_type: tff.Type, elements, rows) -> list[tf.Tensor]:
         """Returns the leaves of each client's element, as a dataset orders them."""

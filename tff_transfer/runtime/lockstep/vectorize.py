@@ -11,11 +11,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
-from tensorflow.python.eager import context as eager_context
-from tensorflow.python.framework import func_graph, function_def_to_graph
+from tensorflow.python.framework import func_graph
 
 from tff_transfer.graphs import graph_functions
 from tff_transfer.runtime.lockstep import (  # noqa: F401  (rules)
+    bodies,
     effects,
     elementwise,
     products,
@@ -81,7 +81,7 @@ class Vectorizer:
           NotVectorizedError: An operation cannot be done for many clients.
         """
         known = {t.ref(): v for t, v in zip(graph.inputs, inputs, strict=True)}
-        for op in _needed(graph):
+        for op in bodies.needed(graph):
             if op.type == 'Placeholder':
                 continue
             values = self._operation(op, [known[t.ref()] for t in op.inputs])
@@ -181,10 +181,7 @@ class Vectorizer:
 
     def _while_any(self, condition, body, inputs: list[Value]) -> list[Value]:
         """Goes on while any client does; who is done keeps its state."""
-        same = [
-            _source(t).name == i.name
-            for t, i in zip(body.outputs, body.inputs, strict=True)
-        ]
+        same = bodies.unchanged(body)
         flags = [v.batched or not s for v, s in zip(inputs, same, strict=True)]
 
         def values(tensors):
@@ -271,30 +268,4 @@ def _states_of(count: int):
 
 def _function(name: str, inputs: Sequence[Value]):
     """Returns a function's graph, with what is known of the shapes of inputs."""
-    of_inputs = [_of_one(v) for v in inputs]
-    # What a function calls is looked up in the eager context.
-    with tf.init_scope():
-        definition = eager_context.context().get_function_def(name)
-        return function_def_to_graph.function_def_to_graph(
-            definition, input_shapes=of_inputs
-        )
-
-
-def _source(tensor: tf.Tensor) -> tf.Tensor:
-    """Returns what identities hand on."""
-    while tensor.op.type == 'Identity':
-        tensor = tensor.op.inputs[0]
-    return tensor
-
-
-def _needed(graph) -> list[tf.Operation]:
-    """Returns the operations that results or side effects depend on, in order."""
-    todo = [t.op for t in graph.outputs] + list(graph.control_outputs)
-    found = set()
-    while todo:
-        op = todo.pop()
-        if op not in found:
-            found.add(op)
-            todo.extend(t.op for t in op.inputs)
-            todo.extend(op.control_inputs)
-    return [op for op in graph.get_operations() if op in found]
+    return bodies.graph(name, [_of_one(v) for v in inputs])
