@@ -11,6 +11,7 @@ from experiments.claims import (
     fedexp,
     fednova,
     fedprox,
+    knn_per,
     oort,
     power_of_choice,
     pretrained_start,
@@ -200,3 +201,40 @@ def test_generated_images_tell_of_the_bug(monkeypatch):
     assert inverted == ['100.0% ± 0.0%', '0.0% ± 0.0%']
     assert bright == inverted
     assert len(head) == len(lowest)
+
+
+def test_clients_keep_their_shares_of_training_examples_and_all_others():
+    data = images(8)
+    kept = knn_per.thinned(data, seed=0)
+    expected = [
+        max(1, round(share * count))
+        for share, count in zip([0.1, 0.25, 0.5, 1.0] * 2, data.num_train, strict=True)
+    ]
+    np.testing.assert_array_equal(kept.num_train, expected)
+    for client in range(8):
+        of, before = kept.test_rows(client), data.test_rows(client)
+        np.testing.assert_array_equal(kept.x[of], data.x[before])
+        before = {image.tobytes() for image in data.x[data.train_rows(client)]}
+        mine = [image.tobytes() for image in kept.x[kept.train_rows(client)]]
+        assert len(set(mine)) == len(mine) and before.issuperset(mine)
+
+
+@pytest.mark.slow
+def test_knn_per_has_a_line_for_each_share_that_clients_keep(monkeypatch, tmp_path):
+    monkeypatch.setattr(knn_per, 'CLIENTS', 8)
+    monkeypatch.setattr(knn_per, 'USED', 4)
+    data = images(16)
+    test = np.arange(len(data.y)) % 4 == 0
+    arrays = {
+        f'{what}_{part}': array[rows]
+        for part, rows in (('train', ~test), ('test', test))
+        for what, array in (('x', data.x), ('y', data.y))
+    }
+    np.savez(tmp_path / 'bars.npz', **arrays)
+    with runtime.use_compiled():
+        found = knn_per.measure(str(tmp_path / 'bars.npz'), 'embedded', [0], 1)
+    head, *lines = found.table
+    assert head[0] == 'examples kept' and len(lines) == 4
+    for line in lines:
+        _, _, of_global, _, mixed, gain = (float(cell.split('%')[0]) for cell in line)
+        assert gain == pytest.approx(mixed - of_global, abs=0.11)

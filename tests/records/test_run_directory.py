@@ -125,7 +125,7 @@ def test_a_configuration_of_other_types_is_one_line(tmp_path, part, value):
     stored['training'][part] = value
     (path / 'config.json').write_text(json.dumps(stored))
     with (
-        pytest.raises(UserError, match='no configuration of this version'),
+        pytest.raises(UserError, match=f'no configuration of this version .*{part}'),
         run_directory.opened(path, Config()),
     ):
         pass

@@ -303,7 +303,8 @@ def _go_on(path: pathlib.Path, config) -> None:
         stored.check()
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f'{path} is no configuration of this version; choose another --run_dir'
+            f'{path} is no configuration of this version ({one_line(error)}); choose'
+            ' another --run_dir'
         ) from error
     old, new = _flat(stored), _flat(config)
     changed = [name for name in new if old.get(name) != new[name]]
