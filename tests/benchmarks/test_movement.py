@@ -2,6 +2,7 @@ import json
 import sys
 import time
 
+import psutil
 import pytest
 
 from benchmarks import all as everything
@@ -137,9 +138,21 @@ def test_what_takes_too_long_is_ended_with_what_it_started(tmp_path):
     child = (
         'import subprocess, sys; subprocess.run([sys.executable, "-c", sys.argv[1]])'
     )
-    marker = tmp_path / 'marker'
-    inner = f'import time; time.sleep(3); open({str(marker)!r}, "w")'
+    # By which it is found among all processes.
+    inner = f'import time; time.sleep(600)  # {tmp_path}'
     failure = everything.run((sys.executable, '-c', child, inner), 0.4)
     assert failure == 'not done after 0.4 s'
-    time.sleep(3)
-    assert not marker.exists()
+
+    def left() -> list[int]:
+        found = psutil.process_iter(['cmdline', 'status'])
+        return [
+            process.pid
+            for process in found
+            if any(str(tmp_path) in word for word in process.info['cmdline'] or ())
+            and process.info['status'] != psutil.STATUS_ZOMBIE
+        ]
+
+    until = time.monotonic() + 30
+    while left() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not left()
