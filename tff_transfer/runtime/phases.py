@@ -82,6 +82,7 @@ class Phases:
         self._compiled: dict = {}
         self._optimized: set[tuple[int, bool]] = set()
         self._obstacles: dict[int, str] = {}
+        self._unused: dict[tuple[int, bool], frozenset[int]] = {}
         self._lock = threading.RLock()
 
     @property
@@ -197,6 +198,12 @@ class Phases:
 
     def unused(self, turn: Turn) -> frozenset[int]:
         """Returns which of `turn.inputs` change nothing that clients give."""
+        key = turn.phase, bool(turn.together)
+        if key not in self._unused:
+            self._unused[key] = self._find_unused(turn)
+        return self._unused[key]
+
+    def _find_unused(self, turn: Turn) -> frozenset[int]:
         kinds = ['lockstep' if turn.together else 'clients']
         if self.given_types(turn.phase)[0]:
             kinds.append('merge')
