@@ -21,10 +21,10 @@ from experiments import personalization
 from experiments.claims import study
 from tff_transfer import randomness
 from tff_transfer.data.federated import FederatedData
-from tff_transfer.records.personalization import PERSONAL
+from tff_transfer.records.personalization import ALONE, GLOBAL, PERSONAL
 
 CLIENTS, ALPHA, USED = 100, 0.3, 20
-GLOBAL, MIXED = 'global model', 'kNN-Per'
+UNMIXED, MIXED = 'global model', 'kNN-Per'
 SHARES = (0.1, 0.25, 0.5, 1.0)
 # That which held-out examples chose in the study of personalisation.
 RATE = 0.2
@@ -69,8 +69,8 @@ def accuracies(
     mixed = trained('knnper', baselines=False)
     mixed = personalization.with_models_of(first, mixed)
     values = {
-        'clients alone': first.values['alone'],
-        GLOBAL: first.values['global'],
+        'clients alone': first.values[ALONE],
+        UNMIXED: first.values[GLOBAL],
         'fine-tuned': first.values[PERSONAL],
         MIXED: mixed.values[PERSONAL],
     }
@@ -105,7 +105,7 @@ def measure(path: str, backbone: str, seeds: list[int], rounds: int) -> study.Fo
     axes.legend()
     for share in SHARES:
         cells = [study.spread([of[share][name] for of in found]) for name in names]
-        gain = study.spread([of[share][MIXED] - of[share][GLOBAL] for of in found])
+        gain = study.spread([of[share][MIXED] - of[share][UNMIXED] for of in found])
         table.append([f'{share * size:.0f}', *cells, gain])
     return study.Found(table, figure)
 

@@ -34,8 +34,7 @@ def skewed(data: FederatedData) -> FederatedData:
     Whose they were does not count any more. Such clients averaging serves ill, most of
     all after many passes over their own examples.
     """
-    rows = randomness.generator(0, f'examples of the {_NAMED}').permutation(len(data.y))
-    rows = np.sort(rows[:EXAMPLES])
+    rows = np.sort(_drawn(data)[:EXAMPLES])
     return partition.dirichlet(
         data.x[rows],
         data.y[rows],
@@ -48,8 +47,13 @@ def skewed(data: FederatedData) -> FederatedData:
 
 def real(data: FederatedData) -> np.ndarray:
     """Returns real images that none of `skewed` has."""
-    rows = randomness.generator(0, f'examples of the {_NAMED}').permutation(len(data.y))
-    return data.x[rows[EXAMPLES : EXAMPLES + PUBLIC]]
+    return data.x[_drawn(data)[EXAMPLES : EXAMPLES + PUBLIC]]
+
+
+def _drawn(data: FederatedData) -> np.ndarray:
+    """Returns all rows in the order in which clients, and then the server, get them."""
+    draw = randomness.generator(0, f'examples of the {_NAMED}')
+    return draw.permutation(len(data.y))
 
 
 def noise(data: FederatedData) -> np.ndarray:
