@@ -11,10 +11,15 @@ nothing beyond what is used of it.
 """
 
 import importlib
+import os
 
 from tff_transfer import versions
 
 versions.check()
+
+# Sessions may have threads of their own (runtime/lockstep/sessions.py). TensorFlow asks
+# when it makes its first device.
+os.environ.setdefault('TF_OVERRIDE_GLOBAL_THREADPOOL', '1')
 
 # The module of each name, and the name in it where it is not the module itself.
 _PLACES = {

@@ -220,7 +220,7 @@ def test_which_clients_go_together_hangs_on_sizes_alone():
     assert of(2, 2**20, lockstep=True) == 1
     assert of(2, 610, lockstep=True) == 128
     blocks = [choice.blocks_of(n) for n in (1, 63, 64, 100, 128, 256, 10_000)]
-    assert blocks == [1, 1, 1, 1, 2, 4, 8]
+    assert blocks == [1, 1, 2, 2, 4, 8, 8]
 
 
 def test_elements_of_several_lengths_go_alone():

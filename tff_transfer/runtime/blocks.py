@@ -50,12 +50,16 @@ class Settings:
                 f'compute_dtype is {self.compute_dtype!r}, but must be None, bfloat16'
                 ' or float16'
             )
-        on_processors = any('CPU' in device.upper() for device in self.devices)
-        if self.compute_dtype == 'float16' and on_processors:
+        if self.compute_dtype == 'float16' and self.on_processors:
             raise UserError(
                 'compute_dtype is float16, which is slow on processors: use bfloat16,'
                 ' or GPUs'
             )
+
+    @property
+    def on_processors(self) -> bool:
+        """Whether processors are among the devices."""
+        return any('CPU' in device.upper() for device in self.devices)
 
 
 # Enough for the threads that there may be; a block costs its state and a merge.

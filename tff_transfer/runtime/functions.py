@@ -220,6 +220,16 @@ class Functions:
 
         return _trace(run, specs)
 
+    def lists(self, phase: Phase) -> tf.types.experimental.ConcreteFunction:
+        """Traces how states that are side by side become lists."""
+
+        def run(*flat):
+            self.traces += 1
+            return block_states.from_arrays(flat)
+
+        states = self.state_specs(phase)
+        return _trace(run, [tf.TensorSpec([None, *s.shape], s.dtype) for s in states])
+
     def kept_types(self, phase: Phase) -> list[tff.Type]:
         """Returns the types of what each client gives.
 

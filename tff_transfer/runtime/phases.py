@@ -11,14 +11,22 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer.errors import UserError
-from tff_transfer.runtime import calls, failures, layouts, merging, results
+from tff_transfer.runtime import (
+    block_states,
+    calls,
+    failures,
+    layouts,
+    merging,
+    results,
+)
 from tff_transfer.runtime.blocks import Leaf, Settings
 from tff_transfer.runtime.draws import NoKeyError
 from tff_transfer.runtime.functions import Functions
 from tff_transfer.runtime.lockstep import arguments as lockstep
+from tff_transfer.runtime.lockstep import sessions
 from tff_transfer.runtime.lockstep.values import NotVectorizedError
 from tff_transfer.runtime.plan import Plan
-from tff_transfer.runtime.tensors import to_tensor
+from tff_transfer.runtime.tensors import to_array, to_tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +51,12 @@ class Given:
     """What the clients of some blocks gave.
 
     Attributes:
-      states: Lists of the blocks' states (block_states.py), [tensors of a state].
+      states: The blocks' states (block_states.py), [tensors of a state].
       spans: Of how many blocks each of these is the state.
       kept: For each leaf that is kept of clients what `results.collect` returns.
     """
 
-    states: list[tf.Tensor]
+    states: list[tf.Tensor] | list[np.ndarray]
     spans: Sequence[int]
     kept: list[list]
 
@@ -83,6 +91,7 @@ class Phases:
         self._optimized: set[tuple[int, bool]] = set()
         self._obstacles: dict[int, str] = {}
         self._unused: dict[tuple[int, bool], frozenset[int]] = {}
+        self._sessions: dict[int, sessions.InCallersThread | None] = {}
         self._lock = threading.RLock()
 
     @property
@@ -158,24 +167,47 @@ class Phases:
           UserError: They cannot run here.
         """
         place = place_in(turn.key)(before + cuts[0])
+        specs, kept = self.given_types(turn.phase)
         if turn.together:
-            arrays = map(to_tensor, lockstep.arrays(leaves, cuts, turn.together))
+            arrays = iter(lockstep.arrays(leaves, cuts, turn.together))
             groups = list(itertools.islice(arrays, 3))
-            function = self.function('lockstep', turn.phase)
-            found = calls.call(function, [*place, *groups, *turn.inputs, *arrays])
+            found = self._run_lockstep(turn, [*place, *groups, *turn.inputs, *arrays])
         else:
             arrays = [a for leaf in leaves for a in leaf.part(cuts[0], cuts[-1])]
             tensors = [to_tensor(a) for a in arrays]
             firsts = tf.constant(cuts, tf.int64) - cuts[0]
             function = self.function('clients', turn.phase)
             found = calls.call(function, [*place, firsts, *turn.inputs, *tensors])
-        specs, kept = self.given_types(turn.phase)
         rest = iter(found[len(specs) :])
         return Given(
             list(found[: len(specs)]),
             [1] * (len(cuts) - 1),
             [results.collect(rest, leaf) for leaf in kept],
         )
+
+    def _run_lockstep(self, turn: Turn, inputs: list) -> list:
+        session = self._session(turn.phase)
+        if session is not None:
+            return session([to_array(value) for value in inputs])
+        function = self.function('lockstep', turn.phase)
+        return calls.call(function, [to_tensor(value) for value in inputs])
+
+    def _session(self, number: int) -> sessions.InCallersThread | None:
+        """Returns a phase's clients in lockstep as a session, if they can be one."""
+        if number not in self._sessions:
+            with self._lock:
+                if number not in self._sessions:
+                    function = self.function('lockstep', number)
+                    specs, _ = self.given_types(number)
+                    on_processors = all(
+                        'CPU' in d.upper() for d in self.settings.devices
+                    )
+                    self._sessions[number] = (
+                        sessions.InCallersThread(function, specs)
+                        if on_processors and sessions.takes(function, specs)
+                        else None
+                    )
+        return self._sessions[number]
 
     def merge(
         self, turn: Turn, lists: Sequence[tf.Tensor], merges: Sequence[merging.Merge]
@@ -190,6 +222,9 @@ class Phases:
         Returns:
           The first block's state, and the lists.
         """
+        if block_states.are_arrays(lists):
+            arrays = [to_tensor(states) for states in lists]
+            lists = calls.call(self.function('lists', turn.phase), arrays)
         function = self.function('merge', turn.phase)
         place = place_in(turn.key)(0)
         which = tf.constant(merges, tf.int64, [len(merges), 3])

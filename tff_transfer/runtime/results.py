@@ -11,6 +11,7 @@ from tff_transfer import aligned
 from tff_transfer.runtime import layouts
 from tff_transfer.runtime.layouts import ClientTensors
 from tff_transfer.runtime.sequences import DatasetSequence
+from tff_transfer.runtime.tensors import to_array
 
 
 def collect(results: Iterator[tf.Tensor], leaf: tff.Type) -> list:
@@ -18,7 +19,7 @@ def collect(results: Iterator[tf.Tensor], leaf: tff.Type) -> list:
     if isinstance(leaf, tff.SequenceType):
         return tf.unstack(next(results))
     if layouts.layout(leaf) == 'stacked':
-        return [_view(next(results))]
+        return [to_array(next(results))]
     entries, shapes = next(results).numpy(), next(results).numpy()
     return [entries, shapes]
 
@@ -37,13 +38,6 @@ def join(column: list[list], leaf: tff.Type, count: int) -> ClientTensors | list
             for part, shape in zip(np.split(entries, ends), shapes, strict=True)
         ]
     return ClientTensors(layouts.concatenate(values, leaf), count)
-
-
-def _view(tensor: tf.Tensor) -> np.ndarray:
-    """Returns a tensor's values, where NumPy has its dtype without a copy."""
-    if tensor.dtype.is_floating and tensor.dtype.size >= 4:
-        return np.asarray(memoryview(tensor))
-    return tensor.numpy()
 
 
 def _concatenate(parts: list[np.ndarray]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Arrays as TensorFlow's tensors, without a copy where that is possible."""
+"""Arrays as TensorFlow's tensors and back, without a copy where that is possible."""
 
 import ctypes
 
@@ -10,11 +10,14 @@ from tff_transfer import aligned
 _SMALL = 2**16
 
 
-def to_tensor(array: np.ndarray) -> tf.Tensor:
+def to_tensor(array: np.ndarray | tf.Tensor) -> tf.Tensor:
     """Returns a tensor that may share the array's memory: change it no more.
 
-    What must be copied is copied by NumPy, which lets other threads run meanwhile.
+    A tensor is returned as it is. What must be copied is copied by NumPy, which lets
+    other threads run meanwhile.
     """
+    if isinstance(array, tf.Tensor):
+        return array
     if array.nbytes < _SMALL or array.dtype.kind not in 'fiu':
         return tf.convert_to_tensor(array)
     usable = array.ctypes.data % aligned.BYTES == 0 and array.flags.c_contiguous
@@ -25,6 +28,16 @@ def to_tensor(array: np.ndarray) -> tf.Tensor:
     elif not array.flags.writeable:
         array = _as_if_writable(array)
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+
+
+def to_array(value: tf.Tensor | np.ndarray) -> np.ndarray:
+    """Returns a tensor's values, which may share its memory; an array as it is."""
+    if isinstance(value, np.ndarray):
+        return value
+    if value.dtype.is_floating and value.dtype.size >= 4:
+        return np.asarray(memoryview(value))
+    values = value.numpy()
+    return np.asarray(values, object if isinstance(values, bytes) else None)
 
 
 def _as_if_writable(array: np.ndarray) -> np.ndarray:

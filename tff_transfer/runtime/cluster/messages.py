@@ -16,7 +16,7 @@ from tff_transfer.runtime.cluster import files
 from tff_transfer.runtime.cluster.scheduling import Share
 from tff_transfer.runtime.layouts import ClientTensors
 from tff_transfer.runtime.phases import Given, Phases, Turn
-from tff_transfer.runtime.tensors import to_tensor
+from tff_transfer.runtime.tensors import to_array, to_tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,9 +193,3 @@ class Answer:
         """How many bytes its arrays take."""
         arrays = [a for state in self.states for a in state]
         return sum(a.nbytes for a in [*arrays, *(a for c in self.kept for a in c)])
-
-
-def to_array(tensor: tf.Tensor) -> np.ndarray:
-    """Returns a tensor's value as an array, also where it is one string."""
-    value = tensor.numpy()
-    return np.asarray(value, object) if isinstance(value, bytes) else np.asarray(value)

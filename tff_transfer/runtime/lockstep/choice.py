@@ -23,7 +23,7 @@ _TOGETHER = 2**21
 # The most clients that go together: with more, a step's operations hardly get cheaper.
 _MOST = 128
 # The fewest clients that a block is made for.
-_OF_A_BLOCK = 64
+_OF_A_BLOCK = 32
 
 
 def most_together(

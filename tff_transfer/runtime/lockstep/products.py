@@ -4,10 +4,6 @@ import tensorflow as tf
 
 from tff_transfer.runtime.lockstep.values import Node, lift, like, rule
 
-# How many multiplications a stack of products has where oneDNN's start, which takes as
-# long whatever the sizes are, is worth it (docs/runtime.md).
-_MANY = 2**19
-
 
 @rule('MatMul')
 def mat_mul(node: Node):
@@ -23,20 +19,7 @@ def mat_mul(node: Node):
         rows = tf.reshape(a.tensor, tf.stack([-1, inner[2]]))
         (product,) = like(node.op, [rows, b.tensor])
         return tf.reshape(product, tf.concat([inner[:2], tf.shape(product)[1:]], 0))
-    return _stacked(a.tensor, b.tensor, **adjoint)
-
-
-def _stacked(a: tf.Tensor, b: tf.Tensor, **adjoint) -> tf.Tensor:
-    """Returns the products of stacks of matrices, of a few float32 ones by Eigen."""
-    columns = b.shape[-2 if adjoint['adj_y'] else -1]
-    if a.dtype != tf.float32 or a.shape.rank != b.shape.rank or not columns:
-        return tf.raw_ops.BatchMatMulV2(x=a, y=b, **adjoint)
-    return tf.cond(
-        tf.size(a) < _MANY // columns,
-        # Of this version TensorFlow has no kernel but Eigen's.
-        lambda: tf.raw_ops.BatchMatMulV3(x=a, y=b, Tout=a.dtype, **adjoint),
-        lambda: tf.raw_ops.BatchMatMulV2(x=a, y=b, **adjoint),
-    )
+    return tf.raw_ops.BatchMatMulV2(x=a.tensor, y=b.tensor, **adjoint)
 
 
 @rule('BatchMatMul', 'BatchMatMulV2', 'BatchMatMulV3')
