@@ -178,7 +178,9 @@ def joined(shown: Mapping[str, Sequence[tuple[str, np.ndarray]]]) -> Figure:
     """Draws the last grid of each run, with its name above."""
     columns = min(5, len(shown))
     rows = -(-len(shown) // columns)
-    figure = Figure((2.3 * columns, 2.5 * rows), layout='constrained')
+    sizes = [of[-1][1].shape for of in shown.values() if of]
+    tall = max((high / wide for high, wide, *_ in sizes), default=1)
+    figure = Figure((2.3 * columns, (2.2 * tall + 0.5) * rows), layout='constrained')
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:
         axes.axis('off')

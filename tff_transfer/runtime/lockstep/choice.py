@@ -13,10 +13,10 @@ Leaf = ClientSequences | ClientTensors
 # The most bytes of a client's weights and one batch with which it pays, as measured
 # (docs/runtime.md): with more, products take the time, and one matrix is multiplied
 # as fast as a stack of them.
-_PAYS = 2**16
-# The fewest clients with which it pays: fewer would be one block, which leaves
-# processors idle, and to trace it takes longer than many rounds save.
-_FEWEST = 64
+_PAYS = 2**17
+# The fewest clients with which it pays: fewer would leave processors idle, and to trace
+# it takes longer than many rounds save.
+_FEWEST = 32
 # The most bytes of weights and batches of the clients that go together, about what a
 # processor's own cache holds: with more, each step reads them from memory.
 _TOGETHER = 2**21
