@@ -17,7 +17,7 @@ from tff_transfer import versions
 
 versions.check()
 
-# Sessions may have threads of their own (runtime/lockstep/sessions.py). TensorFlow asks
+# Sessions may have threads of their own (runtime/sessions.py). TensorFlow asks
 # when it makes its first device.
 os.environ.setdefault('TF_OVERRIDE_GLOBAL_THREADPOOL', '1')
 

@@ -50,7 +50,8 @@ class Settings:
                 f'compute_dtype is {self.compute_dtype!r}, but must be None, bfloat16'
                 ' or float16'
             )
-        if self.compute_dtype == 'float16' and self.on_processors:
+        on_processors = any('CPU' in device.upper() for device in self.devices)
+        if self.compute_dtype == 'float16' and on_processors:
             raise UserError(
                 'compute_dtype is float16, which is slow on processors: use bfloat16,'
                 ' or GPUs'
@@ -58,8 +59,8 @@ class Settings:
 
     @property
     def on_processors(self) -> bool:
-        """Whether processors are among the devices."""
-        return any('CPU' in device.upper() for device in self.devices)
+        """Whether clients run on processors alone."""
+        return all('CPU' in device.upper() for device in self.devices)
 
 
 # Enough for the threads that there may be; a block costs its state and a merge.

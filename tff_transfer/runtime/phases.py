@@ -18,15 +18,15 @@ from tff_transfer.runtime import (
     layouts,
     merging,
     results,
+    sessions,
 )
 from tff_transfer.runtime.blocks import Leaf, Settings
 from tff_transfer.runtime.draws import NoKeyError
 from tff_transfer.runtime.functions import Functions
 from tff_transfer.runtime.lockstep import arguments as lockstep
-from tff_transfer.runtime.lockstep import sessions
 from tff_transfer.runtime.lockstep.values import NotVectorizedError
 from tff_transfer.runtime.plan import Plan
-from tff_transfer.runtime.tensors import to_array, to_tensor
+from tff_transfer.runtime.tensors import to_tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +38,15 @@ class Turn:
       together: How many clients go in lockstep, 0 if each goes alone.
       key: What draws hang on, uint64 [1], if they do.
       inputs: The server's part of the parameter and `Phase.client_inputs`.
+      one_thread: Whether all that a call does is done in the thread that calls, where
+        it can be (sessions.py).
     """
 
     phase: int
     together: int
     key: np.ndarray | None
     inputs: Sequence[tf.Tensor]
+    one_thread: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,10 +91,10 @@ class Phases:
         self._computation = weakref.ref(comp)
         self._given: dict[int, tuple] = {}
         self._compiled: dict = {}
-        self._optimized: set[tuple[int, bool]] = set()
+        self._optimized: set[tuple[int, bool, bool]] = set()
         self._obstacles: dict[int, str] = {}
         self._unused: dict[tuple[int, bool], frozenset[int]] = {}
-        self._sessions: dict[int, sessions.InCallersThread | None] = {}
+        self._sessions: dict[tuple, sessions.InCallersThread | None] = {}
         self._lock = threading.RLock()
 
     @property
@@ -170,14 +173,12 @@ class Phases:
         specs, kept = self.given_types(turn.phase)
         if turn.together:
             arrays = iter(lockstep.arrays(leaves, cuts, turn.together))
-            groups = list(itertools.islice(arrays, 3))
-            found = self._run_lockstep(turn, [*place, *groups, *turn.inputs, *arrays])
+            first = itertools.islice(arrays, 3)
+            found = self._run('lockstep', turn, [*place, *first, *turn.inputs, *arrays])
         else:
             arrays = [a for leaf in leaves for a in leaf.part(cuts[0], cuts[-1])]
-            tensors = [to_tensor(a) for a in arrays]
-            firsts = tf.constant(cuts, tf.int64) - cuts[0]
-            function = self.function('clients', turn.phase)
-            found = calls.call(function, [*place, firsts, *turn.inputs, *tensors])
+            first = np.asarray(cuts) - cuts[0]
+            found = self._run('clients', turn, [*place, first, *turn.inputs, *arrays])
         rest = iter(found[len(specs) :])
         return Given(
             list(found[: len(specs)]),
@@ -185,29 +186,29 @@ class Phases:
             [results.collect(rest, leaf) for leaf in kept],
         )
 
-    def _run_lockstep(self, turn: Turn, inputs: list) -> list:
-        session = self._session(turn.phase)
-        if session is not None:
-            return session([to_array(value) for value in inputs])
-        function = self.function('lockstep', turn.phase)
+    def _run(self, kind: str, turn: Turn, inputs: list) -> list:
+        if turn.one_thread:
+            session = self._session(kind, turn.phase)
+            if session is not None:
+                return session(inputs)
+        function = self.function(kind, turn.phase)
         return calls.call(function, [to_tensor(value) for value in inputs])
 
-    def _session(self, number: int) -> sessions.InCallersThread | None:
-        """Returns a phase's clients in lockstep as a session, if they can be one."""
-        if number not in self._sessions:
+    def _session(self, kind: str, number: int) -> sessions.InCallersThread | None:
+        """Returns a function of a phase as a session, if it can be one."""
+        key = kind, number
+        if key not in self._sessions:
             with self._lock:
-                if number not in self._sessions:
-                    function = self.function('lockstep', number)
+                if key not in self._sessions:
+                    function = self.function(kind, number)
                     specs, _ = self.given_types(number)
-                    on_processors = all(
-                        'CPU' in d.upper() for d in self.settings.devices
+                    can = self.settings.on_processors and sessions.takes(
+                        function, specs
                     )
-                    self._sessions[number] = (
-                        sessions.InCallersThread(function, specs)
-                        if on_processors and sessions.takes(function, specs)
-                        else None
+                    self._sessions[key] = (
+                        sessions.InCallersThread(function, specs) if can else None
                     )
-        return self._sessions[number]
+        return self._sessions[key]
 
     def merge(
         self, turn: Turn, lists: Sequence[tf.Tensor], merges: Sequence[merging.Merge]
@@ -258,7 +259,7 @@ class Phases:
         Raises:
           UserError: It cannot run here.
         """
-        key = turn.phase, bool(turn.together)
+        key = turn.phase, bool(turn.together), turn.one_thread
         with self._lock:
             if key in self._optimized:
                 return

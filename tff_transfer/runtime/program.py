@@ -14,6 +14,7 @@ from tff_transfer.runtime import (
     layouts,
     merging,
     results,
+    sessions,
 )
 from tff_transfer.runtime.blocks import Settings
 from tff_transfer.runtime.executors import Executor
@@ -147,7 +148,8 @@ class Program:
         leaves = [*clients, *(leaf for name in phase.carried for leaf in carried[name])]
         sent = _joined(known, phase.client_inputs) or server
         together = self._together(number, sent, leaves, count)
-        turn = Turn(number, together, key, inputs)
+        one_thread = sessions.pay(count, together, self._settings)
+        turn = Turn(number, together, key, inputs, one_thread)
         fewest = choice.blocks_of(count) if together else blocks.BLOCKS
         divided = blocks.divide(leaves, count, self._settings, fewest)
         specs, types = self._phases.given_types(number)
@@ -186,7 +188,7 @@ class Program:
 
     def _located(self, runs, turn: Turn, leaves, count: int):
         """Yields results; an error in a client says which one and at which step."""
-        alone = dataclasses.replace(turn, together=0)
+        alone = dataclasses.replace(turn, together=0, one_thread=False)
 
         def run_client(mine, client):
             return self._phases.run_clients(alone, mine, [0, 1], client)

@@ -20,8 +20,7 @@ def collect(results: Iterator[tf.Tensor], leaf: tff.Type) -> list:
         return tf.unstack(next(results))
     if layouts.layout(leaf) == 'stacked':
         return [to_array(next(results))]
-    entries, shapes = next(results).numpy(), next(results).numpy()
-    return [entries, shapes]
+    return [to_array(next(results)), to_array(next(results))]
 
 
 def join(column: list[list], leaf: tff.Type, count: int) -> ClientTensors | list:

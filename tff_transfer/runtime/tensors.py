@@ -18,26 +18,36 @@ def to_tensor(array: np.ndarray | tf.Tensor) -> tf.Tensor:
     """
     if isinstance(array, tf.Tensor):
         return array
-    if array.nbytes < _SMALL or array.dtype.kind not in 'fiu':
+    if not _may_share(array):
         return tf.convert_to_tensor(array)
-    usable = array.ctypes.data % aligned.BYTES == 0 and array.flags.c_contiguous
-    if not usable:
-        copy = aligned.empty(array.shape, array.dtype)
-        np.copyto(copy, array)
-        array = copy
-    elif not array.flags.writeable:
+    array = _usable(array)
+    if not array.flags.writeable:
         array = _as_if_writable(array)
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
 def to_array(value: tf.Tensor | np.ndarray) -> np.ndarray:
-    """Returns a tensor's values, which may share its memory; an array as it is."""
+    """Returns a tensor's values, or an array, that may share memory with TensorFlow."""
     if isinstance(value, np.ndarray):
-        return value
+        return _usable(value) if _may_share(value) else value
     if value.dtype.is_floating and value.dtype.size >= 4:
         return np.asarray(memoryview(value))
     values = value.numpy()
     return np.asarray(values, object if isinstance(values, bytes) else None)
+
+
+def _may_share(array: np.ndarray) -> bool:
+    """Returns whether it pays to spare a copy, and can be."""
+    return array.nbytes >= _SMALL and array.dtype.kind in 'fiu'
+
+
+def _usable(array: np.ndarray) -> np.ndarray:
+    """Returns an array that TensorFlow need not copy."""
+    if array.ctypes.data % aligned.BYTES == 0 and array.flags.c_contiguous:
+        return array
+    copy = aligned.empty(array.shape, array.dtype)
+    np.copyto(copy, array)
+    return copy
 
 
 def _as_if_writable(array: np.ndarray) -> np.ndarray:

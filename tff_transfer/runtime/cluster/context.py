@@ -1,8 +1,8 @@
 """The cluster as TFF's default runtime."""
 
-from tff_transfer.runtime import keys
+from tff_transfer.runtime import keys, sessions
 from tff_transfer.runtime.blocks import Settings
-from tff_transfer.runtime.cluster import connection, same
+from tff_transfer.runtime.cluster import connection
 from tff_transfer.runtime.compiled import Compiled, CompiledContext
 from tff_transfer.runtime.installed import Installed
 
@@ -19,7 +19,7 @@ class _Cluster:
         from tff_transfer.runtime.cluster.workers import Workers
 
         self._address, self.users = address, 0
-        self._workers = Workers(Actor, same.operation_threads())
+        self._workers = Workers(Actor, sessions.operation_threads())
         self.actors = Actors(self._workers)
         try:
             self._workers.start()

@@ -2,12 +2,9 @@
 
 import functools
 import hashlib
-import os
 import pathlib
 import platform
 from collections.abc import Mapping
-
-import tensorflow as tf
 
 from tff_transfer import versions
 
@@ -33,10 +30,3 @@ def differences(theirs: Mapping[str, str]) -> list[str]:
         for name, mine in facts().items()
         if theirs.get(name) != mine
     ]
-
-
-def operation_threads() -> int:
-    """Returns how many threads TensorFlow gives one operation in this process."""
-    given = tf.config.threading.get_intra_op_parallelism_threads()
-    given = given or int(os.environ.get('TF_NUM_INTRAOP_THREADS') or 0)
-    return given or len(os.sched_getaffinity(0))

@@ -8,8 +8,10 @@ import tensorflow as tf
 import test_compiled_processes as processes
 
 from tff_transfer import runtime
-from tff_transfer.runtime.lockstep import sessions
+from tff_transfer.runtime import sessions
+from tff_transfer.runtime.blocks import Settings
 
+QUICK = ('weighted_fed_avg', 'weighted_fed_avg_of_variables')
 STATE = tf.TensorSpec([2], tf.float32)
 
 
@@ -40,10 +42,10 @@ SCALE = tf.TensorSpec([], tf.float32)
 def test_a_session_gives_what_the_function_does():
     call = sessions.InCallersThread(traced(running_sums, ROWS, SCALE), [STATE])
     rows = np.array([[1, 2], [3, 5], [-1, 4]], np.float32)
-    sums, larger, last = call([rows, np.float32(2)])
+    sums, larger, last = call([rows, np.array(2, np.float32)])
     np.testing.assert_array_equal(sums, [[2, 4], [8, 14], [6, 22]])
     assert (larger, last.tolist()) == (b'second', [6, 22])
-    sums, larger, _ = call([rows[:0], np.float32(2)])
+    sums, larger, _ = call([rows[:0], np.array(2, np.float32)])
     assert (sums.shape, larger) == ((0, 2), b'second')
 
 
@@ -58,7 +60,7 @@ def test_its_operations_run_in_the_thread_that_calls_it():
         return [tf.numpy_function(note, [value], tf.float32) for _ in range(3)]
 
     call = sessions.InCallersThread(traced(run, tf.TensorSpec([], tf.float32)), [])
-    call([np.float32(1)])
+    call([np.array(1, np.float32)])
     assert seen == [threading.get_ident()] * 3
 
 
@@ -71,7 +73,7 @@ def test_functions_that_a_function_calls_come_along():
 
     inner = tf.function(lambda x: tf.function(lambda y: y**3)(x) * 2)
     call = sessions.InCallersThread(traced(gradient, SCALE), [])
-    assert call([np.float32(2)]) == [24]
+    assert call([np.array(2, np.float32)]) == [24]
 
 
 @pytest.mark.parametrize(
@@ -93,30 +95,51 @@ def test_an_error_is_tensorflows():
             return [tf.identity(value)]
 
     call = sessions.InCallersThread(traced(run, SCALE), [])
-    assert call([np.float32(2)]) == [2]
+    assert call([np.array(2, np.float32)]) == [2]
     with pytest.raises(tf.errors.InvalidArgumentError):
-        call([np.float32(-1)])
+        call([np.array(-1, np.float32)])
 
 
-def test_rounds_have_the_bits_of_plain_functions(monkeypatch):
-    build, model, _ = processes.CASES['weighted_fed_avg']
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+        for name in sorted(processes.CASES)
+    ],
+)
+@pytest.mark.parametrize('lockstep', [False, True])
+def test_rounds_are_those_of_plain_functions(name, lockstep, monkeypatch):
+    build, model, data = processes.CASES[name]
     process = build(model())
     calls, call = [], sessions.InCallersThread.__call__
 
-    def counted(session, arrays):
+    def counted(session, values):
         calls.append(session)
-        return call(session, arrays)
+        return call(session, values)
 
     monkeypatch.setattr(sessions.InCallersThread, '__call__', counted)
 
-    def rounds():
-        with runtime.use_compiled(threads=2):
-            return processes.run(process, many, rounds=2)
+    def rounds(in_sessions):
+        monkeypatch.setattr(sessions, 'pay', lambda *_: in_sessions)
+        with runtime.use_compiled(threads=2, lockstep=lockstep):
+            return processes.run(process, data, rounds=2)
 
-    def many(round_number):
-        return processes.cohort(round_number, tuple(range(80)))
-
-    found = rounds()
+    plain = rounds(False)
+    assert not calls
+    found = rounds(True)
     assert calls
-    monkeypatch.setattr(sessions, 'takes', lambda *_: False)
-    processes.assert_same(found, rounds(), 0)
+    processes.assert_same(found, rounds(True), 0)
+    processes.assert_same(found, plain, 1e-6)
+
+
+def test_what_pays_hangs_on_sizes_and_the_threads_of_operations(monkeypatch):
+    def of(count, processors, together=0, **settings):
+        monkeypatch.setattr(sessions, 'operation_threads', lambda: processors)
+        how = {'threads': 3, 'block_bytes': 1, 'devices': ('CPU:0',), 'debug': False}
+        settings = Settings(**how | {'compute_dtype': None} | settings)
+        return sessions.pay(count, together, settings)
+
+    assert of(8, 2) and of(8, 2, threads=1) and of(32, 8)
+    assert not of(7, 2) and not of(31, 8) and not of(1000, 9)
+    assert of(2, 16, together=2)
+    assert not of(100, 2, debug=True)

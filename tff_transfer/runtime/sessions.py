@@ -1,12 +1,14 @@
 """Functions whose operations run in the thread that calls them, one after another.
 
 TensorFlow hands a function's operations to threads of its own, and spreads each over
-several. To wake them and to wait for them takes as long as small operations do. A
-session does neither: it runs in the caller's thread, and its device has a single thread
-for operations, if devices may have threads of their own
-(`TF_OVERRIDE_GLOBAL_THREADPOOL`, which tff_transfer/__init__.py sets).
+several. To wake them and to wait for them takes as long as small operations do, and
+where other clients keep all processors busy it gains nothing. A session does neither:
+it runs in the caller's thread, and its device has a single thread for operations, if
+devices may have threads of their own (`TF_OVERRIDE_GLOBAL_THREADPOOL`, which
+tff_transfer/__init__.py sets).
 """
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +18,8 @@ from tensorflow.python.eager import context as eager_context
 from tensorflow.python.ops import list_ops
 
 from tff_transfer.graphs.graph_functions import function_names
+from tff_transfer.runtime.blocks import BLOCKS, Settings
+from tff_transfer.runtime.tensors import to_array
 
 _CONFIG = tf.compat.v1.ConfigProto(
     inter_op_parallelism_threads=-1,
@@ -24,6 +28,34 @@ _CONFIG = tf.compat.v1.ConfigProto(
     device_count={'GPU': 0},
 )
 _NO_ARRAYS = (tf.variant, tf.resource)
+# The fewest clients for each processor with which it pays: of fewer, some processors
+# would have nothing to do towards the end, where an operation could have several.
+_OF_A_PROCESSOR = 4
+
+
+def pay(count: int, together: int, settings: Settings) -> bool:
+    """Returns whether clients are to run so.
+
+    It hangs on sizes and on `operation_threads`, which bits of convolutions hang on
+    anyway, and not on how many shares of clients run at a time.
+
+    Args:
+      count: How many clients there are.
+      together: How many of them go in lockstep, 0 if each goes alone.
+      settings: How programs run.
+    """
+    if settings.debug:
+        return False
+    processors = operation_threads()
+    enough = processors <= BLOCKS and count >= _OF_A_PROCESSOR * processors
+    return bool(together) or enough
+
+
+def operation_threads() -> int:
+    """Returns how many threads TensorFlow gives one operation in this process."""
+    given = tf.config.threading.get_intra_op_parallelism_threads()
+    given = given or int(os.environ.get('TF_NUM_INTRAOP_THREADS') or 0)
+    return given or len(os.sched_getaffinity(0))
 
 
 def takes(function, elements: Sequence[tf.TensorSpec]) -> bool:
@@ -63,11 +95,11 @@ class InCallersThread:
         self._session = tf.compat.v1.Session(graph=graph, config=_CONFIG)
         self._call = self._session._make_callable_from_options(options)
 
-    def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def __call__(self, values: Sequence[np.ndarray | tf.Tensor]) -> list[np.ndarray]:
         """Returns the function's results.
 
         Args:
-          arrays: Its arguments, which may be shared with TensorFlow meanwhile.
+          values: Its arguments.
 
         Returns:
           The results, with the elements of each list side by side, [elements, ...].
@@ -75,7 +107,7 @@ class InCallersThread:
         Raises:
           tf.errors.OpError: An operation failed.
         """
-        return self._call(*arrays)
+        return self._call(*map(to_array, values))
 
 
 def _graph_def(graph) -> tf.compat.v1.GraphDef:
