@@ -212,10 +212,10 @@ def test_which_clients_go_together_hangs_on_sizes_alone():
         settings = Settings(1, 1, (), False, None, **settings)
         return choice.most_together([tf.zeros([weights])], [leaf], count, settings)
 
-    assert of(100, 610) == of(32, 610) == 128
+    assert of(100, 610) == of(64, 610) == 128
     assert of(100, 4554) == 2**21 // (4 * 4554 + 2400)
     assert of(100, 1280 * 10) > 0 == of(100, 1280 * 30)
-    assert of(31, 610) == of(100, 610, lockstep=False) == 0
+    assert of(63, 610) == of(100, 610, lockstep=False) == 0
     assert of(2, 1280 * 62, lockstep=True) == 6
     assert of(2, 2**20, lockstep=True) == 1
     assert of(2, 610, lockstep=True) == 128

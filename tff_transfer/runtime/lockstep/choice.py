@@ -14,9 +14,9 @@ Leaf = ClientSequences | ClientTensors
 # (docs/runtime.md): with more, products take the time, and one matrix is multiplied
 # as fast as a stack of them.
 _PAYS = 2**17
-# The fewest clients with which it pays: fewer would leave processors idle, and to trace
-# it takes longer than many rounds save.
-_FEWEST = 32
+# The fewest clients with which it pays: fewer would be one block, which leaves
+# processors idle, and to trace it takes longer than many rounds save.
+_FEWEST = 64
 # The most bytes of weights and batches of the clients that go together, about what a
 # processor's own cache holds: with more, each step reads them from memory.
 _TOGETHER = 2**21
