@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import test_compiled_processes as processes
+import walks
 
 from tff_transfer import runtime
 from tff_transfer.runtime import sessions
@@ -100,10 +101,14 @@ def test_an_error_is_tensorflows():
         call([np.array(-1, np.float32)])
 
 
+def _marks(name):
+    return [pytest.mark.slow, *walks.marks(name, processes.OF_EACH_KIND)]
+
+
 @pytest.mark.parametrize(
     'name',
     [
-        pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+        pytest.param(name, marks=[] if name in QUICK else _marks(name))
         for name in sorted(processes.CASES)
     ],
 )
