@@ -21,7 +21,7 @@ def traced(run, *specs):
 
 
 def running_sums(values, scale):
-    """A list of the sums of the first rows, and the last one's rank as a string."""
+    """A list of the sums of the first rows, and which number of the last is larger."""
     sums = tf.TensorArray(tf.float32, tf.shape(values)[0], element_shape=[2])
     _, last, sums = tf.while_loop(
         lambda row, *_: row < tf.shape(values)[0],

@@ -50,8 +50,8 @@ class Settings:
                 f'compute_dtype is {self.compute_dtype!r}, but must be None, bfloat16'
                 ' or float16'
             )
-        on_processors = any('CPU' in device.upper() for device in self.devices)
-        if self.compute_dtype == 'float16' and on_processors:
+        some_processor = any('CPU' in device.upper() for device in self.devices)
+        if self.compute_dtype == 'float16' and some_processor:
             raise UserError(
                 'compute_dtype is float16, which is slow on processors: use bfloat16,'
                 ' or GPUs'

@@ -114,11 +114,15 @@ class Phases:
           NotVectorizedError: It is `'lockstep'`, and an operation is in the way.
         """
         key = kind, number
-        if key not in self._compiled:
+        return self._once(self._compiled, key, lambda: self._traced(*key))
+
+    def _once(self, kept: dict, key, make: Callable[[], object]):
+        """Returns what is kept, and makes it at the first call, of whatever thread."""
+        if key not in kept:
             with self._lock:
-                if key not in self._compiled:
-                    self._compiled[key] = self._traced(kind, number)
-        return self._compiled[key]
+                if key not in kept:
+                    kept[key] = make()
+        return kept[key]
 
     def _traced(self, kind: str, number: int):
         phases = self.plan.phases
@@ -188,7 +192,8 @@ class Phases:
 
     def _run(self, kind: str, turn: Turn, inputs: list) -> list:
         if turn.one_thread:
-            session = self._session(kind, turn.phase)
+            key = kind, turn.phase
+            session = self._once(self._sessions, key, lambda: self._session(*key))
             if session is not None:
                 return session(inputs)
         function = self.function(kind, turn.phase)
@@ -196,19 +201,11 @@ class Phases:
 
     def _session(self, kind: str, number: int) -> sessions.InCallersThread | None:
         """Returns a function of a phase as a session, if it can be one."""
-        key = kind, number
-        if key not in self._sessions:
-            with self._lock:
-                if key not in self._sessions:
-                    function = self.function(kind, number)
-                    specs, _ = self.given_types(number)
-                    can = self.settings.on_processors and sessions.takes(
-                        function, specs
-                    )
-                    self._sessions[key] = (
-                        sessions.InCallersThread(function, specs) if can else None
-                    )
-        return self._sessions[key]
+        function = self.function(kind, number)
+        specs, _ = self.given_types(number)
+        if self.settings.on_processors and sessions.takes(function, specs):
+            return sessions.InCallersThread(function, specs)
+        return None
 
     def merge(
         self, turn: Turn, lists: Sequence[tf.Tensor], merges: Sequence[merging.Merge]
@@ -235,9 +232,7 @@ class Phases:
     def unused(self, turn: Turn) -> frozenset[int]:
         """Returns which of `turn.inputs` change nothing that clients give."""
         key = turn.phase, bool(turn.together)
-        if key not in self._unused:
-            self._unused[key] = self._find_unused(turn)
-        return self._unused[key]
+        return self._once(self._unused, key, lambda: self._find_unused(turn))
 
     def _find_unused(self, turn: Turn) -> frozenset[int]:
         kinds = ['lockstep' if turn.together else 'clients']
@@ -273,14 +268,14 @@ class Phases:
 
     def obstacle(self, number: int) -> str:
         """Returns what is in the way of clients' going in lockstep, or nothing."""
-        with self._lock:
-            if number not in self._obstacles:
-                try:
-                    self.function('lockstep', number)
-                    self._obstacles[number] = ''
-                except NotVectorizedError as error:
-                    self._obstacles[number] = str(error)
-            return self._obstacles[number]
+        return self._once(self._obstacles, number, lambda: self._find_obstacle(number))
+
+    def _find_obstacle(self, number: int) -> str:
+        try:
+            self.function('lockstep', number)
+        except NotVectorizedError as error:
+            return str(error)
+        return ''
 
     def failed(self, where: str, error: tf.errors.OpError) -> UserError:
         """Returns what is raised when something failed: it says where."""

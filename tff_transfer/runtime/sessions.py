@@ -46,9 +46,10 @@ def pay(count: int, together: int, settings: Settings) -> bool:
     """
     if settings.debug:
         return False
+    if together:
+        return True
     processors = operation_threads()
-    enough = processors <= BLOCKS and count >= _OF_A_PROCESSOR * processors
-    return bool(together) or enough
+    return processors <= BLOCKS and count >= _OF_A_PROCESSOR * processors
 
 
 def operation_threads() -> int:
