@@ -50,6 +50,15 @@ def test_a_session_gives_what_the_function_does():
     assert (sums.shape, larger) == ((0, 2), b'second')
 
 
+def test_denormal_numbers_are_0_as_in_functions_and_only_there():
+    function = traced(lambda x: [x * 0.5], tf.TensorSpec([None], tf.float32))
+    least = np.full(9, np.finfo(np.float32).tiny, np.float32)
+    np.testing.assert_array_equal(function(tf.constant(least))[0], np.zeros(9))
+    call = sessions.InCallersThread(function, [])
+    np.testing.assert_array_equal(call([least])[0], np.zeros(9))
+    assert (least * np.float32(0.5) > 0).all()
+
+
 def test_its_operations_run_in_the_thread_that_calls_it():
     seen = []
 

@@ -18,6 +18,7 @@ from tensorflow.python.eager import context as eager_context
 from tensorflow.python.ops import list_ops
 
 from tff_transfer.graphs.graph_functions import function_names
+from tff_transfer.runtime import denormals
 from tff_transfer.runtime.blocks import BLOCKS, Settings
 from tff_transfer.runtime.tensors import to_array
 
@@ -108,7 +109,9 @@ class InCallersThread:
         Raises:
           tf.errors.OpError: An operation failed.
         """
-        return self._call(*map(to_array, values))
+        arrays = [to_array(value) for value in values]
+        with denormals.flushed():
+            return self._call(*arrays)
 
 
 def _graph_def(graph) -> tf.compat.v1.GraphDef:
