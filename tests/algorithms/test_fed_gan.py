@@ -306,6 +306,22 @@ def test_equal_on_both_runtimes(options):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+@slow
+@pytest.mark.parametrize('options', [AVERAGED, SERVER], ids=['averaged', 'server'])
+def test_equal_in_lockstep(options):
+    """Clients have kernels of their own: convolutions, and transposed ones."""
+    found = []
+    for lockstep in (False, True):
+        use = functools.partial(runtime.use_compiled, lockstep=lockstep)
+        found.append(run(options, [[0, 1, 2], [2, 0]], use)[-1])
+    with use():
+        next_ = composed(options).process.next
+        assert runtime.obstacles(next_) == ['' for _ in runtime.obstacles(next_)]
+    for ours, theirs in zip(*map(tf.nest.flatten, found), strict=True):
+        scale = np.abs(theirs).max(initial=0)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-6 * scale)
+
+
 def test_a_rate_of_the_generator_is_for_sgd():
     adam = tff.learning.optimizers.build_adam(RATE)
     made = dataclasses.replace(context(), client_optimizer=adam)

@@ -108,6 +108,52 @@ def linear():
     return tff.learning.algorithms.build_weighted_fed_avg(model, sgd(0.1), sgd(1.0))
 
 
+def convolutional():
+    """Returns federated averaging of a network that goes over images, all smooth."""
+    layers = tf.keras.layers
+    model = tff.learning.models.functional_model_from_keras(
+        tf.keras.Sequential(
+            [
+                layers.Input((8, 7, 1)),
+                layers.Conv2D(4, 3, 2, 'same', activation='tanh'),
+                layers.DepthwiseConv2D(3, padding='same', activation='tanh'),
+                layers.AveragePooling2D(),
+                layers.Conv2D(3, 1, activation='tanh'),
+                layers.Flatten(),
+                layers.Dense(2),
+            ]
+        ),
+        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        (tf.TensorSpec([None, 8, 7, 1]), tf.TensorSpec([None], tf.int32)),
+    )
+    sgd = tff.learning.optimizers.build_sgdm
+    return tff.learning.algorithms.build_weighted_fed_avg(model, sgd(0.1), sgd(1.0))
+
+
+def of_images(sizes):
+    draw, count = np.random.default_rng(3), sum(sizes)
+    x = draw.normal(size=(count, 8, 7, 1)).astype(np.float32)
+    y = draw.integers(0, 2, count).astype(np.int32)
+    return Cohort((x, y), np.append(0, np.cumsum(sizes)), 4)
+
+
+def test_networks_with_kernels_of_each_client():
+    process, data, found = convolutional(), of_images((9, 4, 0, 6, 13)), []
+    for use in (ALONE, TOGETHER):
+        with use():
+            state = process.initialize()
+            for _ in range(3):
+                state = process.next(state, data).state
+        found.append(state.global_model_weights.trainable)
+    with TOGETHER():
+        assert runtime.obstacles(process.next) == ['']
+    processes.assert_same_weights(*found)
+    # By default they go alone on processors, whatever their size.
+    with runtime.use_compiled():
+        (why,) = runtime.obstacles(process.next)
+    assert 'kernels of each client take longer together on processors' in why
+
+
 def of_linear(sizes):
     draw = np.random.default_rng(3)
     x, y = (draw.normal(size=(sum(sizes), n)).astype(np.float32) for n in (2, 1))
@@ -209,7 +255,7 @@ def test_which_clients_go_together_hangs_on_sizes_alone():
         steps = np.arange(count + 1) * (20 // rows)
         of_rows = np.arange(steps[-1] + 1) * rows
         leaf = ClientSequences(((x, of_rows),), steps)
-        settings = Settings(1, 1, (), False, None, **settings)
+        settings = Settings(1, 1, settings.pop('devices', ()), False, None, **settings)
         return choice.most_together([tf.zeros([weights])], [leaf], count, settings)
 
     assert of(100, 610) == of(64, 610) == 128
@@ -219,6 +265,9 @@ def test_which_clients_go_together_hangs_on_sizes_alone():
     assert of(2, 1280 * 62, lockstep=True) == 6
     assert of(2, 2**20, lockstep=True) == 1
     assert of(2, 610, lockstep=True) == 128
+    gpu = {'devices': ('/GPU:0',)}
+    assert of(2, 610, **gpu) == 128 and of(2, 2**20, **gpu) == 15
+    assert of(2, 610, lockstep=False, **gpu) == 0
     blocks = [choice.blocks_of(n) for n in (1, 63, 64, 100, 128, 256, 10_000)]
     assert blocks == [1, 1, 2, 2, 4, 8, 8]
 

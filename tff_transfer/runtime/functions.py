@@ -11,6 +11,7 @@ from tff_transfer.runtime import aggregations, appending, block_states, keys, la
 from tff_transfer.runtime.blocks import Settings
 from tff_transfer.runtime.client_loop import ClientLoop
 from tff_transfer.runtime.interpreter import Interpreter, Lazy
+from tff_transfer.runtime.lockstep import choice
 from tff_transfer.runtime.lockstep.clients import LockstepClients
 from tff_transfer.runtime.parameters import (
     client_value,
@@ -47,6 +48,7 @@ class Functions:
         self.at_client = Interpreter(
             name, settings.debug, settings.compute_dtype, self.keys
         )
+        self._settings = settings
         self._rows: dict[str, tuple[int, ...] | None] = {}
         self.traces = 0
 
@@ -130,7 +132,8 @@ class Functions:
         Raises:
           NotVectorizedError: An operation is in the way.
         """
-        return self._trace(LockstepClients(self, phase))
+        own_kernels = choice.own_kernels_pay(self._settings)
+        return self._trace(LockstepClients(self, phase, own_kernels))
 
     def _trace(self, clients: ClientLoop | LockstepClients):
         def run(*flat):

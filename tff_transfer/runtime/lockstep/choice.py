@@ -10,16 +10,19 @@ from tff_transfer.runtime.layouts import ClientSequences, ClientTensors
 
 Leaf = ClientSequences | ClientTensors
 
-# The most bytes of a client's weights and one batch with which it pays, as measured
-# (docs/runtime.md): with more, products take the time, and one matrix is multiplied
-# as fast as a stack of them.
+# The most bytes of a client's weights and one batch with which it pays on processors,
+# as measured (docs/runtime.md): with more, products take the time, and one matrix is
+# multiplied as fast as a stack of them.
 _PAYS = 2**17
-# The fewest clients with which it pays: fewer would be one block, which leaves
+# The fewest clients with which it pays there: fewer would be one block, which leaves
 # processors idle, and to trace it takes longer than many rounds save.
 _FEWEST = 64
 # The most bytes of weights and batches of the clients that go together, about what a
 # processor's own cache holds: with more, each step reads them from memory.
 _TOGETHER = 2**21
+# The same for GPUs, on which each operation has a cost of its own: what activations
+# leave free of a small one's memory. It was not measured on any.
+_TOGETHER_ON_GPUS = 2**26
 # The most clients that go together: with more, a step's operations hardly get cheaper.
 _MOST = 128
 # The fewest clients that a block is made for.
@@ -42,9 +45,19 @@ def most_together(
         return 0
     size = sum(t.dtype.size * t.shape.num_elements() for t in sent if t.dtype.size)
     size += sum(_bytes(leaf, count) for leaf in leaves)
-    if wanted is None and (size > _PAYS or count < _FEWEST):
+    processors = settings.on_processors
+    if wanted is None and processors and (size > _PAYS or count < _FEWEST):
         return 0
-    return int(np.clip(_TOGETHER // max(size, 1), 1, _MOST))
+    together = _TOGETHER if processors else _TOGETHER_ON_GPUS
+    return int(np.clip(together // max(size, 1), 1, _MOST))
+
+
+def own_kernels_pay(settings: Settings) -> bool:
+    """Returns whether clients that convolve by kernels of their own may go together.
+
+    On processors that takes longer than one by one, of whatever size (docs/runtime.md).
+    """
+    return bool(settings.lockstep) or not settings.on_processors
 
 
 def blocks_of(count: int) -> int:

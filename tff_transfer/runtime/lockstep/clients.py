@@ -34,18 +34,20 @@ def client_types(functions, phase: Phase) -> list[tff.Type]:
 class LockstepClients:
     """The clients' part of a phase, of one client and of groups."""
 
-    def __init__(self, functions, phase: Phase):
+    def __init__(self, functions, phase: Phase, own_kernels: bool):
         """Traces what one client does.
 
         Args:
           functions: The `Functions` of the plan.
           phase: The phase.
+          own_kernels: Whether clients may convolve by kernels of their own.
 
         Raises:
           NotVectorizedError: Clients give, or are given, what differs in shape, or
             read their data in a way that has no form for many of them.
         """
         self._functions, self._phase = functions, phase
+        self._own_kernels = own_kernels
         self._leaf_types = client_types(functions, phase)
         self._kept_types = [
             leaf for t in functions.kept_types(phase) for leaf in layouts.leaf_types(t)
@@ -112,7 +114,8 @@ class LockstepClients:
                 name: batches[of.sequence].loop(of) for name, of in self._passes.items()
             }
             clients = tf.size(chosen)[tf.newaxis]
-            made = Vectorizer(clients, loops).graph(self._one.graph, given)
+            many = Vectorizer(clients, loops, own_kernels=self._own_kernels)
+            made = many.graph(self._one.graph, given)
             made = iter([stack(v, clients) for v in made])
             states = self._accumulate(scope, key, first, chosen, states, made)
             stacks = [s.write(tf.cast(group, tf.int32), next(made)) for s in stacks]

@@ -74,27 +74,3 @@ def cross_entropy(node: Node):
     loss, gradient = like(node.op, [_flat(logits), of_rows])
     shape = tf.shape(logits)
     return [tf.reshape(loss, shape[:2]), tf.reshape(gradient, shape)]
-
-
-@rule(
-    'AvgPool', 'AvgPoolGrad', 'Conv2D', 'Conv2DBackpropInput', 'DepthwiseConv2dNative',
-    'MaxPool',
-)  # fmt: skip
-def of_images(node: Node):
-    """An operation on images, by what is the same for all clients."""
-    place = {'AvgPoolGrad': 1, 'Conv2DBackpropInput': 2}.get(node.op.type, 0)
-    images = node.inputs[place].tensor
-    inputs = [
-        tf.reshape(images, tf.concat([[-1], tf.shape(images)[2:]], 0))
-        if i == place
-        else node.shared(i)
-        for i in range(len(node.inputs))
-    ]
-    if place:
-        # The gradient's shape begins with the number of images.
-        at = 0
-        count = tf.shape(inputs[place])[:1]
-        inputs[at] = tf.concat([count, inputs[at][1:]], 0)
-    (result,) = like(node.op, inputs)
-    inner = tf.shape(result)[1:]
-    return tf.reshape(result, tf.concat([tf.shape(images)[:2], inner], 0))

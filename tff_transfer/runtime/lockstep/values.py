@@ -43,12 +43,14 @@ class Node:
       inputs: Its inputs.
       clients: How many clients there are, int32 [1].
       active: Which clients do it, bool [clients]; None if all do.
+      own_kernels: Whether each may convolve by a kernel of its own.
     """
 
     op: tf.Operation
     inputs: list[Value]
     clients: tf.Tensor
     active: tf.Tensor | None
+    own_kernels: bool
 
     def attr(self, name: str):
         """Returns an attribute."""

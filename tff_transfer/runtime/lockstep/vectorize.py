@@ -18,6 +18,7 @@ from tff_transfer.runtime.lockstep import (  # noqa: F401  (rules)
     bodies,
     effects,
     elementwise,
+    images,
     products,
     shapes,
 )
@@ -44,25 +45,21 @@ class Loop:
     run: Callable[['Vectorizer', list[Value]], list[Value]]
 
 
+@dataclasses.dataclass(frozen=True)
 class Vectorizer:
-    """Does for many clients what graphs do for one, while a function is traced."""
+    """Does for many clients what graphs do for one, while a function is traced.
 
-    def __init__(
-        self,
-        clients: tf.Tensor,
-        loops: dict[str, Loop],
-        active: tf.Tensor | None = None,
-    ):
-        """Keeps whom it is done for.
+    Attributes:
+      clients: How many there are, int32 [1], at least 1.
+      loops: What to do instead of calls of functions, by their names.
+      active: Which of them come here, bool [clients], if not all do.
+      own_kernels: Whether each may convolve by a kernel of its own.
+    """
 
-        Args:
-          clients: How many there are, int32 [1], at least 1.
-          loops: What to do instead of calls of functions, by their names.
-          active: Which of them come here, bool [clients], if not all do.
-        """
-        self.clients = clients
-        self._loops = loops
-        self._active = active
+    clients: tf.Tensor
+    loops: dict[str, Loop]
+    active: tf.Tensor | None = None
+    own_kernels: bool = True
 
     def of_some(self, clients: tf.Tensor) -> 'Vectorizer':
         """Returns one for some of the clients; `clients` is their number, int64 [].
@@ -70,9 +67,9 @@ class Vectorizer:
         Raises:
           ValueError: Not all clients come here.
         """
-        if self._active is not None:
+        if self.active is not None:
             raise ValueError('some clients pass over their data, and others do not')
-        return Vectorizer(tf.cast(clients, tf.int32)[tf.newaxis], self._loops)
+        return dataclasses.replace(self, clients=tf.cast(clients, tf.int32)[tf.newaxis])
 
     def graph(self, graph, inputs: Sequence[Value]) -> list[Value]:
         """Returns what a `FuncGraph` gives for inputs.
@@ -107,14 +104,14 @@ class Vectorizer:
     def _of_type(self, op: tf.Operation, inputs: list[Value]) -> list[Value]:
         if op.type in graph_functions.CALLS:
             name = op.get_attr('f').name
-            if name in self._loops:
-                return self._loops[name].run(self, inputs)
+            if name in self.loops:
+                return self.loops[name].run(self, inputs)
             return self.call(name, inputs)
         if op.type in ('If', 'StatelessIf'):
             return self._if(op, *inputs)
         if op.type in ('While', 'StatelessWhile'):
             return self._while(op, inputs)
-        if self._active is not None and op.type in effects.OF_ALL:
+        if self.active is not None and op.type in effects.OF_ALL:
             raise ValueError('some clients do it, and others do not')
         alike = not any(v.batched for v in inputs)
         if alike and not (op.op_def.is_stateful and op.type != 'NoOp'):
@@ -122,7 +119,7 @@ class Vectorizer:
             return [Value(tensor, False) for tensor in made]
         if op.type not in RULES:
             raise NotImplementedError('it has no form for many clients at a time')
-        node = Node(op, inputs, self.clients, self._active)
+        node = Node(op, inputs, self.clients, self.active, self.own_kernels)
         made = RULES[op.type](node)
         made = made if isinstance(made, list) else [made]
         return [v if isinstance(v, Value) else Value(v, True) for v in made]
@@ -146,9 +143,9 @@ class Vectorizer:
         taken = []
         for name, active in zip(names, (condition, ~condition), strict=True):
             graph = _function(name, inputs)
-            if self._active is not None:
-                active = tf.logical_and(active, self._active)
-            some = Vectorizer(self.clients, self._loops, active)
+            if self.active is not None:
+                active = tf.logical_and(active, self.active)
+            some = dataclasses.replace(self, active=active)
             taken.append(some.graph(graph, inputs))
         return [effects.chosen(condition, a, b) for a, b in zip(*taken, strict=True)]
 
@@ -188,12 +185,12 @@ class Vectorizer:
             return [Value(t, f) for t, f in zip(tensors, flags, strict=True)]
 
         def going_on(state, before=None):
-            here = Vectorizer(self.clients, self._loops, before)
+            here = dataclasses.replace(self, active=before)
             go = stack(here.graph(condition, values(state))[0], self.clients)
             return go if before is None else tf.logical_and(go, before)
 
         def step(active, *state):
-            some = Vectorizer(self.clients, self._loops, active)
+            some = dataclasses.replace(self, active=active)
             new = [
                 old if kept else effects.chosen(active, v, Value(old, flag)).tensor
                 for v, old, kept, flag in zip(
@@ -206,7 +203,7 @@ class Vectorizer:
         _, *made = tf.while_loop(
             lambda active, *_: tf.reduce_any(active),
             step,
-            (going_on(start, self._active), *start),
+            (going_on(start, self.active), *start),
             shape_invariants=(
                 tf.TensorShape([None]),
                 *(
@@ -228,15 +225,18 @@ class Vectorizer:
         """Returns which results of a graph are each client's."""
         with func_graph.FuncGraph('trial').as_default():
             clients = tf.compat.v1.placeholder(tf.int32, [1])
-            active = self._active
+            active = self.active
             if active is not None:
                 active = tf.compat.v1.placeholder(tf.bool, [None])
             stand_ins = [_stand_in(v) for v in inputs]
             loops = {
                 name: dataclasses.replace(loop, run=_states_of(loop.states))
-                for name, loop in self._loops.items()
+                for name, loop in self.loops.items()
             }
-            made = Vectorizer(clients, loops, active).graph(graph, stand_ins)
+            trial = dataclasses.replace(
+                self, clients=clients, loops=loops, active=active
+            )
+            made = trial.graph(graph, stand_ins)
         return [v.batched for v in made]
 
 
