@@ -171,7 +171,7 @@ def among_channels(node: Node):
 
 def _check(node: Node) -> None:
     """Refuses kernels of each client's own where they are not wanted."""
-    if not node.own_kernels:
+    if not node.here.own_kernels:
         raise ValueError(
             'kernels of each client take longer together on processors;'
             ' use_compiled(lockstep=True) has them go together'

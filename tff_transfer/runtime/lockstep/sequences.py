@@ -8,8 +8,10 @@ import tensorflow_federated as tff
 
 from tff_transfer.runtime import layouts
 from tff_transfer.runtime.lockstep import bodies
+from tff_transfer.runtime.lockstep.control import batched_shape
 from tff_transfer.runtime.lockstep.values import NotVectorizedError, Value, stack
-from tff_transfer.runtime.lockstep.vectorize import Loop, Vectorizer, batched_shape
+from tff_transfer.runtime.lockstep.variables import handles
+from tff_transfer.runtime.lockstep.vectorize import Loop, Vectorizer
 from tff_transfer.runtime.sequences import Sequence, as_nest, pack
 
 _numbers = itertools.count()
@@ -115,6 +117,10 @@ class Batches:
         changed = [i for i, same in enumerate(kept) if not same]
         states = [stack(inputs[i], vectorizer.clients) for i in changed]
         shapes = [batched_shape(of.shapes[i]) for i in changed]
+        # What variables hold is a state too.
+        refs = handles(inputs)
+        states += [vectorizer.variables[ref] for ref in refs]
+        shapes += [batched_shape(state.shape[1:]) for state in states[len(changed) :]]
 
         def given(values, states):
             states = iter(states)
@@ -139,8 +145,11 @@ class Batches:
                 element = self._element(of.element_type, elements + j, row + j * rows)
                 before = given(mine, states)
                 before[count:count] = [Value(t, True) for t in element]
-                new = some.call(of.step, before)
-                return (j + 1, *(stack(new[i], some.clients) for i in changed))
+                held = dict(zip(refs, states[len(changed) :], strict=True))
+                here = dataclasses.replace(some, variables=held)
+                new = here.call(of.step, before)
+                new = [stack(new[i], some.clients) for i in changed]
+                return (j + 1, *new, *(held[ref] for ref in refs))
 
             _, *after = tf.while_loop(
                 lambda j, *_: j < steps,
@@ -162,6 +171,7 @@ class Batches:
             shape_invariants=(tf.TensorShape([]), tf.TensorShape([]), *shapes),
             parallel_iterations=1,
         )
+        vectorizer.variables.update(zip(refs, states[len(changed) :], strict=True))
         return given(inputs, states)[:count]
 
     def _element(self, element_type: tff.Type, elements, rows) -> list[tf.Tensor]:

@@ -35,22 +35,46 @@ class Value(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
+class Here:
+    """Where operations are done for many clients.
+
+    Attributes:
+      clients: How many there are, int32 [1], at least 1.
+      active: Which of them come here, bool [clients]; None if all do.
+      own_kernels: Whether each may convolve by a kernel of its own.
+      variables: What the clients' variables hold, [clients, ...], by the `ref` of
+        their handle. An assignment changes it.
+    """
+
+    clients: tf.Tensor
+    active: tf.Tensor | None = None
+    own_kernels: bool = True
+    variables: dict = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
 class Node:
     """An operation of one client and what many clients do it to.
 
     Attributes:
       op: The operation.
       inputs: Its inputs.
-      clients: How many clients there are, int32 [1].
-      active: Which clients do it, bool [clients]; None if all do.
-      own_kernels: Whether each may convolve by a kernel of its own.
+      here: Where it is done.
     """
 
     op: tf.Operation
     inputs: list[Value]
-    clients: tf.Tensor
-    active: tf.Tensor | None
-    own_kernels: bool
+    here: Here
+
+    @property
+    def clients(self) -> tf.Tensor:
+        """How many clients there are, int32 [1]."""
+        return self.here.clients
+
+    @property
+    def active(self) -> tf.Tensor | None:
+        """Which clients do it, bool [clients]; None if all do."""
+        return self.here.active
 
     def attr(self, name: str):
         """Returns an attribute."""
