@@ -22,11 +22,6 @@ TOGETHER = functools.partial(runtime.use_compiled, lockstep=True)
 ALONE = functools.partial(runtime.use_compiled, lockstep=False)
 # Of forty clients one has no example, and one a single one.
 SIZES = (*np.random.default_rng(2).integers(1, 30, 38).tolist(), 0, 1)
-# What is in the way of the processes of the equality tests that are not vectorised.
-ITERATOR = 'a dataset is read in another way than by reduce'
-IN_THE_WAY = dict.fromkeys(
-    ('weighted_fed_avg_with_iterator', 'fed_prox', 'fed_eval'), ITERATOR
-)
 
 
 def many(round_number):
@@ -46,7 +41,7 @@ def data_of(name):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     'name',
-    walks.over(sorted(set(processes.CASES) - set(IN_THE_WAY)), processes.OF_EACH_KIND),
+    walks.over(sorted(processes.CASES), processes.OF_EACH_KIND),
 )
 def test_process_gives_the_same_in_lockstep(name, monkeypatch):
     # Adam's first step divides by the size of what it is given: of a mean near 0 it
@@ -73,15 +68,6 @@ def test_process_gives_the_same_in_lockstep(name, monkeypatch):
             )
         processes.assert_same(a.metrics, b.metrics, 1e-6)
         processes.assert_same(a, b, 1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('name', IN_THE_WAY)
-def test_what_is_in_the_way_is_named(name):
-    build, model, _ = processes.CASES[name]
-    with TOGETHER():
-        (found,) = runtime.obstacles(build(model()).next)
-    assert found.startswith(IN_THE_WAY[name])
 
 
 def linear():

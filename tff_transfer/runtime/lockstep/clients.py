@@ -7,7 +7,12 @@ import tensorflow_federated as tff
 
 from tff_transfer.runtime import keys, layouts
 from tff_transfer.runtime.client_loop import over_blocks
-from tff_transfer.runtime.lockstep.sequences import Batches, LockstepSequence, Pass
+from tff_transfer.runtime.lockstep.sequences import (
+    Batches,
+    LockstepSequence,
+    Pass,
+    Reading,
+)
 from tff_transfer.runtime.lockstep.values import NotVectorizedError, Value, stack
 from tff_transfer.runtime.lockstep.vectorize import Vectorizer
 from tff_transfer.runtime.parameters import take
@@ -60,7 +65,7 @@ class LockstepClients:
             _check(leaf)
         self._summed = functions.summed(phase)
         self._state_types = [functions.state_type(n) for n in self._summed]
-        self._passes: dict[str, Pass] = {}
+        self._passes: dict[str, Pass | Reading] = {}
         self._one = self._trace_one()
 
     def specs(self) -> list[tf.TensorSpec]:

@@ -13,7 +13,7 @@ from tensorflow.python.framework import func_graph
 
 from tff_transfer.runtime.lockstep import bodies, effects
 from tff_transfer.runtime.lockstep.values import Value, stack
-from tff_transfer.runtime.lockstep.variables import handles, is_handle
+from tff_transfer.runtime.lockstep.variables import is_token, refs
 
 
 def batched_shape(shape: tf.TensorShape) -> tf.TensorShape:
@@ -43,10 +43,13 @@ def branches(here, op: tf.Operation, inputs: list[Value]) -> list[Value]:
     names = [op.get_attr(f'{b}_branch').name for b in ('then', 'else')]
     if condition.batched:
         return _for_some(here, names, condition.tensor, inputs)
+    known = tf.get_static_value(condition.tensor)
+    if known is not None:
+        return here.call(names[0 if known else 1], inputs)
     graphs = [function(name, inputs) for name in names]
     found = [_flags(here, graph, inputs) for graph in graphs]
     flags = [a or b for a, b in zip(*found, strict=True)]
-    held = _Held.of(here, inputs)
+    held = Held.of(here, inputs)
 
     def branch(graph):
         def run():
@@ -63,7 +66,7 @@ def branches(here, op: tf.Operation, inputs: list[Value]) -> list[Value]:
 
 def _for_some(here, names, condition: tf.Tensor, inputs) -> list[Value]:
     """Does both branches for all clients, and chooses."""
-    held = _Held.of(here, inputs)
+    held = Held.of(here, inputs)
     taken, left = [], []
     for name, active in zip(names, (condition, ~condition), strict=True):
         if here.active is not None:
@@ -93,8 +96,8 @@ def loop(here, op: tf.Operation, inputs: list[Value]) -> list[Value]:
     if not alike:
         flags = [v.batched or not s for v, s in zip(inputs, same, strict=True)]
     # Handles are the same at each step.
-    states = [i for i, value in enumerate(inputs) if not is_handle(value)]
-    held = _Held.of(here, inputs)
+    states = [i for i, value in enumerate(inputs) if not is_token(value)]
+    held = Held.of(here, inputs)
 
     def inner(tensors, active=here.active):
         """Returns where a step is done, and what it is given."""
@@ -168,7 +171,7 @@ def _while_any(here, goes_on, step, start, shapes, kept, batched) -> list[tf.Ten
 
 
 @dataclasses.dataclass(frozen=True)
-class _Held:
+class Held:
     """The variables that a branch, or a step of a loop, may change.
 
     Attributes:
@@ -178,9 +181,9 @@ class _Held:
     refs: list
 
     @classmethod
-    def of(cls, here, inputs: list[Value]) -> '_Held':
+    def of(cls, here, inputs: list[Value]) -> 'Held':
         """Finds them among the inputs."""
-        return cls([ref for ref in handles(inputs) if ref in here.variables])
+        return cls([ref for ref in refs(inputs) if ref in here.variables])
 
     def tensors(self, here) -> list[tf.Tensor]:
         """Returns what they hold."""
@@ -236,7 +239,7 @@ def _of_one(value: Value) -> tf.TensorShape:
 
 
 def _stand_in(value: Value) -> Value:
-    if is_handle(value):
+    if is_token(value):
         return value
     shape = _of_one(value)
     shape = batched_shape(shape) if value.batched else shape

@@ -44,12 +44,16 @@ class Here:
       own_kernels: Whether each may convolve by a kernel of its own.
       variables: What the clients' variables hold, [clients, ...], by the `ref` of
         their handle. An assignment changes it.
+      datasets: What is known of datasets, iterators and optionals, by their `ref`s: of
+        the former what goes over the elements (`Batches.over`), of the latter the
+        element, if there is one (iterators.py).
     """
 
     clients: tf.Tensor
     active: tf.Tensor | None = None
     own_kernels: bool = True
     variables: dict = dataclasses.field(default_factory=dict)
+    datasets: dict = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

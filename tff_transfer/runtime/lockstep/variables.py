@@ -8,6 +8,7 @@ from tensorflow.python.framework import func_graph
 
 from tff_transfer.runtime.lockstep.values import Node, Value, rule
 
+_TOKENS = 'tokens'
 # What is done to a handle.
 OPERATIONS = (
     'AssignAddVariableOp', 'AssignSubVariableOp', 'AssignVariableOp', 'ReadVariableOp',
@@ -15,21 +16,26 @@ OPERATIONS = (
 )  # fmt: skip
 
 
-def handles(inputs: list[Value]) -> list:
-    """Returns the `ref`s of the handles among inputs, each once."""
-    return list(dict.fromkeys(v.tensor.ref() for v in inputs if is_handle(v)))
+def token(dtype: tf.DType) -> Value:
+    """Makes what stands for something that is no tensor, such as a variable."""
+    with func_graph.FuncGraph(_TOKENS).as_default():
+        return Value(tf.compat.v1.placeholder(dtype, []), False)
 
 
-def is_handle(value: Value) -> bool:
-    """Returns whether a value is the handle of a variable."""
-    return value.tensor.dtype == tf.resource
+def is_token(value: Value) -> bool:
+    """Returns whether a value is a `token`, which no operation is done to."""
+    return value.tensor.graph.name == _TOKENS
+
+
+def refs(inputs: list[Value]) -> list:
+    """Returns the `ref`s of the tokens among inputs, each once."""
+    return list(dict.fromkeys(v.tensor.ref() for v in inputs if is_token(v)))
 
 
 @rule('VarHandleOp')
 def handle(_: Node):
     """A handle, which no operation is done to."""
-    with func_graph.FuncGraph('handles').as_default():
-        return [Value(tf.compat.v1.placeholder(tf.resource, []), False)]
+    return [token(tf.resource)]
 
 
 @rule('VarIsInitializedOp')

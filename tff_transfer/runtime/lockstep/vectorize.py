@@ -18,6 +18,7 @@ from tff_transfer.runtime.lockstep import (  # noqa: F401  (rules)
     effects,
     elementwise,
     images,
+    iterators,
     products,
     shapes,
     variables,
@@ -30,6 +31,8 @@ from tff_transfer.runtime.lockstep.values import (
     Value,
     like,
 )
+
+_OF_TOKENS = (*variables.OPERATIONS, *iterators.OPERATIONS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,17 +107,18 @@ class Vectorizer(Here):
         if op.type in ('If', 'StatelessIf'):
             return control.branches(self, op, inputs)
         if op.type in ('While', 'StatelessWhile'):
+            for ref in variables.refs(inputs):
+                if callable(over := self.datasets.get(ref)):
+                    return iterators.loop(self, op, inputs, over)
             return control.loop(self, op, inputs)
+        if op.type == 'Identity':
+            return inputs
         if self.active is not None and op.type in effects.OF_ALL:
             raise ValueError('some clients do it, and others do not')
-        if any(variables.is_handle(v) for v in inputs):
-            if op.type == 'Identity':
-                return inputs
-            if op.type not in variables.OPERATIONS:
-                raise NotImplementedError(
-                    'it has no form for variables of many clients'
-                )
-        alike = not any(v.batched for v in inputs)
+        tokens = variables.refs(inputs)
+        if tokens and op.type not in _OF_TOKENS:
+            raise NotImplementedError('it has no form for many clients at a time')
+        alike = not tokens and not any(v.batched for v in inputs)
         if alike and not (op.op_def.is_stateful and op.type != 'NoOp'):
             made = like(op, [v.tensor for v in inputs])
             return [Value(tensor, False) for tensor in made]
