@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -84,6 +85,90 @@ def linear():
     )
     sgd = tff.learning.optimizers.build_sgdm
     return tff.learning.algorithms.build_weighted_fed_avg(model, sgd(0.1), sgd(1.0))
+
+
+def of_dataset(function):
+    """Returns a computation of what clients do with their dataset of numbers."""
+    sequence = tff.SequenceType(tff.TensorType(np.float32, [None]))
+    function = tf.function(function)
+
+    @tff.federated_computation(tff.FederatedType(sequence, tff.CLIENTS))
+    def sums(data):
+        return tff.federated_sum(
+            tff.federated_map(tff.tensorflow.computation(function, sequence), data)
+        )
+
+    return sums
+
+
+def squares(dataset):
+    total, steps = tf.constant(0.0), tf.constant(0)
+    for batch in iter(dataset):
+        total += tf.reduce_sum(batch * batch) / tf.cast(steps + 1, tf.float32)
+        steps += 1
+    for batch in iter(dataset):
+        total += tf.cast(steps, tf.float32) * batch[0]
+    return total
+
+
+def until_negative(dataset):
+    total = tf.constant(0.0)
+    for batch in iter(dataset):
+        if batch[0] < 0.0:
+            break
+        total += batch[0]
+    return total
+
+
+def of_the_first(dataset):
+    total = tf.constant(0.0)
+    for batch in iter(dataset):
+        tf.autograph.experimental.set_loop_options(maximum_iterations=2)
+        total += batch[0]
+    return total
+
+
+def of_two(dataset):
+    total, other = tf.constant(0.0), iter(dataset)
+    for batch in iter(dataset):
+        total += batch[0] * next(other)[0]
+    return total
+
+
+def test_loops_over_iterators_are_passes():
+    sizes = (5, 0, 9, 1, 4, 12)
+    draw = np.random.default_rng(4)
+    values = [draw.normal(size=size).astype(np.float32) for size in sizes]
+    batches = [[v[i : i + 4] for i in range(0, len(v), 4)] for v in values]
+    expected = sum(
+        sum(np.sum(b * b) / (i + 1) for i, b in enumerate(of_client))
+        + len(of_client) * sum(b[0] for b in of_client)
+        for of_client in batches
+    )
+    cohort = Cohort(np.concatenate(values), np.append(0, np.cumsum(sizes)), 4)
+    sums = of_dataset(squares)
+    with TOGETHER():
+        found = sums(cohort)
+        assert runtime.obstacles(sums) == ['']
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('function', 'why'),
+    [
+        (until_negative, 'While .*: a loop over a dataset ends for another reason'),
+        (of_the_first, 'While .*: a loop over a dataset ends for another reason'),
+        (of_two, 'While .*: a loop reads several datasets'),
+        (
+            lambda dataset: dataset.take(1).reduce(0.0, lambda s, b: s + b[0]),
+            'TakeDataset .*: it has no form for many clients at a time',
+        ),
+    ],
+)
+def test_other_readings_are_named(function, why):
+    with TOGETHER():
+        (found,) = runtime.obstacles(of_dataset(function))
+    assert re.match(why, found), found
 
 
 def convolutional():

@@ -235,11 +235,80 @@ def test_products_of_few_and_of_many_numbers(size):
             'MatrixInverse .*: some clients do it, and others do not',
         ),
         (lambda x: tf.numpy_function(lambda a: a, [x], tf.float32), 'no form'),
+        (
+            lambda x: tf.raw_ops.ReadVariableOp(
+                resource=tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[]),
+                dtype=tf.float32,
+            ),
+            'ReadVariableOp .*: a variable is read before it is given a value',
+        ),
+        (
+            lambda x: tf.raw_ops.VariableShape(
+                input=tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[])
+            ),
+            'VariableShape .*: it has no form for many clients at a time',
+        ),
     ],
 )
 def test_what_has_no_form_is_named(function, why):
     with pytest.raises(NotVectorizedError, match=why):
         many(function, (X,), (True,))
+
+
+def with_variables(x, s):
+    """Variables that branches, loops and calls change."""
+    anonymous = 'cd2c89b7-88b7-44c8-ad83-06c2a9158347'
+    raw = tf.raw_ops
+
+    def variable(value):
+        handle = raw.VarHandleOp(
+            dtype=value.dtype, shape=value.shape, shared_name=anonymous
+        )
+        raw.AssignVariableOp(resource=handle, value=value)
+        return handle
+
+    def read(handle):
+        return raw.ReadVariableOp(resource=handle, dtype=tf.float32)
+
+    def add(handle, value):
+        raw.AssignAddVariableOp(resource=handle, value=value)
+        return read(handle)
+
+    total, count = variable(tf.zeros([4, 2])), variable(tf.constant(1.0))
+    initialized = raw.VarIsInitializedOp(resource=total)
+    before = add(total, x)
+    # Of some clients alone, of all, and in both branches.
+    mine = tf.cond(s > 0.0, lambda: add(total, 2.0 * x), lambda: add(count, s) + x)
+    of_all = tf.cond(tf.size(x) > 3, lambda: add(count, 1.0), lambda: add(count, 2.0))
+    # As many steps for all, and as many as each client's number asks for.
+    looped = tf.while_loop(lambda i: i < 3, lambda i: (add(count, 0.5), i + 1)[1:], [0])
+    own = tf.while_loop(
+        lambda i: tf.cast(i, tf.float32) < 5.0 * s,
+        lambda i: (add(total, x * tf.cast(i + 1, tf.float32)), i + 1)[1:],
+        [0],
+    )
+    raw.AssignSubVariableOp(resource=count, value=s)
+    rows = raw.ResourceGather(resource=total, indices=[3, 0], dtype=tf.float32)
+    return [
+        initialized,
+        before,
+        mine,
+        of_all,
+        looped,
+        own,
+        read(total),
+        read(count),
+        rows,
+    ]
+
+
+def test_variables_are_each_clients():
+    each = (True, True)
+    found = many(with_variables, (X, S), each)
+    function = tf.function(with_variables, autograph=False)
+    expected = alone(function, (X, S), each)
+    for number, pair in enumerate(zip(found, expected, strict=True)):
+        np.testing.assert_allclose(*pair, rtol=1e-6, err_msg=f'result {number}')
 
 
 def test_checks_are_of_all_clients_that_come_to_them():

@@ -20,7 +20,7 @@ def graph(name: str, shapes: Sequence[tf.TensorShape] | None = None):
 def unchanged(of) -> list[bool]:
     """Returns which results of a graph are its inputs at the same places."""
     pairs = zip(of.outputs, of.inputs, strict=False)
-    return [_source(result).name == given.name for result, given in pairs]
+    return [source(result).name == given.name for result, given in pairs]
 
 
 def needed(of) -> list[tf.Operation]:
@@ -36,7 +36,7 @@ def needed(of) -> list[tf.Operation]:
     return [op for op in of.get_operations() if op in found]
 
 
-def _source(tensor: tf.Tensor) -> tf.Tensor:
+def source(tensor: tf.Tensor) -> tf.Tensor:
     """Returns what identities hand on."""
     while tensor.op.type == 'Identity':
         tensor = tensor.op.inputs[0]

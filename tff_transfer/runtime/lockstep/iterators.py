@@ -38,7 +38,7 @@ def make(node: Node):
 def advance(node: Node):
     """The element of a step, or nothing after the last one."""
     datasets, ref = node.here.datasets, _ref(node, 0)
-    if callable(datasets.get(ref)):
+    if ref not in datasets or callable(datasets[ref]):
         raise ValueError('an iterator gives an element outside of a loop over it')
     optional = token(tf.variant)
     datasets[optional.tensor.ref()] = datasets.pop(ref)
@@ -70,7 +70,9 @@ def loop(here, op: tf.Operation, inputs: list[Value], over: Callable) -> list[Va
     Raises:
       ValueError: It may end before the dataset does, or reads several.
     """
-    (ref,) = [r for r in refs(inputs) if r in here.datasets]
+    ref, *others = [r for r in refs(inputs) if r in here.datasets]
+    if others:
+        raise ValueError('a loop reads several datasets')
     body = control.function(op.get_attr('body').name, inputs)
     goes_on = _goes_on(control.function(op.get_attr('cond').name, inputs))
 
@@ -87,20 +89,12 @@ def loop(here, op: tf.Operation, inputs: list[Value], over: Callable) -> list[Va
 
 
 def _goes_on(condition) -> int:
-    """Returns which input says whether a loop goes on; others only count its steps."""
-    used = {t.ref() for op in bodies.needed(condition) for t in op.inputs}
-    used |= {t.ref() for t in condition.outputs}
-    flags = [
-        i
-        for i, given in enumerate(condition.inputs)
-        if given.ref() in used and given.dtype == tf.bool
-    ]
-    kinds = {op.type for op in bodies.needed(condition)}
-    if len(flags) != 1 or kinds - {
-        'Const', 'Identity', 'Less', 'LogicalAnd', 'NoOp', 'Placeholder',
-    }:  # fmt: skip
+    """Returns which input says whether a loop goes on, as nothing else does."""
+    source = bodies.source(condition.outputs[0]).name
+    names = [tensor.name for tensor in condition.inputs]
+    if source not in names:
         raise ValueError('a loop over a dataset ends for another reason than its end')
-    return flags[0]
+    return names.index(source)
 
 
 def _ref(node: Node, index: int):
