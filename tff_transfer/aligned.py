@@ -1,5 +1,7 @@
 """Arrays at addresses that TensorFlow's kernels want, so that it need not copy them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 BYTES = 64
@@ -12,6 +14,14 @@ def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
     memory = np.empty(size + BYTES, np.uint8)
     first = -memory.ctypes.data % BYTES
     return memory[first : first + size].view(dtype).reshape(shape)
+
+
+def concatenate(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns numbers, or other values, joined in such an array."""
+    if parts[0].dtype.kind not in 'fiu':
+        return np.concatenate(parts)
+    shape = (sum(map(len, parts)), *parts[0].shape[1:])
+    return np.concatenate(parts, out=empty(shape, parts[0].dtype))
 
 
 def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -158,7 +158,7 @@ def test_a_seed_changes_nothing_where_nothing_draws():
     for seed in (None, 1):
         with runtime.use_compiled(seed=seed) as context:
             results.append(totals(cohort(sizes)))
-            compiled = context.program(totals)._phases._compiled
+            compiled = context.program(totals)._phases.traced.compiled
         ops.append(
             {
                 kind: collections.Counter(

@@ -74,7 +74,7 @@ def test_quantized_sums_without_packing(bits):
         state = process.initialize()
         output = process.next(state, values)
         np.testing.assert_allclose(output.result, sum(values), rtol=1e-6)
-        functions = context.program(process.next)._phases._compiled
+        functions = context.program(process.next)._phases.traced.compiled
     for (kind, _), function in functions.items():
         if kind == 'clients':
             library = function.graph.as_graph_def().library.function

@@ -124,7 +124,6 @@ def _marks(name):
 @pytest.mark.parametrize('lockstep', [False, True])
 def test_rounds_are_those_of_plain_functions(name, lockstep, monkeypatch):
     build, model, data = processes.CASES[name]
-    process = build(model())
     calls, call = [], sessions.InCallersThread.__call__
 
     def counted(session, values):
@@ -133,27 +132,31 @@ def test_rounds_are_those_of_plain_functions(name, lockstep, monkeypatch):
 
     monkeypatch.setattr(sessions.InCallersThread, '__call__', counted)
 
-    def rounds(in_sessions):
-        monkeypatch.setattr(sessions, 'pay', lambda *_: in_sessions)
+    def rounds(clients, server):
+        calls.clear()
+        monkeypatch.setattr(sessions, 'pay', lambda *_: clients)
+        monkeypatch.setattr(sessions, 'small', lambda specs: server)
+        process = build(model())
         with runtime.use_compiled(threads=2, lockstep=lockstep):
-            return processes.run(process, data, rounds=2)
+            found = processes.run(process, data, rounds=2)
+        assert bool(calls) == (clients or server)
+        return found
 
-    plain = rounds(False)
-    assert not calls
-    found = rounds(True)
-    assert calls
-    processes.assert_same(found, rounds(True), 0)
+    plain = rounds(False, False)
+    processes.assert_same(rounds(False, True), plain, 0)
+    found = rounds(True, True)
+    processes.assert_same(found, rounds(True, False), 0)
     processes.assert_same(found, plain, 1e-6)
 
 
 def test_what_pays_hangs_on_sizes_and_the_threads_of_operations(monkeypatch):
-    def of(count, processors, together=0, **settings):
+    def of(count, processors, together=0, little=False, **settings):
         monkeypatch.setattr(sessions, 'operation_threads', lambda: processors)
         how = {'threads': 3, 'block_bytes': 1, 'devices': ('CPU:0',), 'debug': False}
         settings = Settings(**how | {'compute_dtype': None} | settings)
-        return sessions.pay(count, together, settings)
+        return sessions.pay(count, together, little, settings)
 
     assert of(8, 2) and of(8, 2, threads=1) and of(32, 8)
     assert not of(7, 2) and not of(31, 8) and not of(1000, 9)
-    assert of(2, 16, together=2)
+    assert of(2, 16, together=2) and of(2, 16, little=True)
     assert not of(100, 2, debug=True)

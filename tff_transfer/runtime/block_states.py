@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops import list_ops
 
+from tff_transfer import aligned
+
 
 def make(specs: list[tf.TensorSpec], blocks: tf.Tensor) -> list[tf.TensorArray]:
     """Returns lists for so many blocks, to be written."""
@@ -53,7 +55,7 @@ def joined(
 ) -> list[tf.Tensor] | list[np.ndarray]:
     """Returns the states of some blocks and the next ones."""
     if are_arrays(lists):
-        return [np.concatenate(pair) for pair in zip(lists, more, strict=True)]
+        return [aligned.concatenate(pair) for pair in zip(lists, more, strict=True)]
     return [
         tf.raw_ops.TensorListConcatLists(input_a=a, input_b=b, element_dtype=s.dtype)
         for a, b, s in zip(lists, more, specs, strict=True)

@@ -41,6 +41,14 @@ def _both(kind: type[tf.errors.OpError]) -> type[UserError]:
     return Failure
 
 
+def cannot_run(name: str, why: str) -> UserError:
+    """Returns what is raised when the computation of this name cannot run here."""
+    return UserError(
+        f'{name}: the compiled runtime cannot run it: {why}; use'
+        f' tff_transfer.runtime.use_stock() for it'
+    )
+
+
 def words(message: str) -> str:
     """Returns what an error of TensorFlow's itself says, in one line, or nothing."""
     lines = [line.strip() for line in message.splitlines()]

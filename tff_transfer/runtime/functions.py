@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_transfer.runtime import aggregations, appending, block_states, keys, layouts
+from tff_transfer.runtime import aggregations, appending, keys, layouts
+from tff_transfer.runtime.block_merge import BlockMerge
 from tff_transfer.runtime.blocks import Settings
 from tff_transfer.runtime.client_loop import ClientLoop
 from tff_transfer.runtime.interpreter import Interpreter, Lazy
@@ -135,12 +136,12 @@ class Functions:
         own_kernels = choice.own_kernels_pay(self._settings)
         return self._trace(LockstepClients(self, phase, own_kernels))
 
-    def _trace(self, clients: ClientLoop | LockstepClients):
+    def _trace(self, part: ClientLoop | LockstepClients | BlockMerge):
         def run(*flat):
             self.traces += 1
-            return clients.run(*flat)
+            return part.run(*flat)
 
-        return _trace(run, clients.specs())
+        return _trace(run, part.specs())
 
     def given_by_client(self, phase: Phase, parts: list, known: dict) -> list:
         """Returns a client's values for `summed(phase)`, then what is kept of it.
@@ -172,66 +173,12 @@ class Functions:
         return kept
 
     def merge(self, phase: Phase) -> tf.types.experimental.ConcreteFunction:
-        """Traces how blocks' states of `summed(phase)` become fewer.
+        """Traces how blocks' states of `summed(phase)` become fewer (`BlockMerge`)."""
+        return self._trace(BlockMerge(self, phase, side_by_side=False))
 
-        The function's arguments are `keys.SPECS`, the merges (merging.py), int64
-        [merges, 3], the server's part of the parameter, `phase.client_inputs` and the
-        lists that `clients` gives. It gives the first block's state, and the lists.
-        """
-        summed = self.summed(phase)
-        state_types = [self.state_type(n) for n in summed]
-        states = self.state_specs(phase)
-        specs = [
-            *self.key_specs,
-            tf.TensorSpec([None, 3], tf.int64),
-            *self.server_specs(),
-            *self.call_specs(phase.client_inputs),
-            *(tf.TensorSpec([], tf.variant) for _ in states),
-        ]
-
-        def run(*flat):
-            self.traces += 1
-            flat = iter(flat)
-            key, _ = self.place(flat)
-            merges = next(flat)
-            values = self.server_parts(flat)
-            scope = self.scope(self.at_server, values, phase.client_inputs, flat)
-
-            def body(merge, *lists):
-                left, right, number = tf.unstack(merges[merge])
-                before, after = (
-                    iter(block_states.of_block(lists, states, tf.cast(i, tf.int32)))
-                    for i in (left, right)
-                )
-                merged = []
-                with self.keys.at(lambda: keys.fold(key, keys.MERGE, number)):
-                    for name, t in zip(summed, state_types, strict=True):
-                        a, b = pack(before, t), pack(after, t)
-                        with self.aggregation(name, scope) as (aggregation, _):
-                            merged.extend(leaves(aggregation.merge(a, b)))
-                place = tf.cast(left, tf.int32)
-                return merge + 1, *block_states.replaced(lists, merged, place)
-
-            count = tf.shape(merges)[0]
-            _, *lists = tf.while_loop(
-                lambda merge, *_: merge < count,
-                body,
-                (0, *flat),
-                parallel_iterations=1,
-            )
-            return *block_states.of_block(lists, states, 0), *lists
-
-        return _trace(run, specs)
-
-    def lists(self, phase: Phase) -> tf.types.experimental.ConcreteFunction:
-        """Traces how states that are side by side become lists."""
-
-        def run(*flat):
-            self.traces += 1
-            return block_states.from_arrays(flat)
-
-        states = self.state_specs(phase)
-        return _trace(run, [tf.TensorSpec([None, *s.shape], s.dtype) for s in states])
+    def merge_arrays(self, phase: Phase) -> tf.types.experimental.ConcreteFunction:
+        """Traces the same of states that are side by side."""
+        return self._trace(BlockMerge(self, phase, side_by_side=True))
 
     def kept_types(self, phase: Phase) -> list[tff.Type]:
         """Returns the types of what each client gives.

@@ -11,6 +11,7 @@ from tff_transfer.runtime.layouts import ClientTensors
 from tff_transfer.runtime.parameters import member
 from tff_transfer.runtime.plan import Output, of_clients
 from tff_transfer.runtime.stacked import StackedClients
+from tff_transfer.runtime.tensors import own
 
 
 class Outputs:
@@ -62,7 +63,7 @@ class Outputs:
             for leaf in self._leaves[index]:
                 value = next(server)
                 sequence = isinstance(leaf, tff.SequenceType)
-                flat.append(results.dataset(value, leaf) if sequence else value.numpy())
+                flat.append(results.dataset(value, leaf) if sequence else own(value))
         return self._make(iter(flat))
 
 

@@ -1,10 +1,9 @@
 """A computation's phases, compiled when they are first run, and what clients do."""
 
 import dataclasses
-import itertools
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -13,20 +12,16 @@ import tensorflow_federated as tff
 from tff_transfer.errors import UserError
 from tff_transfer.runtime import (
     block_states,
-    calls,
     failures,
     layouts,
     merging,
     results,
-    sessions,
 )
 from tff_transfer.runtime.blocks import Leaf, Settings
-from tff_transfer.runtime.draws import NoKeyError
-from tff_transfer.runtime.functions import Functions
 from tff_transfer.runtime.lockstep import arguments as lockstep
 from tff_transfer.runtime.lockstep.values import NotVectorizedError
 from tff_transfer.runtime.plan import Plan
-from tff_transfer.runtime.tensors import to_tensor
+from tff_transfer.runtime.traced import Traced
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,60 +78,23 @@ class Phases:
         """
         self.name = 'computation ' + _shorten(comp.type_signature)
         self.plan = Plan(comp.to_building_block())
-        self.functions = Functions(
+        self.traced = Traced(
             self.plan, comp.type_signature.parameter, self.name, settings
         )
+        self.functions = self.traced.functions
         self.settings = settings
         # What is compiled is kept for as long as the computation is.
         self._computation = weakref.ref(comp)
         self._given: dict[int, tuple] = {}
-        self._compiled: dict = {}
         self._optimized: set[tuple[int, bool, bool]] = set()
         self._obstacles: dict[int, str] = {}
         self._unused: dict[tuple[int, bool], frozenset[int]] = {}
-        self._sessions: dict[tuple, sessions.InCallersThread | None] = {}
         self._lock = threading.RLock()
 
     @property
     def computation(self):
         """The `tff.Computation`, which whoever runs it holds."""
         return self._computation()
-
-    def function(self, kind: str, number: int):
-        """Returns a function of a phase, traced at the first call.
-
-        Args:
-          kind: A method of `Functions`.
-          number: The number of the phase.
-
-        Raises:
-          UserError: It cannot run here.
-          NotVectorizedError: It is `'lockstep'`, and an operation is in the way.
-        """
-        key = kind, number
-        return self._once(self._compiled, key, lambda: self._traced(*key))
-
-    def _once(self, kept: dict, key, make: Callable[[], object]):
-        """Returns what is kept, and makes it at the first call, of whatever thread."""
-        if key not in kept:
-            with self._lock:
-                if key not in kept:
-                    kept[key] = make()
-        return kept[key]
-
-    def _traced(self, kind: str, number: int):
-        phases = self.plan.phases
-        last = (number == len(phases) - 1,) if kind == 'server' else ()
-        try:
-            return getattr(self.functions, kind)(phases[number], *last)
-        except NoKeyError as e:
-            raise UserError(
-                f'{self.name}: {e}; or leave out seed, and draws will not repeat'
-            ) from e
-        except UserError:
-            raise
-        except (ValueError, NotImplementedError, tf.errors.OpError) as e:
-            raise self.cannot_run(str(e).splitlines()[0][:300]) from e
 
     def given_types(self, number: int) -> tuple[list[tf.TensorSpec], list[tff.Type]]:
         """Returns what clients of a phase give.
@@ -154,6 +112,20 @@ class Phases:
             leaves = [leaf for t in kept for leaf in layouts.leaf_types(t)]
             self._given[number] = self.functions.state_specs(phase), leaves
         return self._given[number]
+
+    def run_server(
+        self, number: int, inputs: Sequence[tf.Tensor | np.ndarray]
+    ) -> list[tf.Tensor] | list[np.ndarray]:
+        """Runs the server's part of a phase (`Functions.server`).
+
+        Raises:
+          UserError: It failed, and then it is of TensorFlow's class too; or it cannot
+            run here.
+        """
+        try:
+            return self.traced.call('server', number, inputs, self.traced.small)
+        except tf.errors.OpError as error:
+            raise self.failed('the server', error) from error
 
     def run_clients(
         self, turn: Turn, leaves: Sequence[Leaf], cuts: Sequence[int], before: int = 0
@@ -173,39 +145,23 @@ class Phases:
           tf.errors.OpError: A client failed.
           UserError: They cannot run here.
         """
-        place = place_in(turn.key)(before + cuts[0])
         specs, kept = self.given_types(turn.phase)
         if turn.together:
-            arrays = iter(lockstep.arrays(leaves, cuts, turn.together))
-            first = itertools.islice(arrays, 3)
-            found = self._run('lockstep', turn, [*place, *first, *turn.inputs, *arrays])
+            first, arrays = lockstep.arrays(leaves, cuts, turn.together)
         else:
             arrays = [a for leaf in leaves for a in leaf.part(cuts[0], cuts[-1])]
-            first = np.asarray(cuts) - cuts[0]
-            found = self._run('clients', turn, [*place, first, *turn.inputs, *arrays])
+            first = [np.asarray(cuts) - cuts[0]]
+        place = place_in(turn.key, before + cuts[0])
+        inputs = [*place, *first, *turn.inputs, *arrays]
+        found = self.traced.call(
+            _kind(turn), turn.phase, inputs, turn.one_thread, specs
+        )
         rest = iter(found[len(specs) :])
         return Given(
             list(found[: len(specs)]),
             [1] * (len(cuts) - 1),
             [results.collect(rest, leaf) for leaf in kept],
         )
-
-    def _run(self, kind: str, turn: Turn, inputs: list) -> list:
-        if turn.one_thread:
-            key = kind, turn.phase
-            session = self._once(self._sessions, key, lambda: self._session(*key))
-            if session is not None:
-                return session(inputs)
-        function = self.function(kind, turn.phase)
-        return calls.call(function, [to_tensor(value) for value in inputs])
-
-    def _session(self, kind: str, number: int) -> sessions.InCallersThread | None:
-        """Returns a function of a phase as a session, if it can be one."""
-        function = self.function(kind, number)
-        specs, _ = self.given_types(number)
-        if self.settings.on_processors and sessions.takes(function, specs):
-            return sessions.InCallersThread(function, specs)
-        return None
 
     def merge(
         self, turn: Turn, lists: Sequence[tf.Tensor], merges: Sequence[merging.Merge]
@@ -220,29 +176,34 @@ class Phases:
         Returns:
           The first block's state, and the lists.
         """
-        if block_states.are_arrays(lists):
-            arrays = [to_tensor(states) for states in lists]
-            lists = calls.call(self.function('lists', turn.phase), arrays)
-        function = self.function('merge', turn.phase)
-        place = place_in(turn.key)(0)
-        which = tf.constant(merges, tf.int64, [len(merges), 3])
-        found = calls.call(function, [*place, which, *turn.inputs, *lists])
-        return found[: len(lists)], found[len(lists) :]
+        specs, _ = self.given_types(turn.phase)
+        arrays = block_states.are_arrays(lists)
+        which = np.array(merges, np.int64).reshape(-1, 3)
+        inputs = [*place_in(turn.key, 0), which, *turn.inputs, *lists]
+        found = self.traced.call(
+            'merge_arrays' if arrays else 'merge',
+            turn.phase,
+            inputs,
+            arrays and self.traced.small,
+            specs,
+        )
+        return found[len(lists) :], found[: len(lists)]
 
     def unused(self, turn: Turn) -> frozenset[int]:
         """Returns which of `turn.inputs` change nothing that clients give."""
         key = turn.phase, bool(turn.together)
-        return self._once(self._unused, key, lambda: self._find_unused(turn))
+        return self.traced.once(self._unused, key, lambda: self._find_unused(turn))
 
     def _find_unused(self, turn: Turn) -> frozenset[int]:
-        kinds = ['lockstep' if turn.together else 'clients']
+        kinds = [_kind(turn)]
         if self.given_types(turn.phase)[0]:
             kinds.append('merge')
         first = {'lockstep': 3, 'clients': 1, 'merge': 1}
-        place = len(place_in(turn.key)(0))
+        place = len(place_in(turn.key, 0))
         numbers = set(range(len(turn.inputs)))
         for kind in kinds:
-            inputs = self.function(kind, turn.phase).inputs[place + first[kind] :]
+            function = self.traced.function(kind, turn.phase)
+            inputs = function.inputs[place + first[kind] :]
             numbers = {n for n in numbers if not inputs[n].consumers()}
         return frozenset(numbers)
 
@@ -268,11 +229,13 @@ class Phases:
 
     def obstacle(self, number: int) -> str:
         """Returns what is in the way of clients' going in lockstep, or nothing."""
-        return self._once(self._obstacles, number, lambda: self._find_obstacle(number))
+        return self.traced.once(
+            self._obstacles, number, lambda: self._find_obstacle(number)
+        )
 
     def _find_obstacle(self, number: int) -> str:
         try:
-            self.function('lockstep', number)
+            self.traced.function('lockstep', number)
         except NotVectorizedError as error:
             return str(error)
         return ''
@@ -281,24 +244,18 @@ class Phases:
         """Returns what is raised when something failed: it says where."""
         words = failures.words(error.message) or type(error).__name__
         if words.startswith('No OpKernel'):
-            return self.cannot_run(words)
+            return failures.cannot_run(self.name, words)
         line = f'{self.name} failed at {where}: {words}'
         return failures.failure(line, type(error), error.node_def)
 
-    def cannot_run(self, why: str) -> UserError:
-        """Returns what is raised when a computation cannot run here."""
-        return UserError(
-            f'{self.name}: the compiled runtime cannot run it: {why}; use'
-            f' tff_transfer.runtime.use_stock() for it'
-        )
+
+def place_in(key: np.ndarray | None, first: int) -> list[np.ndarray]:
+    """Returns what `keys.SPECS` says of a block's first client, if there is a key."""
+    return [] if key is None else [key, np.array(first, np.int64)]
 
 
-def place_in(key: np.ndarray | None) -> Callable[[int], list[tf.Tensor]]:
-    """Returns what gives `keys.SPECS` by a block's first client, if there is a key."""
-    if key is None:
-        return lambda first: []
-    key = tf.constant(key)
-    return lambda first: [key, tf.constant(first, tf.int64)]
+def _kind(turn: Turn) -> str:
+    return 'lockstep' if turn.together else 'clients'
 
 
 def _shorten(type_signature) -> str:

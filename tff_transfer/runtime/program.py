@@ -10,7 +10,6 @@ from tff_transfer.runtime import (
     arguments,
     block_states,
     blocks,
-    calls,
     layouts,
     merging,
     results,
@@ -54,6 +53,12 @@ class Program:
             if self._plan.aggregates(name)
         }
         self._outputs = Outputs(self._plan.outputs, self._type.result)
+        # What the server sends to each client, where it is the same in all rounds.
+        functions = self._phases.functions
+        self._sent = [
+            functions.call_specs(phase.client_inputs) or functions.server_specs()
+            for phase in self._plan.phases
+        ]
         self._parts = parameter_parts(self._type.parameter)
 
     @property
@@ -80,19 +85,16 @@ class Program:
             server, clients, count, stacked = self._encode(argument)
         except tf.errors.OpError as error:
             raise self._phases.failed("a dataset of the argument's", error) from error
-        server = [to_tensor(a) for a in server]
-        place = place_in(key)
+        if not self._phases.traced.small:
+            server = [to_tensor(a) for a in server]
+        place = place_in(key, 0)
         known: dict[str, list[tf.Tensor]] = {}
         carried: dict[str, list[ClientTensors]] = {}
         states: list[tf.Tensor] = []
         outputs: dict[int, list] = {}
         for number, phase in enumerate(self._plan.phases):
-            flat = [*place(0), *server, *_joined(known, phase.server_inputs), *states]
-            function = self._phases.function('server', number)
-            try:
-                given = calls.call(function, flat)
-            except tf.errors.OpError as error:
-                raise self._phases.failed('the server', error) from error
+            flat = [*place, *server, *_joined(known, phase.server_inputs), *states]
+            given = self._phases.run_server(number, flat)
             for name in phase.exports:
                 size = self._sizes[name]
                 known[name], given = given[:size], given[size:]
@@ -115,7 +117,7 @@ class Program:
         for name in phase.aggregates:
             numbers = self._phases.functions.rows(name)
             if numbers is not None:
-                states += [to_tensor(next(rows).arrays[0]) for _ in numbers]
+                states += [next(rows).arrays[0] for _ in numbers]
                 continue
             states += itertools.islice(summed, self._state_sizes[name])
         return states
@@ -146,12 +148,14 @@ class Program:
         phase = self._plan.phases[number]
         inputs = [*server, *_joined(known, phase.client_inputs)]
         leaves = [*clients, *(leaf for name in phase.carried for leaf in carried[name])]
-        sent = _joined(known, phase.client_inputs) or server
+        small = self._phases.traced.small
+        sent = self._sent[number] if small else inputs[len(server) :] or server
         together = self._together(number, sent, leaves, count)
-        one_thread = sessions.pay(count, together, self._settings)
-        turn = Turn(number, together, key, inputs, one_thread)
         fewest = choice.blocks_of(count) if together else blocks.BLOCKS
         divided = blocks.divide(leaves, count, self._settings, fewest)
+        little = small and divided.sizes.sum() <= sessions.SMALL
+        one_thread = sessions.pay(count, together, little, self._settings)
+        turn = Turn(number, together, key, inputs, one_thread)
         specs, types = self._phases.given_types(number)
         kept = [[] for _ in types]
         lists, spans = [], []

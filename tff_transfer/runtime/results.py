@@ -28,7 +28,7 @@ def join(column: list[list], leaf: tff.Type, count: int) -> ClientTensors | list
     if isinstance(leaf, tff.SequenceType):
         return [dataset(variant, leaf) for block in column for variant in block]
     if layouts.layout(leaf) == 'stacked':
-        return ClientTensors((_concatenate([c[0] for c in column]),), count)
+        return ClientTensors((aligned.concatenate([c[0] for c in column]),), count)
     values = []
     for entries, shapes in column:
         ends = np.cumsum(np.prod(shapes, axis=1, dtype=np.int64))[:-1]
@@ -37,14 +37,6 @@ def join(column: list[list], leaf: tff.Type, count: int) -> ClientTensors | list
             for part, shape in zip(np.split(entries, ends), shapes, strict=True)
         ]
     return ClientTensors(layouts.concatenate(values, leaf), count)
-
-
-def _concatenate(parts: list[np.ndarray]) -> np.ndarray:
-    """Returns arrays joined in memory that TensorFlow can take without a copy."""
-    if parts[0].dtype.kind not in 'fiu':
-        return np.concatenate(parts)
-    shape = (sum(map(len, parts)), *parts[0].shape[1:])
-    return np.concatenate(parts, out=aligned.empty(shape, parts[0].dtype))
 
 
 def unstack(column: ClientTensors | list) -> Iterator:

@@ -32,9 +32,20 @@ _NO_ARRAYS = (tf.variant, tf.resource)
 # The fewest clients for each processor with which it pays: of fewer, some processors
 # would have nothing to do towards the end, where an operation could have several.
 _OF_A_PROCESSOR = 4
+# The most bytes with which it always pays: an operation on so little is done before
+# other threads are awake.
+SMALL = 2**17
+_REPEATS = ('While', 'StatelessWhile', 'ReduceDataset')
 
 
-def pay(count: int, together: int, settings: Settings) -> bool:
+def small(specs: Sequence[tf.TensorSpec]) -> bool:
+    """Returns whether tensors take `SMALL` bytes at most, whatever their values."""
+    if not all(spec.shape.is_fully_defined() for spec in specs):
+        return False
+    return sum(s.dtype.size * s.shape.num_elements() for s in specs) <= SMALL
+
+
+def pay(count: int, together: int, little: bool, settings: Settings) -> bool:
     """Returns whether clients are to run so.
 
     It hangs on sizes and on `operation_threads`, which bits of convolutions hang on
@@ -43,11 +54,12 @@ def pay(count: int, together: int, settings: Settings) -> bool:
     Args:
       count: How many clients there are.
       together: How many of them go in lockstep, 0 if each goes alone.
+      little: Whether they are given little in all (`SMALL`).
       settings: How programs run.
     """
     if settings.debug:
         return False
-    if together:
+    if together or little:
         return True
     processors = operation_threads()
     return processors <= BLOCKS and count >= _OF_A_PROCESSOR * processors
@@ -68,9 +80,19 @@ def takes(function, elements: Sequence[tf.TensorSpec]) -> bool:
       elements: The specs of the lists' elements.
     """
     rest = [*function.inputs, *function.outputs[len(elements) :]]
-    return all(spec.shape.is_fully_defined() for spec in elements) and not any(
-        tensor.dtype in _NO_ARRAYS for tensor in rest
+    return (
+        bool(function.outputs)
+        and all(spec.shape.is_fully_defined() for spec in elements)
+        and not any(tensor.dtype in _NO_ARRAYS for tensor in rest)
     )
+
+
+def brief(function) -> bool:
+    """Returns whether a function repeats nothing and has no large constants."""
+    made = _graph_def(function.graph)
+    nodes = [*made.node, *(n for f in made.library.function for n in f.node_def)]
+    constants = sum(node.ByteSize() for node in nodes if node.op == 'Const')
+    return constants <= SMALL and not any(node.op in _REPEATS for node in nodes)
 
 
 class InCallersThread:

@@ -10,7 +10,7 @@ from tff_transfer import aligned
 _SMALL = 2**16
 
 
-def to_tensor(array: np.ndarray | tf.Tensor) -> tf.Tensor:
+def to_tensor(array: np.ndarray | np.generic | bytes | tf.Tensor) -> tf.Tensor:
     """Returns a tensor that may share the array's memory: change it no more.
 
     A tensor is returned as it is. What must be copied is copied by NumPy, which lets
@@ -18,7 +18,7 @@ def to_tensor(array: np.ndarray | tf.Tensor) -> tf.Tensor:
     """
     if isinstance(array, tf.Tensor):
         return array
-    if not _may_share(array):
+    if not isinstance(array, np.ndarray) or not _may_share(array):
         return tf.convert_to_tensor(array)
     array = _usable(array)
     if not array.flags.writeable:
@@ -26,14 +26,22 @@ def to_tensor(array: np.ndarray | tf.Tensor) -> tf.Tensor:
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
-def to_array(value: tf.Tensor | np.ndarray) -> np.ndarray:
+def to_array(value: tf.Tensor | np.ndarray | np.generic | bytes) -> np.ndarray:
     """Returns a tensor's values, or an array, that may share memory with TensorFlow."""
     if isinstance(value, np.ndarray):
         return _usable(value) if _may_share(value) else value
-    if value.dtype.is_floating and value.dtype.size >= 4:
-        return np.asarray(memoryview(value))
-    values = value.numpy()
-    return np.asarray(values, object if isinstance(values, bytes) else None)
+    if isinstance(value, tf.Tensor):
+        if value.dtype.is_floating and value.dtype.size >= 4:
+            return np.asarray(memoryview(value))
+        value = value.numpy()
+    return np.asarray(value, object if isinstance(value, bytes) else None)
+
+
+def own(value: tf.Tensor | np.ndarray | np.generic | bytes):
+    """Returns a copy of values that nobody else has, as `tf.Tensor.numpy` does."""
+    if isinstance(value, tf.Tensor):
+        return value.numpy()
+    return value.copy() if isinstance(value, np.ndarray) else value
 
 
 def _may_share(array: np.ndarray) -> bool:

@@ -10,13 +10,18 @@ from tff_transfer.runtime.lockstep import schedules
 Leaf = ClientSequences | ClientTensors
 
 
-def arrays(leaves: Sequence[Leaf], cuts: Sequence[int], most: int) -> list[np.ndarray]:
-    """Returns the arrays of some clients (`LockstepClients.specs`).
+def arrays(
+    leaves: Sequence[Leaf], cuts: Sequence[int], most: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Returns the arrays of some clients' groups, and of what is theirs.
 
     Args:
       leaves: All clients' values.
       cuts: The first client of each block, and the one after the last.
       most: The most clients of a group.
+
+    Returns:
+      Those that stand in `LockstepClients.specs` before the server's, and after them.
     """
     first, last = cuts[0], cuts[-1]
     steps = np.zeros(last - first, np.int64)
@@ -24,7 +29,7 @@ def arrays(leaves: Sequence[Leaf], cuts: Sequence[int], most: int) -> list[np.nd
         if isinstance(leaf, ClientSequences):
             steps += np.diff(leaf.starts[first : last + 1])
     divided = schedules.groups(steps, np.asarray(cuts) - first, most)
-    flat = [divided.of_blocks, divided.starts, divided.order]
+    flat = []
     for leaf in leaves:
         if isinstance(leaf, ClientTensors):
             flat.extend(leaf.part(first, last))
@@ -39,4 +44,4 @@ def arrays(leaves: Sequence[Leaf], cuts: Sequence[int], most: int) -> list[np.nd
                 rows = next(columns)
         made = schedules.schedule(starts, rows, divided)
         flat += [made.of_groups, made.segments, made.members, *values]
-    return flat
+    return [divided.of_blocks, divided.starts, divided.order], flat
