@@ -52,7 +52,7 @@ class Cohort(Sequence):
     @property
     def batch_sizes(self) -> np.ndarray:
         """Rows of a batch of each client, [clients]."""
-        return np.broadcast_to(self.batch_size, [len(self)])
+        return np.full(len(self), self.batch_size)
 
 
 def choose_clients(clients: int, size: int, *, seed: int, round_number: int):

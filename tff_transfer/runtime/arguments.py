@@ -192,12 +192,13 @@ def cohort_sequences(cohort: Cohort, element: tff.Type, where: str) -> ClientSeq
         arrays.append(column if fits else tensor_array(column[:], leaf, name))
     splits = np.asarray(cohort.row_splits, np.int64)
     sizes = cohort.batch_sizes
-    steps = -(-np.diff(splits) // sizes)
+    steps = -((splits[:-1] - splits[1:]) // sizes)
     starts = layouts.starts_of(steps)
-    of_client = np.arange(starts[-1]) - np.repeat(starts[:-1], steps)
-    rows = np.append(
-        np.repeat(splits[:-1], steps) + of_client * np.repeat(sizes, steps), splits[-1]
-    )
+    rows = np.empty(starts[-1] + 1, np.int64)
+    rows[-1] = splits[-1]
+    # A client's steps are numbered from its first one on.
+    rows[:-1] = np.arange(starts[-1]) * np.repeat(sizes, steps)
+    rows[:-1] += np.repeat(splits[:-1] - starts[:-1] * sizes, steps)
     return ClientSequences(tuple((a, rows) for a in arrays), starts)
 
 

@@ -68,6 +68,8 @@ def _in_order(run: Callable, calls: list, settings: Settings) -> Iterator:
     if workers == 1 or settings.debug:
         yield from itertools.starmap(on_device, placed)
         return
+    # If all run at a time, the last one in this thread, which would only wait.
+    here = placed.pop() if len(placed) == workers else None
     pool = _pool(workers)
     waiting = []
     try:
@@ -75,8 +77,10 @@ def _in_order(run: Callable, calls: list, settings: Settings) -> Iterator:
             waiting.append(pool.submit(on_device, call, device))
             if len(waiting) > workers:
                 yield waiting.pop(0).result()
+        last = [on_device(*here)] if here else []
         while waiting:
             yield waiting.pop(0).result()
+        yield from last
     finally:
         concurrent.futures.wait([f for f in waiting if not f.cancel()])
 

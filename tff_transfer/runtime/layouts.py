@@ -67,7 +67,9 @@ def concatenate(
 
 def starts_of(counts) -> np.ndarray:
     """Returns where values of these many entries start, and the end of the last."""
-    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
+    starts = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, dtype=np.int64, out=starts[1:])
+    return starts
 
 
 def _slice(values, first: int, last: int):
@@ -158,11 +160,12 @@ class ClientSequences:
 
     def nbytes(self) -> np.ndarray:
         """Returns about how many bytes each client's elements take, [clients]."""
-        size = np.zeros(int(self.starts[-1]) + 1)
+        size = np.zeros(self.clients)
         for values, *rest in self.leaves:
+            bounds = rest[0][self.starts] if rest else self.starts
             row = values.nbytes / max(len(values), 1)
-            size[1:] += np.diff(rest[0]) * row if rest else row
-        return np.diff(np.cumsum(size)[self.starts])
+            size += (bounds[1:] - bounds[:-1]) * row
+        return size
 
 
 @dataclasses.dataclass(frozen=True)

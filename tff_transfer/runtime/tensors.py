@@ -7,8 +7,6 @@ import tensorflow as tf
 
 from tff_transfer import aligned
 
-_SMALL = 2**16
-
 
 def to_tensor(array: np.ndarray | np.generic | bytes | tf.Tensor) -> tf.Tensor:
     """Returns a tensor that may share the array's memory: change it no more.
@@ -46,7 +44,7 @@ def own(value: tf.Tensor | np.ndarray | np.generic | bytes):
 
 def _may_share(array: np.ndarray) -> bool:
     """Returns whether it pays to spare a copy, and can be."""
-    return array.nbytes >= _SMALL and array.dtype.kind in 'fiu'
+    return array.nbytes >= aligned.SMALL and array.dtype.kind in 'fiu'
 
 
 def _usable(array: np.ndarray) -> np.ndarray:
