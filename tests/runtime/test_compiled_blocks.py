@@ -4,6 +4,7 @@ import collections
 import pickle
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tensorflow_federated.python.core.impl.computation import computation_impl
 from tff_transfer import aligned, models, runtime
 from tff_transfer.data.cohorts import Cohort
 from tff_transfer.errors import UserError
-from tff_transfer.runtime import blocks, tensors
+from tff_transfer.runtime import blocks, executors, tensors
 from tff_transfer.runtime.layouts import ClientSequences, ClientTensors
 
 BATCHES = tff.SequenceType(
@@ -38,6 +39,18 @@ def settings(threads=1, block_bytes=2**30, devices=('/CPU:0',), debug=False):
 def split(leaves, count, settings, fewest=blocks.BLOCKS):
     divided = blocks.divide(leaves, count, settings, fewest)
     return divided.in_calls(settings.threads * len(settings.devices))
+
+
+def test_the_last_of_calls_that_run_at_a_time_runs_in_this_thread():
+    def run(call):
+        return call, threading.get_ident() == here
+
+    here = threading.get_ident()
+    of_two = settings(threads=2)
+    found = list(executors._in_order(run, [0, 1], of_two))
+    assert found == [(0, False), (1, True)]
+    found = list(executors._in_order(run, [0, 1, 2, 3], of_two))
+    assert found == [(number, False) for number in range(4)]
 
 
 def leaf(sizes):
@@ -310,18 +323,19 @@ tf.config.set_logical_device_configuration(
 )
 import tensorflow_federated as tff
 from tff_transfer import runtime
-from tff_transfer.runtime import phases
+from tff_transfer.runtime import sessions, traced
 import sys
 sys.path.insert(0, sys.argv[1])
 from test_compiled_blocks import cohort, totals, trained
 
 used = []
-original = phases.to_tensor
+sessions.pay = lambda *_: False  # Sessions have devices of their own.
+original = traced.to_tensor
 def to_tensor(array):
     tensor = original(array)
     used.append(tf.constant(0).device[-5:])
     return tensor
-phases.to_tensor = to_tensor
+traced.to_tensor = to_tensor
 data = cohort(np.arange(26), [3, 0, 1, 5, 2, 2])
 with runtime.use_compiled(devices=['/CPU:0', '/CPU:1', '/CPU:2'], threads=1):
     each, whole, most = totals(data)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tff_transfer.runtime.layouts import starts_of
-from tff_transfer.runtime.lockstep import schedules
+from tff_transfer.runtime.layouts import ClientSequences, ClientTensors, starts_of
+from tff_transfer.runtime.lockstep import arguments, schedules
 
 
 def sizes_of_batches(draw, kind):
@@ -76,3 +76,27 @@ def test_clients_of_a_cohort_leave_when_they_are_done():
         [[0, 2, 4]],
         [[0, 3, 6], [1, 5, 9]],
     ]
+
+
+def test_clients_who_come_again_have_the_schedule_and_their_new_values():
+    def arrays(sizes, scale):
+        rows = starts_of(sizes)
+        x = scale * np.arange(rows[-1], dtype=np.float32)
+        batches = ClientSequences(((x, rows),), starts_of([2, 1, 2]))
+        own = ClientTensors((scale * np.arange(3.0),), 3)
+        return arguments.arrays([own, batches], [1, 3], 8)
+
+    (of_blocks, starts, order), first = arrays([2, 2, 3, 3, 3], 1)
+    assert (of_blocks.tolist(), starts.tolist()) == ([0, 1], [0, 2])
+    np.testing.assert_array_equal(order, [1, 0])
+    own, _, segments, members, x = first
+    np.testing.assert_array_equal(own, [1, 2])
+    np.testing.assert_array_equal(segments, [[3, 1, 2], [3, 1, 3]])
+    np.testing.assert_array_equal(members, [[1, 0, 0], [0, 1, 3], [0, 2, 6]])
+    np.testing.assert_array_equal(x, np.arange(4, 13))
+    _, again = arrays([9, 9, 3, 3, 3], 2)
+    assert again[3] is members
+    np.testing.assert_array_equal(again[0], [2, 4])
+    np.testing.assert_array_equal(again[4], 2 * np.arange(18, 27))
+    _, other = arrays([2, 2, 3, 3, 4], 1)
+    np.testing.assert_array_equal(other[2], [[3, 1, 2], [4, 1, 3]])

@@ -99,6 +99,23 @@ def test_what_has_no_arrays_is_no_session(elements, run, spec):
     assert sessions.takes(traced(running_sums, ROWS, SCALE), [STATE])
 
 
+def test_servers_with_loops_or_large_constants_are_not_brief():
+    inner = tf.function(
+        lambda x: tf.while_loop(lambda y: y < 9, lambda y: [2 * y], [x])
+    )
+    assert not sessions.brief(traced(lambda x: inner(x), SCALE))
+    large = np.arange(sessions.SMALL // 4, dtype=np.float32)
+    assert not sessions.brief(traced(lambda x: [x * large], SCALE))
+    assert sessions.brief(traced(lambda x: [x * large[:-200]], SCALE))
+
+
+def test_small_is_what_takes_128_kib_whatever_its_values():
+    half = tf.TensorSpec([2**14], tf.float32)
+    assert sessions.small([half, half])
+    assert not sessions.small([half, half, SCALE])
+    assert not sessions.small([ROWS])
+
+
 def test_an_error_is_tensorflows():
     def run(value):
         with tf.control_dependencies([tf.debugging.assert_positive(value)]):
