@@ -109,9 +109,6 @@ class Functions:
     def clients(self, phase: Phase) -> tf.types.experimental.ConcreteFunction:
         """Traces what blocks of clients do, one client after another.
 
-        Args:
-          phase: The phase.
-
         Returns:
           A function of `keys.SPECS`, the first client of each block and the number of
           clients, int64 [blocks + 1], the server's part of the parameter,
@@ -123,9 +120,6 @@ class Functions:
 
     def lockstep(self, phase: Phase) -> tf.types.experimental.ConcreteFunction:
         """Traces what blocks of clients do, groups of clients in lockstep.
-
-        Args:
-          phase: The phase.
 
         Returns:
           A function of `LockstepClients.specs`, to what that of `clients` gives.
