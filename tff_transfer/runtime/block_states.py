@@ -1,7 +1,8 @@
 """The states of blocks of clients in TensorFlow's lists: their shapes may differ.
 
 Each tensor of a state has a list, with an element for each block; between functions it
-is a variant tensor. What sessions give is side by side instead, an array [blocks, ...].
+is a variant tensor. What sessions give, and what travels between machines, is side by
+side instead, an array [blocks, ...].
 """
 
 import numpy as np
@@ -48,18 +49,56 @@ def replaced(
     ]
 
 
-def joined(
-    lists: list[tf.Tensor] | list[np.ndarray],
-    more: list[tf.Tensor] | list[np.ndarray],
-    specs: list[tf.TensorSpec],
-) -> list[tf.Tensor] | list[np.ndarray]:
-    """Returns the states of some blocks and the next ones."""
-    if are_arrays(lists):
-        return [aligned.concatenate(pair) for pair in zip(lists, more, strict=True)]
+def chosen(
+    lists: list[tf.Tensor], specs: list[tf.TensorSpec], blocks: tf.Tensor
+) -> list[tf.Tensor]:
+    """Returns lists of some blocks' states, of those in `blocks`, int32 [chosen]."""
+    count = tf.size(blocks)
+
+    def body(number, new):
+        state = of_block(lists, specs, blocks[number])
+        new = [n.write(number, s) for n, s in zip(new, state, strict=True)]
+        return number + 1, new
+
+    _, new = tf.while_loop(
+        lambda number, _: number < count,
+        body,
+        (0, make(specs, count)),
+        parallel_iterations=1,
+    )
+    return [n.flow for n in new]
+
+
+def side_by_side(lists: list[tf.Tensor], specs: list[tf.TensorSpec]) -> list[tf.Tensor]:
+    """Returns the states in lists as arrays [blocks, ...]; their shapes are known."""
     return [
-        tf.raw_ops.TensorListConcatLists(input_a=a, input_b=b, element_dtype=s.dtype)
-        for a, b, s in zip(lists, more, specs, strict=True)
+        list_ops.tensor_list_stack(of, spec.dtype, element_shape=spec.shape)
+        for of, spec in zip(lists, specs, strict=True)
     ]
+
+
+def joined(
+    parts: list[list[tf.Tensor]] | list[list[np.ndarray]], specs: list[tf.TensorSpec]
+) -> list[tf.Tensor] | list[np.ndarray]:
+    """Returns the states of some blocks, of the next ones, and so on, as one's."""
+    if len(parts) == 1:
+        return parts[0]
+    if are_arrays(parts[0]):
+        return [aligned.concatenate(of_all) for of_all in zip(*parts, strict=True)]
+    lists = parts[0]
+    for more in parts[1:]:
+        lists = [
+            tf.raw_ops.TensorListConcatLists(
+                input_a=a, input_b=b, element_dtype=s.dtype
+            )
+            for a, b, s in zip(lists, more, specs, strict=True)
+        ]
+    return lists
+
+
+def can_be_arrays(specs: list[tf.TensorSpec]) -> bool:
+    """Returns whether states can be side by side."""
+    return all(spec.shape.is_fully_defined() for spec in specs)
 
 
 def are_arrays(lists: list[tf.Tensor] | list[np.ndarray]) -> bool:

@@ -8,12 +8,12 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_transfer.runtime import aggregations, appending, keys, layouts
-from tff_transfer.runtime.block_merge import BlockMerge
 from tff_transfer.runtime.blocks import Settings
 from tff_transfer.runtime.client_loop import ClientLoop
 from tff_transfer.runtime.interpreter import Interpreter, Lazy
 from tff_transfer.runtime.lockstep import choice
 from tff_transfer.runtime.lockstep.clients import LockstepClients
+from tff_transfer.runtime.merge_loop import MergeLoop
 from tff_transfer.runtime.parameters import (
     client_value,
     member,
@@ -130,7 +130,7 @@ class Functions:
         own_kernels = choice.own_kernels_pay(self._settings)
         return self._trace(LockstepClients(self, phase, own_kernels))
 
-    def _trace(self, part: ClientLoop | LockstepClients | BlockMerge):
+    def _trace(self, part: ClientLoop | LockstepClients | MergeLoop):
         def run(*flat):
             self.traces += 1
             return part.run(*flat)
@@ -167,12 +167,12 @@ class Functions:
         return kept
 
     def merge(self, phase: Phase) -> tf.types.experimental.ConcreteFunction:
-        """Traces how blocks' states of `summed(phase)` become fewer (`BlockMerge`)."""
-        return self._trace(BlockMerge(self, phase, side_by_side=False))
+        """Traces how blocks' states of `summed(phase)` become fewer (`MergeLoop`)."""
+        return self._trace(MergeLoop(self, phase, in_lists=False))
 
-    def merge_arrays(self, phase: Phase) -> tf.types.experimental.ConcreteFunction:
-        """Traces the same of states that are side by side."""
-        return self._trace(BlockMerge(self, phase, side_by_side=True))
+    def merge_lists(self, phase: Phase) -> tf.types.experimental.ConcreteFunction:
+        """Traces what `merge` does, with the lists that `clients` gives."""
+        return self._trace(MergeLoop(self, phase, in_lists=True))
 
     def kept_types(self, phase: Phase) -> list[tff.Type]:
         """Returns the types of what each client gives.

@@ -21,6 +21,7 @@ from tff_transfer.runtime.blocks import Leaf, Settings
 from tff_transfer.runtime.lockstep import arguments as lockstep
 from tff_transfer.runtime.lockstep.values import NotVectorizedError
 from tff_transfer.runtime.plan import Plan
+from tff_transfer.runtime.tensors import to_array
 from tff_transfer.runtime.traced import Traced
 
 
@@ -32,7 +33,8 @@ class Turn:
       phase: The number of the phase.
       together: How many clients go in lockstep, 0 if each goes alone.
       key: What draws hang on, uint64 [1], if they do.
-      inputs: The server's part of the parameter and `Phase.client_inputs`.
+      inputs: The server's part of the parameter and `Phase.client_inputs`: tensors, or
+        arrays.
       one_thread: Whether all that a call does is done in the thread that calls, where
         it can be (sessions.py).
     """
@@ -40,7 +42,7 @@ class Turn:
     phase: int
     together: int
     key: np.ndarray | None
-    inputs: Sequence[tf.Tensor]
+    inputs: Sequence[tf.Tensor] | Sequence[np.ndarray]
     one_thread: bool = False
 
 
@@ -164,30 +166,30 @@ class Phases:
         )
 
     def merge(
-        self, turn: Turn, lists: Sequence[tf.Tensor], merges: Sequence[merging.Merge]
-    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        self,
+        turn: Turn,
+        states: Sequence[tf.Tensor] | Sequence[np.ndarray],
+        merges: Sequence[merging.Merge],
+        kept: Sequence[int],
+    ) -> list[tf.Tensor] | list[np.ndarray]:
         """Merges blocks' states.
 
         Args:
           turn: What is the same for all clients.
-          lists: The states, as `Given` has them.
+          states: The states, as `Given` has them.
           merges: Which are merged.
+          kept: Which blocks' states are wanted then.
 
         Returns:
-          The first block's state, and the lists.
+          The states of these, side by side if they can be (block_states.py).
         """
+        kind = 'merge' if block_states.are_arrays(states) else 'merge_lists'
+        pairs = np.array(merges, np.int64).reshape(-1, 3)
+        which = [*place_in(turn.key, 0), pairs, np.array(kept, np.int32)]
+        inputs = [*which, *turn.inputs, *states]
+        found = self.traced.call(kind, turn.phase, inputs, turn.one_thread)
         specs, _ = self.given_types(turn.phase)
-        arrays = block_states.are_arrays(lists)
-        which = np.array(merges, np.int64).reshape(-1, 3)
-        inputs = [*place_in(turn.key, 0), which, *turn.inputs, *lists]
-        found = self.traced.call(
-            'merge_arrays' if arrays else 'merge',
-            turn.phase,
-            inputs,
-            arrays and self.traced.small,
-            specs,
-        )
-        return found[len(lists) :], found[: len(lists)]
+        return [*map(to_array, found)] if block_states.can_be_arrays(specs) else found
 
     def unused(self, turn: Turn) -> frozenset[int]:
         """Returns which of `turn.inputs` change nothing that clients give."""
@@ -197,8 +199,8 @@ class Phases:
     def _find_unused(self, turn: Turn) -> frozenset[int]:
         kinds = [_kind(turn)]
         if self.given_types(turn.phase)[0]:
-            kinds.append('merge')
-        first = {'lockstep': 3, 'clients': 1, 'merge': 1}
+            kinds.append('merge' if turn.one_thread else 'merge_lists')
+        first = {'lockstep': 3, 'clients': 1, 'merge': 2, 'merge_lists': 2}
         place = len(place_in(turn.key, 0))
         numbers = set(range(len(turn.inputs)))
         for kind in kinds:

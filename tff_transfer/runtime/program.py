@@ -158,17 +158,19 @@ class Program:
         turn = Turn(number, together, key, inputs, one_thread)
         specs, types = self._phases.given_types(number)
         kept = [[] for _ in types]
-        lists, spans = [], []
+        parts, spans = [], []
         runs = self._executor.run(self._phases, turn, leaves, divided)
         for given in self._located(runs, turn, leaves, count):
-            new = given.states
-            lists = block_states.joined(lists, new, specs) if lists else new
+            parts.append(given.states)
             spans += given.spans
             for column, values in zip(kept, given.kept, strict=True):
                 column.append(values)
         states = []
-        if lists:
-            states, _ = self._phases.merge(turn, lists, merging.remaining(spans))
+        if specs:
+            merged = self._phases.merge(
+                turn, block_states.joined(parts, specs), merging.remaining(spans), [0]
+            )
+            states = block_states.of_block(merged, specs, 0)
         return states, [
             results.join(column, leaf, count)
             for column, leaf in zip(kept, types, strict=True)

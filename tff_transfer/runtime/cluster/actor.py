@@ -102,8 +102,5 @@ def _merged(phases: Phases, turn: Turn, given: Given, work: Work) -> Answer:
     specs, _ = phases.given_types(turn.phase)
     last = work.first + len(work.cuts) - 1
     merges, blocks, spans = merging.within(work.first, last, work.blocks)
-    lists = given.states
-    if lists and merges:
-        _, lists = phases.merge(turn, lists, merges)
-    given = dataclasses.replace(given, states=lists, spans=spans)
-    return Answer.of(given, specs, blocks)
+    states = phases.merge(turn, given.states, merges, blocks) if specs else []
+    return Answer.of(dataclasses.replace(given, states=states, spans=spans), specs)

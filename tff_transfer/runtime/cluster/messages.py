@@ -1,6 +1,7 @@
 """What travels between a driver and its actors: plain arrays, and errors as values."""
 
 import dataclasses
+import itertools
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from tff_transfer.data.rows import files_of
 from tff_transfer.runtime import block_states
 from tff_transfer.runtime.blocks import Leaf, Settings
 from tff_transfer.runtime.cluster import files
+from tff_transfer.runtime.cluster.packing import Packed
 from tff_transfer.runtime.cluster.scheduling import Share
 from tff_transfer.runtime.layouts import ClientTensors
 from tff_transfer.runtime.phases import Given, Phases, Turn
@@ -57,23 +59,30 @@ class Broadcast:
     @classmethod
     def of(cls, turn: Turn, unused: Collection[int]) -> 'Broadcast':
         """Makes it of a turn, without those of its inputs that are `Phases.unused`."""
-        arrays = [
+        inputs = [
             tf.TensorSpec(tensor.shape, tensor.dtype)
             if number in unused
             else to_array(tensor)
             for number, tensor in enumerate(turn.inputs)
         ]
-        return cls(dataclasses.replace(turn, inputs=arrays))
+        return cls(dataclasses.replace(turn, inputs=inputs))
 
     def received(self) -> Turn:
-        """Returns the turn, with zeros in what is not used."""
-        tensors = [
-            tf.zeros(given.shape, given.dtype)
-            if isinstance(given, tf.TensorSpec)
-            else to_tensor(given)
+        """Returns the turn, with zeros in what is not used.
+
+        Its inputs are arrays, or tensors where functions want these.
+        """
+        inputs = [
+            _zeros(given) if isinstance(given, tf.TensorSpec) else given
             for given in self.turn.inputs
         ]
-        return dataclasses.replace(self.turn, inputs=tensors)
+        if not self.turn.one_thread:
+            inputs = [to_tensor(given) for given in inputs]
+        return dataclasses.replace(self.turn, inputs=inputs)
+
+    def __reduce__(self):
+        packed = dataclasses.replace(self.turn, inputs=Packed(self.turn.inputs))
+        return Broadcast, (packed,)
 
     @property
     def nbytes(self) -> int:
@@ -81,6 +90,11 @@ class Broadcast:
         return sum(
             given.nbytes for given in self.turn.inputs if isinstance(given, np.ndarray)
         )
+
+
+def _zeros(spec: tf.TensorSpec) -> np.ndarray:
+    zero = b'' if spec.dtype == tf.string else 0
+    return np.full(spec.shape, zero, spec.dtype.as_numpy_dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,28 +159,31 @@ class Answer:
     """What an actor gives back.
 
     Attributes:
-      states: The arrays of blocks' states, each of one block or of neighbours.
+      states: Blocks' states, each of one block or of neighbours: side by side where
+        they can be (block_states.py), else the arrays of each.
       spans: Of how many blocks each of these is the state.
       kept: What `Given.kept` has.
       unused: What need not be broadcast the next time (`Phases.unused`).
       error: What was raised instead, if something was.
     """
 
-    states: list[list[np.ndarray]] = dataclasses.field(default_factory=list)
+    states: list[np.ndarray] | list[list[np.ndarray]] = dataclasses.field(
+        default_factory=list
+    )
     spans: Sequence[int] = ()
     kept: list[list] = dataclasses.field(default_factory=list)
     unused: frozenset[int] = frozenset()
     error: Exception | None = None
 
     @classmethod
-    def of(
-        cls, given: Given, specs: Sequence[tf.TensorSpec], blocks: Sequence[int]
-    ) -> 'Answer':
-        """Makes it of what clients gave, with the states of some of its blocks."""
-        states = [
-            [to_array(t) for t in block_states.of_block(given.states, specs, block)]
-            for block in blocks
-        ]
+    def of(cls, given: Given, specs: Sequence[tf.TensorSpec]) -> 'Answer':
+        """Makes it of what clients gave, whose states are side by side if they can."""
+        states = given.states
+        if not block_states.can_be_arrays(specs):
+            states = [
+                [to_array(t) for t in block_states.of_block(states, specs, block)]
+                for block in range(len(given.spans))
+            ]
         return cls(states, given.spans, given.kept)
 
     def given(self, specs: Sequence[tf.TensorSpec]) -> Given:
@@ -177,6 +194,8 @@ class Answer:
         """
         if self.error is not None:
             raise self.error
+        if block_states.can_be_arrays(specs):
+            return Given(self.states, self.spans, self.kept)
         lists = []
         for number, spec in enumerate(specs):
             states = list_ops.tensor_list_reserve(
@@ -188,8 +207,15 @@ class Answer:
             lists.append(states)
         return Given(lists, self.spans, self.kept)
 
+    def __reduce__(self):
+        values = [getattr(self, field.name) for field in dataclasses.fields(self)]
+        return Answer, (Packed(values[0]), *values[1:])
+
     @property
     def nbytes(self) -> int:
         """How many bytes its arrays take."""
-        arrays = [a for state in self.states for a in state]
-        return sum(a.nbytes for a in [*arrays, *(a for c in self.kept for a in c)])
+        of_states = itertools.chain.from_iterable(
+            [state] if isinstance(state, np.ndarray) else state for state in self.states
+        )
+        of_clients = itertools.chain.from_iterable(self.kept)
+        return sum(array.nbytes for array in (*of_states, *of_clients))
