@@ -46,7 +46,10 @@ class Nodes:
         environment.require_ray()
         os.environ.update(environment.variables(environment.LOOPBACK, None))
         from ray import cluster_utils
+        from ray._common import utils
 
+        # Ray writes the cluster's address there, and it need not be there.
+        os.makedirs(utils.get_ray_temp_dir(), exist_ok=True)
         self._store_bytes = store_bytes
         self._cluster = cluster_utils.Cluster(
             initialize_head=True,
@@ -56,7 +59,7 @@ class Nodes:
                 'num_cpus': 0,
                 'include_dashboard': False,
                 'temp_dir': str(folder),
-                '_system_config': _SETTINGS,
+                '_system_config': environment.SETTINGS | _SETTINGS,
             },
         )
         self.address = self._cluster.address

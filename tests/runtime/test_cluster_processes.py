@@ -21,6 +21,9 @@ from tff_transfer.runtime.compiled import Compiled, CompiledContext
 pytestmark = pytest.mark.slow
 
 
+executor = pytest.importorskip('tff_transfer.runtime.cluster.executor')
+
+
 @pytest.fixture(scope='module')
 def context(cluster):
     with runtime.use_cluster(cluster.address) as context:
@@ -48,6 +51,17 @@ def test_process_gives_the_same_bits_in_lockstep(name, context):
         found = processes.run(process, in_lockstep.many, rounds=2)
     with in_lockstep.TOGETHER(threads=2):
         expected = processes.run(process, in_lockstep.many, rounds=2)
+    processes.assert_same(expected, found, 0)
+
+
+def test_a_broadcast_by_object_stores_gives_the_same_bits(context, monkeypatch):
+    # None is so small that it would travel in calls.
+    monkeypatch.setattr(executor, '_IN_CALLS', -1)
+    build, model, data = processes.CASES['weighted_fed_avg']
+    process = build(model())
+    found = processes.run(process, data, rounds=2)
+    with runtime.use_compiled(threads=2):
+        expected = processes.run(process, data, rounds=2)
     processes.assert_same(expected, found, 0)
 
 

@@ -21,6 +21,15 @@ from tff_transfer.errors import UserError, one_line
 
 # At this address, and at no other of 127.0.0.0/8, Ray listens on loopback alone.
 LOOPBACK = '127.0.0.1'
+# Ray's settings of a cluster, which its head gives to all others. What takes no more
+# bytes than `max_direct_call_object_size` travels in calls and answers themselves: the
+# way round by two object stores takes 7 ms and as much of two processors. Larger
+# chunks of the rest would be memory that is new each time.
+SETTINGS = {
+    'max_direct_call_object_size': 2**22,
+    'task_rpc_inlined_bytes_limit': 2**23,
+    'object_manager_default_chunk_size': 2**21,
+}
 _RENEW = 'python -m tff_transfer.cluster certificates'
 
 

@@ -213,6 +213,7 @@ def _start(node: Node):
             object_store_memory=node.object_store_memory,
             include_dashboard=False,
             no_monitor=True,
+            _system_config=environment.SETTINGS if node.head is None else None,
             **ports,
         )
         started = RayNode(parameters, head=node.head is None)

@@ -9,7 +9,8 @@ from typing import Protocol
 import tensorflow as tf
 
 from tff_transfer.runtime.blocks import Blocks, Leaf, Settings
-from tff_transfer.runtime.phases import Given, Phases, Turn
+from tff_transfer.runtime.phases import Phases
+from tff_transfer.runtime.turns import Given, Turn
 
 
 class Executor(Protocol):

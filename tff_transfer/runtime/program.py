@@ -21,10 +21,11 @@ from tff_transfer.runtime.layouts import ClientTensors
 from tff_transfer.runtime.lockstep import choice
 from tff_transfer.runtime.outputs import Outputs
 from tff_transfer.runtime.parameters import member, parameter_parts
-from tff_transfer.runtime.phases import Phases, Turn, place_in
+from tff_transfer.runtime.phases import Phases, place_in
 from tff_transfer.runtime.plan import Phase
 from tff_transfer.runtime.stacked import StackedClients
 from tff_transfer.runtime.tensors import to_tensor
+from tff_transfer.runtime.turns import Turn
 
 
 class Program:

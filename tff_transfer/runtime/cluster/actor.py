@@ -12,7 +12,8 @@ from tff_transfer.errors import UserError
 from tff_transfer.runtime import merging
 from tff_transfer.runtime.cluster import files, same
 from tff_transfer.runtime.cluster.messages import Answer, Broadcast, Computation, Work
-from tff_transfer.runtime.phases import Given, Phases, Turn
+from tff_transfer.runtime.phases import Phases
+from tff_transfer.runtime.turns import Given, Turn
 
 # As many turns as may run at a time: two threads of the driver, say.
 _TURNS = 4
@@ -49,7 +50,7 @@ class Actor:
         program: int,
         computation: list[Any],
         number: int,
-        broadcast: list[Any],
+        broadcast: Broadcast,
         work: Work,
     ) -> Answer:
         """Runs blocks of clients.
@@ -58,7 +59,7 @@ class Actor:
           program: The number of the computation.
           computation: The reference of its `Computation`, which is fetched once.
           number: The number of the turn.
-          broadcast: The reference of its `Broadcast`, likewise.
+          broadcast: What it has.
           work: The blocks.
 
         Returns:
@@ -66,7 +67,7 @@ class Actor:
         """
         try:
             phases = self._program(program, *computation)
-            turn = self._turn(number, *broadcast)
+            turn = self._turn(number, broadcast)
             phases.optimize(turn, work.leaves)
             with tf.device(self._device):
                 given = phases.run_clients(turn, work.leaves, work.cuts, work.before)
@@ -87,11 +88,10 @@ class Actor:
                 self._phases[program] = found.received(self._device)
             return self._phases[program]
 
-    def _turn(self, number: int, broadcast: ray.ObjectRef) -> Turn:
+    def _turn(self, number: int, broadcast: Broadcast) -> Turn:
         with self._lock:
             if number not in self._turns:
-                found: Broadcast = ray.get(broadcast)
-                self._turns[number] = found.received()
+                self._turns[number] = broadcast.received()
                 while len(self._turns) > _TURNS:
                     self._turns.popitem(last=False)
             return self._turns[number]

@@ -10,7 +10,7 @@ from ray import exceptions
 from tff_transfer.errors import UserError
 from tff_transfer.runtime.blocks import Leaf
 from tff_transfer.runtime.cluster import scheduling
-from tff_transfer.runtime.cluster.messages import Answer, Work
+from tff_transfer.runtime.cluster.messages import Answer, Broadcast, Work
 from tff_transfer.runtime.cluster.scheduling import Share
 from tff_transfer.runtime.cluster.workers import Worker, Workers, cause
 
@@ -33,14 +33,15 @@ class Shared:
       program: The number of the computation.
       computation: Its `Computation`, which an actor fetches once.
       turn: The number of the turn.
-      broadcast: Its `Broadcast`, which an actor fetches once.
+      broadcast: Its `Broadcast`, which then goes with each call, or the reference of
+        that.
       nbytes: How many bytes that takes.
     """
 
     program: int
     computation: ray.ObjectRef
     turn: int
-    broadcast: ray.ObjectRef
+    broadcast: Broadcast | ray.ObjectRef
     nbytes: int
 
 
@@ -99,17 +100,18 @@ class Calls:
             share = self._shares[number]
             work = Work.of(self._leaves, share, self._blocks, worker.reaches)
             shared = self._shared
-            # References in lists: they are fetched when they are wanted.
             ref = worker.handle.run.remote(
                 shared.program,
+                # In a list: it is fetched when it is wanted.
                 [shared.computation],
                 shared.turn,
-                [shared.broadcast],
+                shared.broadcast,
                 work,
             )
             self._running[ref] = number, worker
             self._moved['clients'] += work.nbytes
-            if worker not in self._reached:
+            inside = isinstance(shared.broadcast, Broadcast)
+            if inside or worker not in self._reached:
                 self._reached.add(worker)
                 self._moved['broadcast'] += shared.nbytes
 

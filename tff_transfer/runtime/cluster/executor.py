@@ -18,7 +18,11 @@ from tff_transfer.runtime.cluster import scheduling
 from tff_transfer.runtime.cluster.calls import Calls, Shared
 from tff_transfer.runtime.cluster.messages import Broadcast, Computation
 from tff_transfer.runtime.cluster.workers import Workers, cause
-from tff_transfer.runtime.phases import Given, Phases, Turn
+from tff_transfer.runtime.phases import Phases
+from tff_transfer.runtime.turns import Given, Turn
+
+# Up to so many bytes of broadcasts go to a node within its calls.
+_IN_CALLS = 2**22
 
 
 class Actors:
@@ -77,10 +81,13 @@ class Actors:
             weakref.finalize(phases, self._forgotten.append, number)
         unused = self._unused.get(phases, {}).get(_kind(turn), ())
         broadcast = Broadcast.of(turn, unused)
+        calls = max(worker.threads for worker in self._workers.ready)
+        # In calls themselves there is no way round by object stores.
+        inside = broadcast.nbytes * calls <= _IN_CALLS
         return Shared(
             *self._known[phases],
             next(self._numbers),
-            ray.put(broadcast),
+            broadcast if inside else ray.put(broadcast),
             broadcast.nbytes,
         )
 

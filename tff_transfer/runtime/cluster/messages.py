@@ -17,8 +17,9 @@ from tff_transfer.runtime.cluster import files
 from tff_transfer.runtime.cluster.packing import Packed
 from tff_transfer.runtime.cluster.scheduling import Share
 from tff_transfer.runtime.layouts import ClientTensors
-from tff_transfer.runtime.phases import Given, Phases, Turn
+from tff_transfer.runtime.phases import Phases
 from tff_transfer.runtime.tensors import to_array, to_tensor
+from tff_transfer.runtime.turns import Given, Turn
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,7 @@ class Packed:
         starts = [end * aligned.BYTES for end in (0, *ends)]
         memory = aligned.empty((starts[-1],), np.uint8)
         for array, start in zip(arrays, starts, strict=False):
-            memory[start : start + array.nbytes] = array.reshape(-1).view(np.uint8)
+            np.ndarray(array.shape, array.dtype, memory, start)[...] = array
         places = [
             (array.dtype.str, array.shape, start)
             for array, start in zip(arrays, starts, strict=False)
