@@ -2,7 +2,7 @@
 
 import collections
 
-import ml_dtypes
+import bfloat16
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -145,32 +145,17 @@ def train(weights, data):
     return data.reduce(weights, step)
 
 
-def bits_of_products(array):
-    """Returns a product as this machine's kernels round it to 8 bits.
-
-    Without instructions for bfloat16 they cut off what is too much: 263 becomes 262.
-    """
-    two = tf.constant([[256, 7]], tf.bfloat16), tf.ones([2, 1], tf.bfloat16)
-    if tf.matmul(*two) == 262:
-        return (array.view(np.uint32) & 0xFFFF0000).view(np.float32)
-    return nearest(array)
-
-
-def nearest(array):
-    return array.astype(ml_dtypes.bfloat16).astype(np.float32)
-
-
 def test_training_keeps_weights_in_float32():
     draw = np.random.default_rng(0)
     x = draw.normal(size=(12, 3, 8)).astype(np.float32)
     y = (x @ draw.normal(size=(8, 1)) + 1).astype(np.float32)
     start = draw.normal(size=(8, 1)).astype(np.float32)
 
-    def by_numpy(short, of_products):
+    def by_numpy(short, of_product):
         weights = start
         for a, b in zip(x, y, strict=True):
-            error = of_products(short(a) @ short(weights)) - b
-            product = of_products(short(a).T @ short(error))
+            error = of_product(short(a) @ short(weights)) - b
+            product = of_product(short(a).T @ short(error))
             weights = weights - np.float32(RATE) * product
         return weights
 
@@ -185,12 +170,12 @@ def test_training_keeps_weights_in_float32():
     data = tf.data.Dataset.from_tensor_slices(collections.OrderedDict(x=x, y=y))
     with runtime.use_compiled(compute_dtype='bfloat16'):
         (found,) = comp(start, [data])
-    expected = by_numpy(nearest, bits_of_products)
+    expected = by_numpy(bfloat16.nearest, bfloat16.of_product)
     exact = by_numpy(lambda a: a, lambda a: a)
     # Sums in another order may round to the next number of 8 bits, rarely.
     assert np.abs(found - expected).max() < 0.2 * np.abs(exact - expected).max()
     # Weights that were rounded too would have no more than 8 bits.
-    assert np.any(found != nearest(found))
+    assert np.any(found != bfloat16.nearest(found))
 
 
 def test_what_is_refused():

@@ -4,7 +4,7 @@ import dataclasses
 import errno
 import time
 
-import ml_dtypes
+import bfloat16
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -58,10 +58,10 @@ def make_config(**training):
     )
 
 
-def numpy_round(weights, cohort, learning_rate, short=np.array):
+def numpy_round(weights, cohort, learning_rate, short=np.array, of_product=np.array):
     """One round of federated averaging of softmax regression.
 
-    `short` rounds what products take and give.
+    `short` rounds what products take, `of_product` what they give.
     """
     updates, sizes = [], []
     for i in range(len(cohort)):
@@ -70,12 +70,12 @@ def numpy_round(weights, cohort, learning_rate, short=np.array):
         for start in range(0, len(rows), cohort.batch_size):
             some = list(rows[start : start + cohort.batch_size])
             x, y = cohort.examples['x'][some], cohort.examples['y'][some]
-            logits = short(short(x) @ short(kernel)) + bias
+            logits = of_product(short(x) @ short(kernel)) + bias
             p = np.exp(logits - logits.max(axis=1, keepdims=True))
             p /= p.sum(axis=1, keepdims=True)
             p[np.arange(len(y)), y] -= 1
             p /= len(y)
-            kernel = kernel - learning_rate * short(short(x).T @ short(p))
+            kernel = kernel - learning_rate * of_product(short(x).T @ short(p))
             bias = bias - learning_rate * p.sum(axis=0)
         updates.append((kernel, bias))
         sizes.append(len(rows))
@@ -126,15 +126,15 @@ def test_train_metrics_are_of_the_weights_that_a_batch_meets(cohorts):
 def test_products_are_computed_in_the_dtype_of_the_configuration(cohorts):
     result = loop.train(make_config(compute_dtype='bfloat16'), data=make_data())
 
-    def kernel(short):
+    def kernel(*rounded):
         weights = [np.zeros((SIZE, CLASSES)), np.zeros(CLASSES)]
         for cohort in cohorts:
-            weights = numpy_round(weights, cohort, 0.1, short)
+            weights = numpy_round(weights, cohort, 0.1, *rounded)
         return weights[0]
 
-    short = kernel(lambda a: a.astype(ml_dtypes.bfloat16).astype(np.float64))
+    short = kernel(bfloat16.nearest, bfloat16.of_product)
     found = result.network.get_weights()[0]
-    lost = np.abs(short - kernel(np.array)).max()
+    lost = np.abs(short - kernel()).max()
     assert lost > 1e-5
     assert np.abs(found - short).max() < 0.2 * lost
 
