@@ -35,6 +35,8 @@ def test_equal_in_lockstep(name):
         options = of(name, lam=2.0)
     if name == 'fedgen':  # Its server's Adam divides by small means.
         options = of(name, learning_rate=0.0)
+    # After its rounds fedgkt's server trains for itself, which spreads roundings.
+    most = 3e-6 if name == 'fedgkt' else 1e-6
     expected = run(options, made, rounds, use=ALONE)
     found = run(options, made, rounds, use=TOGETHER)
     for ours, theirs in zip(
@@ -42,7 +44,7 @@ def test_equal_in_lockstep(name):
     ):
         if theirs is not None:
             scale = np.abs(theirs).max(initial=0)
-            np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6 * scale)
+            np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=most * scale)
     of_clients = composed(options, made)
     with TOGETHER():
         found = runtime.obstacles(of_clients.process.next)

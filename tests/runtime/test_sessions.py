@@ -127,18 +127,22 @@ def test_an_error_is_tensorflows():
         call([np.array(-1, np.float32)])
 
 
-def _marks(name):
-    return [pytest.mark.slow, *walks.marks(name, processes.OF_EACH_KIND)]
+def _marks(name, lockstep):
+    if name in QUICK:
+        return []
+    # In lockstep the quick ones stand for the others.
+    of_each_kind = () if lockstep else processes.OF_EACH_KIND
+    return [pytest.mark.slow, *walks.marks(name, of_each_kind)]
 
 
 @pytest.mark.parametrize(
-    'name',
+    ('name', 'lockstep'),
     [
-        pytest.param(name, marks=[] if name in QUICK else _marks(name))
+        pytest.param(name, lockstep, marks=_marks(name, lockstep))
         for name in sorted(processes.CASES)
+        for lockstep in (False, True)
     ],
 )
-@pytest.mark.parametrize('lockstep', [False, True])
 def test_rounds_are_those_of_plain_functions(name, lockstep, monkeypatch):
     build, model, data = processes.CASES[name]
     calls, call = [], sessions.InCallersThread.__call__
