@@ -153,9 +153,17 @@ def test_loops_over_iterators_are_passes():
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+def of_another(dataset):
+    total = dataset.reduce(0.0, lambda s, b: s + tf.reduce_sum(b))
+    for number in iter(tf.data.Dataset.range(3)):
+        total += tf.cast(number, tf.float32)
+    return total
+
+
 @pytest.mark.parametrize(
     ('function', 'why'),
     [
+        (of_another, 'RangeDataset .*: it has no form for many clients at a time'),
         (until_negative, 'While .*: a loop over a dataset ends for another reason'),
         (of_the_first, 'While .*: a loop over a dataset ends for another reason'),
         (of_two, 'While .*: a loop reads several datasets'),
