@@ -30,21 +30,22 @@ def assert_same(function, arrays, each):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-6 * scale)
 
 
-def convolved(stride, padding):
-    """Returns what gives a convolution and its gradients."""
+def convolved(kind, stride, padding):
+    """Returns what gives a convolution of a kind and its gradients."""
     how = {'strides': [1, stride, stride, 1], 'padding': padding}
     if padding is EXPLICIT:
         how |= {'padding': 'EXPLICIT', 'explicit_paddings': sum(EXPLICIT, [])}
+    of_kernel = getattr(tf.raw_ops, f'{kind}BackpropFilter')
+    of_images = getattr(tf.raw_ops, f'{kind}BackpropInput')
 
     def function(x, kernel):
-        made = tf.raw_ops.Conv2D(input=x, filter=kernel, **how)
-        of_kernel = tf.raw_ops.Conv2DBackpropFilter(
-            input=x, filter_sizes=tf.shape(kernel), out_backprop=tf.sin(made), **how
-        )
-        of_images = tf.raw_ops.Conv2DBackpropInput(
-            input_sizes=tf.shape(x), filter=kernel, out_backprop=tf.sin(made), **how
-        )
-        return [made, of_kernel, of_images]
+        made = getattr(tf.raw_ops, kind)(input=x, filter=kernel, **how)
+        how_back = how | {'out_backprop': tf.sin(made)}
+        return [
+            made,
+            of_kernel(input=x, filter_sizes=tf.shape(kernel), **how_back),
+            of_images(input_sizes=tf.shape(x), filter=kernel, **how_back),
+        ]
 
     return function
 
@@ -59,7 +60,7 @@ def convolved(stride, padding):
 def test_convolutions_and_their_gradients(stride, padding):
     for each in EACH:
         arrays = given([(2, 9, 8, 3), (3, 2, 3, 4)], each)
-        assert_same(convolved(stride, padding), arrays, each)
+        assert_same(convolved('Conv2D', stride, padding), arrays, each)
 
 
 def test_a_product_of_channels_and_apart_entries():
@@ -86,27 +87,10 @@ def test_a_product_of_channels_and_apart_entries():
         assert_same(apart, arrays, each)
 
 
-def depthwise(padding):
-    """Returns what convolves each channel by itself, and its gradients."""
-    how = {'strides': [1, 2, 2, 1], 'padding': padding}
-
-    def function(x, kernel):
-        made = tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, **how)
-        of_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-            input=x, filter_sizes=tf.shape(kernel), out_backprop=tf.sin(made), **how
-        )
-        of_images = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
-            input_sizes=tf.shape(x), filter=kernel, out_backprop=tf.sin(made), **how
-        )
-        return [made, of_kernel, of_images]
-
-    return function
-
-
 @pytest.mark.parametrize('each', EACH)
 def test_convolutions_channel_by_channel(each):
     arrays = given([(2, 6, 8, 3), (3, 3, 3, 2)], each)
-    assert_same(depthwise('SAME'), arrays, each)
+    assert_same(convolved('DepthwiseConv2dNative', 2, 'SAME'), arrays, each)
 
 
 def test_pooling_and_its_gradients():
