@@ -35,7 +35,7 @@ def many(function, given, each, known=True, *, own_kernels=False):
     def run(*tensors):
         clients = tf.constant([CLIENTS])
         values = [Value(t, e) for t, e in zip(tensors, each, strict=True)]
-        made = Vectorizer(clients, None, own_kernels).graph(one.graph, values)
+        made = Vectorizer(clients, own_kernels=own_kernels).graph(one.graph, values)
         return [stack(value, clients) for value in made]
 
     return [t.numpy() for t in run(*map(tf.constant, given))]

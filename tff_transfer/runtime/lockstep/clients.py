@@ -119,7 +119,7 @@ class LockstepClients:
                 name: batches[of.sequence].loop(of) for name, of in self._passes.items()
             }
             clients = tf.size(chosen)[tf.newaxis]
-            many = Vectorizer(clients, None, self._own_kernels, loops=loops)
+            many = Vectorizer(clients, own_kernels=self._own_kernels, loops=loops)
             made = many.graph(self._one.graph, given)
             made = iter([stack(v, clients) for v in made])
             states = self._accumulate(scope, key, first, chosen, states, made)

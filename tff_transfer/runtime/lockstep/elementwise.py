@@ -74,8 +74,7 @@ def clip(node: Node):
 @rule('BiasAdd')
 def bias_add(node: Node):
     """A bias on the last axis."""
-    if node.attr('data_format') != b'NHWC':
-        raise ValueError('the format of the data is NCHW')
+    node.check_channels_last()
     value, bias = node.inputs
     if value.batched and not bias.batched:
         return like(node.op, [value.tensor, bias.tensor])
@@ -85,6 +84,5 @@ def bias_add(node: Node):
 @rule('BiasAddGrad')
 def bias_add_grad(node: Node):
     """The sum over all axes but the last."""
-    if node.attr('data_format') != b'NHWC':
-        raise ValueError('the format of the data is NCHW')
+    node.check_channels_last()
     return tf.reduce_sum(node.inputs[0].tensor, list(range(1, node.inputs[0].rank)))

@@ -144,8 +144,7 @@ def image_gradient(node: Node):
 @rule(*_CHANNELS)
 def among_channels(node: Node):
     """An operation on each channel, or on each with a kernel of its own."""
-    if node.attr('data_format') != b'NHWC':
-        raise ValueError('the format of the data is NCHW')
+    node.check_channels_last()
     kind = node.op.type
     if kind in _IMAGES and not node.inputs[1].batched:
         return side_by_side(node)
@@ -189,8 +188,7 @@ def _axes(node: Node, images: tf.TensorShape, kernels: tf.TensorShape) -> list[_
     Raises:
       ValueError: The sizes are not known, or kernels take some of the channels.
     """
-    if node.attr('data_format') != b'NHWC':
-        raise ValueError('the format of the data is NCHW')
+    node.check_channels_last()
     if images[-1] is None or images[-1] != kernels[-2]:
         raise ValueError('kernels do not take all channels')
     return [

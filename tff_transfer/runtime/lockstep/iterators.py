@@ -12,12 +12,7 @@ import tensorflow as tf
 
 from tff_transfer.runtime.lockstep import bodies, control
 from tff_transfer.runtime.lockstep.values import Node, Value, rule
-from tff_transfer.runtime.lockstep.variables import refs, token
-
-# What is done to datasets, iterators and optionals.
-OPERATIONS = (
-    'IteratorGetNextAsOptional', 'MakeIterator', 'OptionalGetValue', 'OptionalHasValue',
-)  # fmt: skip
+from tff_transfer.runtime.lockstep.variables import of_token, refs, token
 
 
 @rule('AnonymousIteratorV3')
@@ -26,18 +21,18 @@ def iterator(_: Node):
     return [token(tf.resource)]
 
 
-@rule('MakeIterator')
+@of_token('MakeIterator')
 def make(node: Node):
     """Begins to read a dataset."""
     datasets = node.here.datasets
-    datasets[_ref(node, 1)] = datasets[_ref(node, 0)]
+    datasets[node.ref(1)] = datasets[node.ref()]
     return []
 
 
-@rule('IteratorGetNextAsOptional')
+@of_token('IteratorGetNextAsOptional')
 def advance(node: Node):
     """The element of a step, or nothing after the last one."""
-    datasets, ref = node.here.datasets, _ref(node, 0)
+    datasets, ref = node.here.datasets, node.ref()
     if ref not in datasets or callable(datasets[ref]):
         raise ValueError('an iterator gives an element outside of a loop over it')
     optional = token(tf.variant)
@@ -45,17 +40,17 @@ def advance(node: Node):
     return [optional]
 
 
-@rule('OptionalHasValue')
+@of_token('OptionalHasValue')
 def has_value(node: Node):
     """Whether a step has an element, which is known."""
-    element = node.here.datasets[_ref(node, 0)]
+    element = node.here.datasets[node.ref()]
     return [Value(tf.constant(element is not None), False)]
 
 
-@rule('OptionalGetValue')
+@of_token('OptionalGetValue')
 def get_value(node: Node):
     """A step's element."""
-    return list(node.here.datasets[_ref(node, 0)])
+    return list(node.here.datasets[node.ref()])
 
 
 def loop(here, op: tf.Operation, inputs: list[Value], over: Callable) -> list[Value]:
@@ -95,7 +90,3 @@ def _goes_on(condition) -> int:
     if source not in names:
         raise ValueError('a loop over a dataset ends for another reason than its end')
     return names.index(source)
-
-
-def _ref(node: Node, index: int):
-    return node.inputs[index].tensor.ref()

@@ -80,6 +80,19 @@ class Node:
         """Which clients do it, bool [clients]; None if all do."""
         return self.here.active
 
+    def ref(self, index: int = 0):
+        """Returns the `ref` of an input that stands for something that is no tensor."""
+        return self.inputs[index].tensor.ref()
+
+    def check_channels_last(self) -> None:
+        """Refuses other formats of images.
+
+        Raises:
+          ValueError: The format is NCHW.
+        """
+        if self.attr('data_format') != b'NHWC':
+            raise ValueError('the format of the data is NCHW')
+
     def attr(self, name: str):
         """Returns an attribute."""
         return self.op.get_attr(name)
@@ -162,17 +175,19 @@ def like(op: tf.Operation, inputs: list[tf.Tensor], **attrs) -> list[tf.Tensor]:
 
 Rule = Callable[[Node], 'tf.Tensor | list[tf.Tensor] | list[Value]']
 RULES: dict[str, Rule] = {}
+# Where some input is a token (variables.py).
+TOKEN_RULES: dict[str, Rule] = {}
 
 
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Registers what an operation is where some input is each client's.
+def rule(*names: str, among: dict[str, Rule] = RULES) -> Callable[[Rule], Rule]:
+    """Registers what an operation is where some input is each client's, or a token.
 
     The rule returns the results: tensors [clients, ...], or `Value`s.
     """
 
     def register(function: Rule) -> Rule:
         for name in names:
-            RULES[name] = function
+            among[name] = function
         return function
 
     return register

@@ -3,17 +3,15 @@
 A handle stands for what `Here.variables` has by its `ref`; no variable is made.
 """
 
+import functools
+
 import tensorflow as tf
 from tensorflow.python.framework import func_graph
 
-from tff_transfer.runtime.lockstep.values import Node, Value, rule
+from tff_transfer.runtime.lockstep.values import TOKEN_RULES, Node, Value, rule
 
 _TOKENS = 'tokens'
-# What is done to a handle.
-OPERATIONS = (
-    'AssignAddVariableOp', 'AssignSubVariableOp', 'AssignVariableOp', 'ReadVariableOp',
-    'ResourceGather', 'VarIsInitializedOp',
-)  # fmt: skip
+of_token = functools.partial(rule, among=TOKEN_RULES)
 
 
 def token(dtype: tf.DType) -> Value:
@@ -38,50 +36,46 @@ def handle(_: Node):
     return [token(tf.resource)]
 
 
-@rule('VarIsInitializedOp')
+@of_token('VarIsInitializedOp')
 def is_initialized(node: Node):
     """Whether a variable has been given a value, which all clients' have or none."""
-    return [Value(tf.constant(_ref(node) in node.here.variables), False)]
+    return [Value(tf.constant(node.ref() in node.here.variables), False)]
 
 
-@rule('AssignVariableOp')
+@of_token('AssignVariableOp')
 def assign(node: Node):
     """Gives variables their values."""
-    node.here.variables[_ref(node)] = node.batched(1)
+    node.here.variables[node.ref()] = node.batched(1)
     return []
 
 
-@rule('AssignAddVariableOp')
+@of_token('AssignAddVariableOp')
 def assign_add(node: Node):
     """Adds to variables."""
-    node.here.variables[_ref(node)] = _held(node) + node.batched(1)
+    node.here.variables[node.ref()] = _held(node) + node.batched(1)
     return []
 
 
-@rule('AssignSubVariableOp')
+@of_token('AssignSubVariableOp')
 def assign_sub(node: Node):
     """Takes from variables."""
-    node.here.variables[_ref(node)] = _held(node) - node.batched(1)
+    node.here.variables[node.ref()] = _held(node) - node.batched(1)
     return []
 
 
-@rule('ReadVariableOp')
+@of_token('ReadVariableOp')
 def read(node: Node):
     """What variables hold."""
-    return tf.identity(_held(node))
+    return _held(node)
 
 
-@rule('ResourceGather')
+@of_token('ResourceGather')
 def gather(node: Node):
     """Entries of variables by their places."""
     return tf.gather(_held(node), node.places(1), batch_dims=1)
 
 
-def _ref(node: Node):
-    return node.inputs[0].tensor.ref()
-
-
 def _held(node: Node) -> tf.Tensor:
-    if _ref(node) not in node.here.variables:
+    if node.ref() not in node.here.variables:
         raise ValueError('a variable is read before it is given a value')
-    return node.here.variables[_ref(node)]
+    return node.here.variables[node.ref()]

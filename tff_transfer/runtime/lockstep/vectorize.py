@@ -25,14 +25,13 @@ from tff_transfer.runtime.lockstep import (  # noqa: F401  (rules)
 )
 from tff_transfer.runtime.lockstep.values import (
     RULES,
+    TOKEN_RULES,
     Here,
     Node,
     NotVectorizedError,
     Value,
     like,
 )
-
-_OF_TOKENS = (*variables.OPERATIONS, *iterators.OPERATIONS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,15 +114,14 @@ class Vectorizer(Here):
             return inputs
         if self.active is not None and op.type in effects.OF_ALL:
             raise ValueError('some clients do it, and others do not')
-        tokens = variables.refs(inputs)
-        if tokens and op.type not in _OF_TOKENS:
-            raise NotImplementedError('it has no form for many clients at a time')
+        tokens = any(map(variables.is_token, inputs))
         alike = not tokens and not any(v.batched for v in inputs)
         if alike and not (op.op_def.is_stateful and op.type != 'NoOp'):
             made = like(op, [v.tensor for v in inputs])
             return [Value(tensor, False) for tensor in made]
-        if op.type not in RULES:
+        rules = TOKEN_RULES if tokens else RULES
+        if op.type not in rules:
             raise NotImplementedError('it has no form for many clients at a time')
-        made = RULES[op.type](Node(op, inputs, self))
+        made = rules[op.type](Node(op, inputs, self))
         made = made if isinstance(made, list) else [made]
         return [v if isinstance(v, Value) else Value(v, True) for v in made]
