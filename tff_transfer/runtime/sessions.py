@@ -15,10 +15,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.eager import context as eager_context
-from tensorflow.python.ops import list_ops
 
 from tff_transfer.graphs.graph_functions import function_names
-from tff_transfer.runtime import denormals
+from tff_transfer.runtime import block_states, denormals
 from tff_transfer.runtime.blocks import BLOCKS, Settings
 from tff_transfer.runtime.tensors import to_array
 
@@ -40,7 +39,7 @@ _REPEATS = ('While', 'StatelessWhile', 'ReduceDataset')
 
 def small(specs: Sequence[tf.TensorSpec]) -> bool:
     """Returns whether tensors take `SMALL` bytes at most, whatever their values."""
-    if not all(spec.shape.is_fully_defined() for spec in specs):
+    if not block_states.can_be_arrays(specs):
         return False
     return sum(s.dtype.size * s.shape.num_elements() for s in specs) <= SMALL
 
@@ -82,7 +81,7 @@ def takes(function, elements: Sequence[tf.TensorSpec]) -> bool:
     rest = [*function.inputs, *function.outputs[len(elements) :]]
     return (
         bool(function.outputs)
-        and all(spec.shape.is_fully_defined() for spec in elements)
+        and block_states.can_be_arrays(elements)
         and not any(tensor.dtype in _NO_ARRAYS for tensor in rest)
     )
 
@@ -109,10 +108,7 @@ class InCallersThread:
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(_graph_def(function.graph), name='')
             results = [graph.get_tensor_by_name(t.name) for t in function.outputs]
-            results[:count] = [
-                list_ops.tensor_list_stack(of, spec.dtype, element_shape=spec.shape)
-                for of, spec in zip(results, elements, strict=False)
-            ]
+            results[:count] = block_states.side_by_side(results[:count], elements)
         options = config_pb2.CallableOptions(
             feed=[t.name for t in function.inputs], fetch=[t.name for t in results]
         )

@@ -7,9 +7,6 @@ import numpy as np
 
 from tff_transfer import aligned
 
-# Those of fewer bytes travel together; others are not copied.
-_SMALL = 2**16
-
 
 class Packed:
     """Values, of which small arrays of numbers are unpickled as views of one buffer.
@@ -41,7 +38,7 @@ def _is_small(value) -> bool:
     return (
         isinstance(value, np.ndarray)
         and value.dtype.kind in 'fiub'
-        and value.nbytes < _SMALL
+        and value.nbytes < aligned.SMALL
     )
 
 
