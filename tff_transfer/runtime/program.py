@@ -54,12 +54,6 @@ class Program:
             if self._plan.aggregates(name)
         }
         self._outputs = Outputs(self._plan.outputs, self._type.result)
-        # What the server sends to each client, where it is the same in all rounds.
-        functions = self._phases.functions
-        self._sent = [
-            functions.call_specs(phase.client_inputs) or functions.server_specs()
-            for phase in self._plan.phases
-        ]
         self._parts = parameter_parts(self._type.parameter)
 
     @property
@@ -149,12 +143,11 @@ class Program:
         phase = self._plan.phases[number]
         inputs = [*server, *_joined(known, phase.client_inputs)]
         leaves = [*clients, *(leaf for name in phase.carried for leaf in carried[name])]
-        small = self._phases.traced.small
-        sent = self._sent[number] if small else inputs[len(server) :] or server
+        sent = inputs[len(server) :] or server
         together = self._together(number, sent, leaves, count)
         fewest = choice.blocks_of(count) if together else blocks.BLOCKS
         divided = blocks.divide(leaves, count, self._settings, fewest)
-        little = small and divided.sizes.sum() <= sessions.SMALL
+        little = divided.sizes.sum() <= sessions.SMALL and self._phases.traced.small
         one_thread = sessions.pay(count, together, little, self._settings)
         turn = Turn(number, together, key, inputs, one_thread)
         specs, types = self._phases.given_types(number)

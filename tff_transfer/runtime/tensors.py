@@ -35,6 +35,14 @@ def to_array(value: tf.Tensor | np.ndarray | np.generic | bytes) -> np.ndarray:
     return np.asarray(value, object if isinstance(value, bytes) else None)
 
 
+def nbytes(value: tf.Tensor | np.ndarray | np.generic | bytes) -> int:
+    """Returns how many bytes a value's numbers take; strings are none."""
+    if isinstance(value, tf.Tensor):
+        return value.dtype.size * value.shape.num_elements()
+    array = np.asarray(value)
+    return 0 if array.dtype.kind in 'OS' else array.nbytes
+
+
 def own(value: tf.Tensor | np.ndarray | np.generic | bytes):
     """Returns a copy of values that nobody else has, as `tf.Tensor.numpy` does."""
     if isinstance(value, tf.Tensor):

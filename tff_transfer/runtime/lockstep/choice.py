@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tff_transfer.runtime.blocks import BLOCKS, Settings
 from tff_transfer.runtime.layouts import ClientSequences, ClientTensors
+from tff_transfer.runtime.tensors import nbytes
 
 Leaf = ClientSequences | ClientTensors
 
@@ -30,7 +31,10 @@ _OF_A_BLOCK = 32
 
 
 def most_together(
-    sent: Sequence[tf.Tensor], leaves: Sequence[Leaf], count: int, settings: Settings
+    sent: Sequence[tf.Tensor | np.ndarray],
+    leaves: Sequence[Leaf],
+    count: int,
+    settings: Settings,
 ) -> int:
     """Returns how many clients may go in lockstep, 0 if each is to go alone.
 
@@ -43,7 +47,7 @@ def most_together(
     wanted = settings.lockstep
     if wanted is False or settings.debug or not count or not _have_steps(leaves):
         return 0
-    size = sum(t.dtype.size * t.shape.num_elements() for t in sent if t.dtype.size)
+    size = sum(map(nbytes, sent))
     size += sum(_bytes(leaf, count) for leaf in leaves)
     processors = settings.on_processors
     if wanted is None and processors and (size > _PAYS or count < _FEWEST):
