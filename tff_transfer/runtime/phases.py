@@ -147,7 +147,10 @@ class Phases:
         Returns:
           The states of these, side by side if they can be (block_states.py).
         """
-        kind = 'merge' if block_states.are_arrays(states) else 'merge_lists'
+        arrays = block_states.are_arrays(states)
+        if arrays and not merges and len(kept) == len(states[0]):
+            return states
+        kind = 'merge' if arrays else 'merge_lists'
         pairs = np.array(merges, np.int64).reshape(-1, 3)
         which = [*place_in(turn.key, 0), pairs, np.array(kept, np.int32)]
         inputs = [*which, *turn.inputs, *states]
