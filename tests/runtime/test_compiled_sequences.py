@@ -113,6 +113,35 @@ def test_sequences_made_by_clients_and_at_the_server():
     assert elements(mapped) == [[('y', [[0, 2], [4, 6]]), ('x', [0, 1])]]
 
 
+@pytest.mark.parametrize('lockstep', [False, True])
+def test_clients_that_loop_over_what_the_server_made(lockstep):
+    numbers = tff.SequenceType(np.int32)
+
+    @tff.tensorflow.computation(numbers)
+    def double(data):
+        return data.map(lambda n: 2 * n)
+
+    @tff.tensorflow.computation(numbers, np.int32)
+    def add_all(data, x):
+        @tf.function
+        def loop(data, x):
+            for n in iter(data):
+                x += n
+            return x
+
+        return loop(data, x)
+
+    @tff.federated_computation(
+        tff.FederatedType(numbers, tff.SERVER), tff.FederatedType(np.int32, tff.CLIENTS)
+    )
+    def comp(data, x):
+        doubled = tff.federated_broadcast(tff.federated_map(double, data))
+        return tff.federated_map(add_all, (doubled, x))
+
+    with runtime.use_compiled(lockstep=lockstep):
+        assert comp([1, 2, 3], [0, 100]) == [12, 112]
+
+
 @pytest.mark.slow
 def test_sequences_are_those_of_the_stock_runtime():
     results = []

@@ -117,6 +117,10 @@ class Graph:
         if self._ops is not None:
             feeds[f'{draws.KEY}:0'] = self._keys.here(self._ops)
         values = leaves(argument) if argument is not None else []
+        # An iterator over a dataset that TensorFlow made reads that dataset.
+        in_arrays = all(
+            isinstance(v, ArraySequence) for v in values if isinstance(v, Sequence)
+        )
         sequences = {}
         for name, value in zip(self._inputs, values, strict=True):
             if isinstance(value, DatasetSequence):
@@ -126,9 +130,7 @@ class Graph:
             else:
                 feeds[name] = value
         source = self._graph
-        if self._iterators is not None and all(
-            isinstance(s, ArraySequence) for s in sequences.values()
-        ):
+        if self._iterators is not None and in_arrays:
             source = self._iterators.graph
         graph = tf.compat.v1.GraphDef(versions=source.versions)
         graph.node.extend(source.node)
