@@ -307,7 +307,11 @@ def test_equal_on_both_runtimes(options):
 
 
 @slow
-@pytest.mark.parametrize('options', [AVERAGED, SERVER], ids=['averaged', 'server'])
+@pytest.mark.parametrize(
+    'options',
+    [AVERAGED, pytest.param(SERVER, marks=pytest.mark.walk)],
+    ids=['averaged', 'server'],
+)
 def test_equal_in_lockstep(options):
     """Clients have kernels of their own: convolutions, and transposed ones."""
     found = []

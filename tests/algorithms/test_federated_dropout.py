@@ -60,8 +60,7 @@ def smaller(weights, kept, factors):
     ]
 
 
-def one_client(made, client, round_number, name='fedavg'):
-    process = of_clients(made, name).process
+def one_client(made, process, client, round_number):
     with runtime.use_compiled(seed=5), runtime.in_round(round_number):
         state = process.initialize()
         after = process.next(state, cohort([client])).state
@@ -71,7 +70,8 @@ def one_client(made, client, round_number, name='fedavg'):
 
 @pytest.mark.parametrize('client', [0, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_client_trains_the_smaller_network(client):
-    before, after = one_client(net(), client, 1)
+    made = net()
+    before, after = one_client(made, of_clients(made).process, client, 1)
     delta = [a - b for a, b in zip(after, before, strict=True)]
     kept = kept_units(delta)
     counts = [len(units) for units in kept]
@@ -94,15 +94,15 @@ def test_a_client_trains_the_smaller_network(client):
 @pytest.mark.slow
 def test_units_are_drawn_for_each_client_and_round():
     made, drawn = net(), {}
+    process = of_clients(made).process
     for round_number in range(1, 5):
-        before, after = one_client(made, 0, round_number)
+        before, after = one_client(made, process, 0, round_number)
         delta = [a - b for a, b in zip(after, before, strict=True)]
         drawn[round_number] = [tuple(units) for units in kept_units(delta)]
-    before, after = one_client(made, 0, 2)
+    before, after = one_client(made, process, 0, 2)
     again = kept_units([a - b for a, b in zip(after, before, strict=True)])
     assert [tuple(units) for units in again] == drawn[2]
     assert len({units for units, _ in drawn.values()}) > 2
-    process = of_clients(made).process
     with runtime.use_compiled(seed=5), runtime.in_round(1):
         after = process.next(process.initialize(), cohort([0, 0, 0, 0])).state
     moved = np.abs(after.server.weights[0] - made.initial[0]).max(0)

@@ -31,6 +31,16 @@ ROUNDS = ([0, 1, 2], [2, 3], [4, 0, 3], [1, 4])
 START = DRAW.normal(size=references.SIZE).astype(np.float32)
 
 
+def slow_or_walk(cases, quick, walk):
+    """Returns a parameter for each case, marked as slow, or slow and a walk, or not."""
+    marks = {
+        case: [slow, pytest.mark.walk] if case in walk else [slow] for case in cases
+    }
+    return [
+        pytest.param(case, marks=[] if case in quick else marks[case]) for case in cases
+    ]
+
+
 @functools.cache
 def model():
     made = models.mlp((FEATURES,), CLASSES)
@@ -277,11 +287,14 @@ CASES = {
 
 # One of each kind; the others take their time with the slow tests.
 QUICK = ('fedavg', 'fedsgd', 'fedprox', 'scaffold II', 'mime', 'ridge', 'prototype')
-
-
-@pytest.mark.parametrize(
-    'case', [c if c in QUICK else pytest.param(c, marks=slow) for c in CASES]
+# Of each method one case is among these.
+VARIANTS = (
+    *('fedavg uniform', 'scaffold I', 'scaffold by examples', 'fednova momentum'),
+    *('fednova proximal', 'qfedavg 1/2', 'ridge unchosen'),
 )
+
+
+@pytest.mark.parametrize('case', slow_or_walk(CASES, QUICK, VARIANTS))
 def test_four_rounds_are_those_of_the_paper(case):
     options, made, reference = CASES[case]
     found, _, _ = run(options, made)
@@ -457,10 +470,14 @@ NEIGHBOURS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    'case',
-    [c if c == 'fedprox' else pytest.param(c, marks=slow) for c in NEIGHBOURS],
+# Others that come to it in another way stand for these.
+ALIKE = (
+    *('qfedavg', 'fedsam', 'fedlc', 'fedrs', 'fedntd', 'moon', 'fedavgm'),
+    *('mimelite without state', 'central without state', 'fedexp of one client'),
 )
+
+
+@pytest.mark.parametrize('case', slow_or_walk(NEIGHBOURS, ['fedprox'], ALIKE))
 def test_reduces_to_federated_averaging(case):
     options, more = NEIGHBOURS[case]
     made = context_for(case.split()[0], weighting='uniform')

@@ -113,7 +113,9 @@ def test_features_separate_digits_of_other_writers(layer, digits, invert):
     assert np.mean(nearest == digits.y[~known]) > 0.9
 
 
+# Hangs on the file of weights alone, which seldom changes.
 @pytest.mark.slow
+@pytest.mark.walk
 @pytest.mark.skipif(not REAL.exists(), reason=f'needs real handwriting at {REAL}')
 def test_beats_imagenet_and_fresh_weights_on_real_handwriting():
     from experiments import linear_probe

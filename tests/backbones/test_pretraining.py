@@ -82,7 +82,7 @@ def test_export_scales_inputs_for_the_network(tmp_path):
 @pytest.mark.parametrize(
     ('name', 'family'),
     [
-        ('ResNet18', None),
+        pytest.param('ResNet18', None, marks=pytest.mark.walk),
         ('MobileNet_025', 'mobilenet'),  # [-1, 1]
         # BGR less means
         pytest.param('ResNet50', 'resnet', marks=pytest.mark.walk),

@@ -90,6 +90,7 @@ def test_partial_work_is_better_than_none(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_fednova_has_a_row_for_each_method_and_kind_of_epochs(monkeypatch):
     monkeypatch.setattr(fednova, 'RATES', (0.03,))
     table = fednova.measure([0], 3).table
@@ -119,6 +120,7 @@ def test_power_of_choice_sends_the_model_to_its_candidates(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_a_pretrained_start_is_ahead_before_the_first_round(monkeypatch):
     monkeypatch.setattr(pretrained_start, 'DRAWN', 30)
     monkeypatch.delitem(pretrained_start.SERVERS, 'FedAvgM')
@@ -187,6 +189,7 @@ def test_a_bug_inverts_all_that_some_users_have():
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_generated_images_tell_of_the_bug(monkeypatch):
     for name, value in {
         'SHARES': (0.5,),
@@ -220,6 +223,7 @@ def test_clients_keep_their_shares_of_training_examples_and_all_others():
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_knn_per_has_a_line_for_each_share_that_clients_keep(monkeypatch, tmp_path):
     monkeypatch.setattr(knn_per, 'CLIENTS', 8)
     monkeypatch.setattr(knn_per, 'USED', 4)

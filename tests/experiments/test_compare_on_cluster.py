@@ -35,6 +35,7 @@ def test_what_travels_is_put_in_the_place_of_what_was_there(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_a_grid_is_what_it_is_without_a_cluster(tmp_path):
     pytest.importorskip('ray', reason='Ray is not installed')
     with local_nodes.opened(2) as nodes:

@@ -30,11 +30,11 @@ def _run(*arguments, **options):
 @pytest.mark.parametrize(
     ('arguments', 'part'),
     [
-        (['--rounds=many'], '--rounds'),
+        pytest.param(['--rounds=many'], '--rounds', marks=pytest.mark.walk),
         (['--roundz=3'], 'roundz'),
         pytest.param(['--dataset=by_client'], '--data_path', marks=pytest.mark.walk),
         (['--dataset=by_client', '--data_path=nowhere.npz'], 'nowhere.npz'),
-        (['--flagfile=nowhere.txt'], 'nowhere.txt'),
+        pytest.param(['--flagfile=nowhere.txt'], 'nowhere', marks=pytest.mark.walk),
         pytest.param(['stray'], 'stray', marks=pytest.mark.walk),
     ],
 )

@@ -139,6 +139,7 @@ class Killed(Exception):
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_a_killed_study_goes_on_to_the_same_figures(tmp_path, monkeypatch):
     source = people.Source(population(seed=1, side=28), population(side=28))
     judge = judging.judge(source.data)

@@ -299,6 +299,7 @@ def test_test_labels_choose_nothing(tiny, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 @pytest.mark.skipif(not XRAYS.is_file(), reason='../shared/data is absent')
 def test_the_command_on_real_xrays(tmp_path):
     command = [sys.executable, '-m', 'experiments.hospital_imaging', '--seeds=1']

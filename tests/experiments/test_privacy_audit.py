@@ -228,6 +228,7 @@ def test_what_cannot_be_audited_is_refused(changed, words):
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_an_audit_of_images(tmp_path, monkeypatch):
     monkeypatch.setattr(reconstruction, 'STEPS', 2)
     monkeypatch.setattr(SampledGaussian, 'epsilon', lambda mechanism, rounds: 4.0)

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import test_compiled_processes as processes
+import walks
 
 import tff_transfer as tt
 from tff_transfer import runtime
@@ -18,7 +19,6 @@ from tff_transfer.errors import UserError
 from tff_transfer.records import checkpoints
 
 pytestmark = pytest.mark.slow
-KILLS = 20
 
 
 def many(round_number):
@@ -51,15 +51,16 @@ def ends(pid, seconds=20):
 class Killer(threading.Thread):
     """Kills actors and, every fifth time, a node; whoever has it adds others."""
 
-    def __init__(self, cluster, workers, rounds):
+    def __init__(self, cluster, workers, rounds, kills):
         super().__init__(daemon=True)
         self._cluster, self._workers, self._rounds = cluster, workers, rounds
+        self._kills = kills
         self._draw = np.random.default_rng(18)
         self.killed, self.error = [], None
 
     def run(self):
         try:
-            while len(self.killed) < KILLS:
+            while len(self.killed) < self._kills:
                 # Clients that five actors end over would be blamed for it.
                 done = len(self._rounds)
                 while len(self._rounds) == done or len(self._cluster.nodes) < 2:
@@ -82,18 +83,19 @@ class Killer(threading.Thread):
             time.sleep(0.01)
 
 
-def test_killed_actors_and_nodes_cost_time_alone(cluster):
+@pytest.mark.parametrize('kills', walks.over([5, 20], [5]))
+def test_killed_actors_and_nodes_cost_time_alone(kills, cluster):
     process = processes.fed_avg()(processes.functional_model())
     with runtime.use_cluster(cluster.address) as context:
         found, state = [], process.initialize()
-        killer = Killer(cluster, workers_of(context), found)
+        killer = Killer(cluster, workers_of(context), found, kills)
         killer.start()
         while killer.is_alive() or len(found) < 5:
             found.append(process.next(state, many(len(found))))
             state = found[-1].state
             if len(cluster.nodes) < 2:
                 cluster.add()
-    assert killer.error is None and len(killer.killed) == KILLS
+    assert killer.error is None and len(killer.killed) == kills
     with runtime.use_compiled():
         expected = processes.run(process, many, rounds=len(found))
     processes.assert_same(expected, found, 0)

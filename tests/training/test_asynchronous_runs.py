@@ -240,8 +240,8 @@ def without_time(rows):
     ('timing', 'method'),
     [
         (FedAsync(), FedProx(mu=0.1)),
-        (CA2FL(buffer=2), FedAvg()),
-        (FedBuff(buffer=2), MOON()),
+        pytest.param(CA2FL(buffer=2), FedAvg(), marks=pytest.mark.walk),
+        pytest.param(FedBuff(buffer=2), MOON(), marks=pytest.mark.walk),
     ],
 )
 def test_a_run_that_ends_with_clients_under_way_goes_on_to_the_same_bits(

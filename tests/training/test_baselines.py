@@ -147,7 +147,9 @@ TRIES = [*range(1, 11)] * len(baselines.RATE_DIVISORS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('killed', [6, 8 + len(TRIES) + 5])
+@pytest.mark.parametrize(
+    'killed', [6, pytest.param(8 + len(TRIES) + 5, marks=pytest.mark.walk)]
+)
 def test_killed_in_a_baseline_it_goes_on_to_the_same_bits(
     run, killed, tmp_path, monkeypatch
 ):

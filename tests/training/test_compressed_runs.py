@@ -112,8 +112,8 @@ def test_what_comes_down_is_what_clients_begin_with(cohorts):  # noqa: F811
     'scheme',
     [
         RandomK(fraction=0.2),  # It draws, and it remembers.
-        Uniform(4, rotate=True),
-        PowerSGD(),
+        pytest.param(Uniform(4, rotate=True), marks=pytest.mark.walk),
+        pytest.param(PowerSGD(), marks=pytest.mark.walk),
     ],
     ids=lambda scheme: type(scheme).__name__,
 )
@@ -192,7 +192,7 @@ def test_a_method_that_sends_no_weights_cannot_be_composed():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['fedavgft', 'fedper'])
+@pytest.mark.parametrize('name', walks.over(['fedavgft', 'fedper'], ['fedper']))
 def test_own_models_are_the_same_where_nothing_is_lost(name):
     # What clients remember of what they sent is no part of their models.
     plain = config_of(name, rounds=2)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+import walks
 
 from tff_transfer import backbones, features, models, runtime
 from tff_transfer.algorithms import compose
@@ -71,7 +72,9 @@ def small_backbone(monkeypatch):
     'model',
     [
         {'finetune': 'all'},
-        {'finetune': 'adapters', 'adapter_rank': 1},
+        pytest.param(
+            {'finetune': 'adapters', 'adapter_rank': 1}, marks=pytest.mark.walk
+        ),
         {'finetune': 'adapters', 'adapter_rank': 1, 'batch_norm': 'aggregate'},
         {'finetune': 'all', 'batch_norm': 'group_norm'},
     ],
@@ -87,7 +90,7 @@ def test_a_run_of_a_small_network_leaves_its_trained_weights(
 @pytest.mark.parametrize(
     'model',
     [
-        {'finetune': 'bias_norm'},
+        pytest.param({'finetune': 'bias_norm'}, marks=pytest.mark.walk),
         {'finetune': 'top', 'cut_layer': 'block_15_add'},
         {'finetune': 'top', 'top_layers': 2, 'batch_norm': 'aggregate'},
         pytest.param(
@@ -159,7 +162,7 @@ def test_what_does_not_fit_is_said(model, part):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('unseen', ['own', 'pretrained'])
+@pytest.mark.parametrize('unseen', walks.over(['own', 'pretrained'], ['own']))
 def test_with_fed_bn_a_client_is_evaluated_with_its_own_layers(
     unseen, tmp_path, small_backbone
 ):

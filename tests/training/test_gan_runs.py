@@ -52,7 +52,9 @@ def timeless(result):
 
 
 @slow
-@pytest.mark.parametrize('algorithm', [FedGAN(), SERVER])
+@pytest.mark.parametrize(
+    'algorithm', [FedGAN(), pytest.param(SERVER, marks=pytest.mark.walk)]
+)
 def test_a_killed_run_goes_on_to_the_same_bits(algorithm, tmp_path, monkeypatch):
     made = config(algorithm, rounds=3, server_momentum=0.5)
     whole = loop.train(made, data=make_data())
@@ -97,7 +99,9 @@ def private(algorithm, **training):
 
 
 @slow
-@pytest.mark.parametrize('algorithm', [FedGAN(), SERVER])
+@pytest.mark.parametrize(
+    'algorithm', [pytest.param(FedGAN(), marks=pytest.mark.walk), SERVER]
+)
 def test_noise_is_added_to_what_clients_send_alone(algorithm):
     made = private(algorithm, rounds=1, seed=1)
     result = loop.train(made, data=make_data())

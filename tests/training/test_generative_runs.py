@@ -6,6 +6,7 @@ import killing
 import numpy as np
 import pytest
 import tensorflow as tf
+import walks
 
 from tff_transfer.algorithms import registry
 from tff_transfer.algorithms.teachers import Pretrained
@@ -60,7 +61,7 @@ def weights_in(run_dir):
         return dict(file)
 
 
-@pytest.fixture(scope='module', params=MODELS)
+@pytest.fixture(scope='module', params=walks.over(MODELS, ['cvae']))
 def first(request, tmp_path_factory):
     """A model's name, the directory of its run, and the result."""
     run_dir = tmp_path_factory.mktemp(request.param) / 'run'

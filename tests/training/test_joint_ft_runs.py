@@ -23,7 +23,7 @@ def config(parts=(), fraction=0.25, **training):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('parts', [(), ('head',)])
+@pytest.mark.parametrize('parts', [pytest.param((), marks=pytest.mark.walk), ('head',)])
 def test_labels_of_test_examples_reach_nothing(parts):
     data = make_data()
     changed = np.where(data.is_train, data.y, (data.y + 1) % CLASSES)
