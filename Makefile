@@ -22,7 +22,8 @@ test-slow: install
 	.venv/bin/python -m pytest -m "slow and not walk" -n 2 --dist=worksteal \
 	    --durations=20
 
-# The slow tests of methods and cases that others of their kind stand for in test-slow.
+# The slow tests of methods and cases that others of their kind stand for in test-slow,
+# and those of whole studies.
 test-walks: install
 	.venv/bin/python -m pytest -m walk -n 2 --dist=worksteal
 

@@ -8,14 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 # In what they send, keep or compute, each stands for others.
-OF_EACH_KIND = (
-    *('fedavg', 'scaffold', 'mime', 'feddf', 'fedmd'),
-    *('ridge', 'fedper', 'apfl', 'ifca', 'fedgkt'),
-)
-
-
-# Of those whose clients make own models after the rounds.
-ADAPTING = ('fedavgft', 'fedrecon', 'personalridge')
+OF_EACH_KIND = ('fedavg', 'scaffold', 'mime', 'fedmd', 'ridge', 'fedper', 'ifca')
 
 
 def marks(name: str, of_each_kind: Sequence[str] = OF_EACH_KIND) -> list:

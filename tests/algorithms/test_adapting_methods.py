@@ -114,10 +114,7 @@ CASES = {
 }
 
 # Full steps, second derivatives by differences, a part alone, and a head by a formula.
-OF_EACH_KIND = (
-    *('fedavgft', 'perfedavg, hessian-free'),
-    *('fedrecon, body, split', 'personalridge'),
-)
+OF_EACH_KIND = (*('perfedavg, hessian-free', 'fedrecon, body, split', 'personalridge'),)
 
 
 def rounding(case, of_gradients):

@@ -206,7 +206,7 @@ def test_a_head_that_begins_anew_goes_with_fed_bn(options, with_fed_bn):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('local', [False, True])
+@pytest.mark.parametrize('local', [pytest.param(False, marks=pytest.mark.walk), True])
 def test_stock_and_compiled_agree(local):
     made = model(network(), local=local)
     _, of_clients = composed(made)

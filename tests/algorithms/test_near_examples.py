@@ -63,7 +63,7 @@ ALONE, FEWER = {'lam': 1.0}, {'k': 2, 'capacity': 3}
         (False, {'k': 3}),
         (True, FEWER),
         *(
-            pytest.param(hidden, more, marks=pytest.mark.slow)
+            pytest.param(hidden, more, marks=[pytest.mark.slow, pytest.mark.walk])
             for hidden, more in ((False, ALONE), (False, FEWER), (True, {'k': 3}))
         ),
         pytest.param(True, ALONE, marks=pytest.mark.slow),

@@ -43,7 +43,7 @@ def test_the_first_round_of_fed_recon_is_that_of_fed_rep():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('split', [False, True])
+@pytest.mark.parametrize('split', [pytest.param(False, marks=pytest.mark.walk), True])
 def test_fed_recon_is_that_of_tff(split):
     made = divided(of('fedrecon'))
     keras = tff.learning.models

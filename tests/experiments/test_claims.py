@@ -53,6 +53,7 @@ def images(clients: int, classes: int = 10):
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_scaffold_has_a_cell_for_each_method_and_similarity(monkeypatch):
     for name, value in {
         'CLIENTS': 10,
@@ -105,6 +106,7 @@ def test_fednova_has_a_row_for_each_method_and_kind_of_epochs(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_power_of_choice_sends_the_model_to_its_candidates(monkeypatch):
     monkeypatch.delitem(power_of_choice.RULES, 'pow-d, d = 6')
     table = power_of_choice.measure([0], 8).table

@@ -201,6 +201,7 @@ def grown(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_trees_with_noise_are_the_same_after_a_kill(tmp_path):
     script = tmp_path / 'script.py'
     script.write_text(_KILLED)

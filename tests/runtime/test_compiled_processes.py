@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
+import walks
 
 from tff_transfer import runtime
 from tff_transfer.data.cohorts import Cohort
@@ -234,7 +235,7 @@ def stock():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', CASES)
+@pytest.mark.parametrize('name', walks.over(CASES, (*OF_EACH_KIND, 'dp', 'secure')))
 def test_process_gives_the_same_on_both(name, stock):
     build, model, data = CASES[name]
     process = build(model())

@@ -131,7 +131,7 @@ def _marks(name, lockstep):
     if name in QUICK:
         return []
     # In lockstep the quick ones stand for the others.
-    of_each_kind = () if lockstep else processes.OF_EACH_KIND
+    of_each_kind = () if lockstep else ('mime_lite', 'fed_eval', 'k_means')
     return [pytest.mark.slow, *walks.marks(name, of_each_kind)]
 
 

@@ -34,7 +34,7 @@ METHODS = (
 # Those of test_gan_runs.py train on images.
 METHODS = tuple(name for name in METHODS if name not in registry.OF_GANS)
 WITH_BODY = (*registry.BY_REPRESENTATION, 'fedbabu', 'fedrecon')
-STAND = (*walks.OF_EACH_KIND, *walks.ADAPTING, 'central', 'jointft')
+STAND = (*walks.OF_EACH_KIND, 'fedrecon', 'central', 'jointft')
 
 
 def slow_walk(names, quick):

@@ -138,6 +138,7 @@ def test_killed_runs_of_several_architectures_go_on(name, tmp_path, monkeypatch)
 
 
 @slow
+@pytest.mark.walk
 def test_baselines_of_one_model_are_of_the_first_architecture(monkeypatch):
     monkeypatch.setattr(baselines, 'RATE_DIVISORS', (1,))
     data = make_data()

@@ -202,7 +202,7 @@ def test_what_is_exported_of_a_client_predicts_what_was_evaluated(run):
 
 
 def marks(name):
-    stand = (*walks.OF_EACH_KIND, *walks.ADAPTING)
+    stand = (*walks.OF_EACH_KIND, 'fedrecon', 'personalridge')
     return [pytest.mark.slow, *walks.marks(name, stand)]
 
 

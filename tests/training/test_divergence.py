@@ -127,7 +127,7 @@ def test_a_cohort_without_examples_leaves_its_cells_empty(runtime):
     ('policy', 'runtime'),
     [
         ('aggregate', 'stock'),
-        ('local', 'compiled'),
+        pytest.param('local', 'compiled', marks=pytest.mark.walk),
         pytest.param('aggregate', 'compiled', marks=pytest.mark.walk),
         pytest.param('local', 'stock', marks=pytest.mark.walk),
     ],

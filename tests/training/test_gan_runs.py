@@ -146,6 +146,7 @@ def test_noise_is_found_for_the_numbers_that_clients_send():
 
 
 @slow
+@pytest.mark.walk
 def test_a_run_starts_from_another_one(tmp_path):
     """From its generator, of which the stem stays; and is held near it."""
     first = loop.train(config(SERVER, rounds=1), tmp_path / 'first', data=make_data())

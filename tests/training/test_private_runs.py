@@ -143,7 +143,9 @@ def test_nothing_is_told_of_clients_that_train():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('kind', [Central, Tree, Banded])
+@pytest.mark.parametrize(
+    'kind', [pytest.param(Central, marks=pytest.mark.walk), Tree, Banded]
+)
 def test_the_noise_for_an_epsilon_is_found(kind, tmp_path):
     config = private(kind(target_epsilon=6.0))
     result = loop.train(config, tmp_path / 'run', data=make_data())
@@ -176,7 +178,7 @@ def test_correlated_noise_is_of_the_same_weights_in_all_rounds():
             Banded(noise_multiplier=0.5, sampling='poisson', bands=2),
             marks=pytest.mark.walk,
         ),
-        Distributed(noise_multiplier=0.5),
+        pytest.param(Distributed(noise_multiplier=0.5), marks=pytest.mark.walk),
         Local(noise_multiplier=0.5),
     ],
 )

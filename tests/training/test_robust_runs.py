@@ -119,7 +119,7 @@ def losses_of(result, public):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', registry.BY_PUBLIC_EXAMPLES)
+@pytest.mark.parametrize('name', walks.over(registry.BY_PUBLIC_EXAMPLES, ['feddf']))
 def test_labels_of_public_examples_reach_nothing_where_they_teach(name):
     made, data = config_of(name, rounds=3, clients_per_round=5), make_data()
     found = loop.train(made, data=data)

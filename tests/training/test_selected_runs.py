@@ -188,7 +188,7 @@ def test_each_rule_is_a_flag_and_a_run(flags):
         pytest.param(PowerOfChoice(), marks=pytest.mark.walk),
         PowerOfChoice(stale=True),
         pytest.param(Adaptive(), marks=pytest.mark.walk),
-        ClassBalance(),
+        pytest.param(ClassBalance(), marks=pytest.mark.walk),
     ],
     ids=str,
 )
