@@ -64,6 +64,26 @@ def test_computes_and_ends_with_the_block():
             tff.framework.set_default_context(before)
 
 
+def test_no_thread_asks_for_the_state_of_the_connection(monkeypatch):
+    # One that did would end the process that forks beside it, now and then.
+    running, run = [], threading.Thread.run
+
+    def counted(thread):
+        running.append(thread)
+        run(thread)
+        running.remove(thread)
+
+    monkeypatch.setattr(threading.Thread, 'run', counted)
+    with runtime.use_stock():
+        assert sum_of([1, 2, 3]) == 6
+        deadline = time.monotonic() + 10
+        # The thread that waits for the worker to start looks at it five times a second.
+        while len(running) > 1 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        # That of the context's event loop.
+        assert len(running) == 1
+
+
 def test_running_event_loop_is_no_obstacle():
     async def main():
         return sum_of([1, 2])

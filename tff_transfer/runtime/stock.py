@@ -20,6 +20,7 @@ import grpc
 import portpicker
 import tensorflow as tf
 import tensorflow_federated as tff
+from tensorflow_federated.proto.v0 import executor_pb2_grpc
 from tensorflow_federated.python.common_libs import structure
 from tensorflow_federated.python.core.backends.native import compiler
 from tensorflow_federated.python.core.environments.tensorflow_frontend import (
@@ -85,20 +86,25 @@ class _Worker:
         self.close = weakref.finalize(self, _end, self._process)
         self._channel = grpc.insecure_channel(f'localhost:{port}', _CHANNEL_OPTIONS)
         ready = grpc.channel_ready_future(self._channel)
+        try:
+            self._wait_for(ready, deadline_s)
+        finally:
+            ready.cancel()  # Or a thread would ask for ever.
+        self.factory = python_executor_stacks.ResourceManagingExecutorFactory(
+            self._executor
+        )
+
+    def _wait_for(self, ready: grpc.Future, deadline_s: float):
         end = time.monotonic() + deadline_s
         while True:
             try:
-                ready.result(timeout=0.1)
-                break
+                return ready.result(timeout=0.1)
             except grpc.FutureTimeoutError:
                 if self._process.poll() is not None:
                     raise self.error('did not start') from None
                 if time.monotonic() > end:
                     self.close()
                     raise self.error(f'did not start in {deadline_s:g} s') from None
-        self.factory = python_executor_stacks.ResourceManagingExecutorFactory(
-            self._executor
-        )
 
     def _executor(self, cardinalities):
         cardinalities.setdefault(tff.CLIENTS, 0)
@@ -143,7 +149,9 @@ class _Stub(remote_executor_grpc_stub.RemoteExecutorGrpcStub):
     """
 
     def __init__(self, worker: _Worker, channel: grpc.Channel):
-        super().__init__(channel)
+        # TFF's own would have a thread ask for the channel's state for ever: one that
+        # is in gRPC while this process forks ends both.
+        self._stub = executor_pb2_grpc.ExecutorGroupStub(channel)
         self._worker = weakref.proxy(worker)
 
     def _final(self, call, request):
