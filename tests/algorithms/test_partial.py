@@ -35,6 +35,7 @@ def test_fed_babu_moves_the_body_alone_and_sends_no_more():
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_the_first_round_of_fed_recon_is_that_of_fed_rep():
     found, _, _ = run(of('fedrecon'), divided(of('fedrecon')), ROUNDS[:1])
     _, state, _ = run(of('fedrep'), divided(of('fedrep')), ROUNDS[:1])

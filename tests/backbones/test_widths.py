@@ -42,6 +42,7 @@ def test_every_width_of_mobilenet_v2_is_named():
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_a_weights_file_serves_every_size(tmp_path):
     network = tf.keras.applications.MobileNetV2(
         include_top=False,

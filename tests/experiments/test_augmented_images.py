@@ -10,6 +10,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_a_picture_is_drawn(tmp_path):
     command = [
         *(sys.executable, '-m', 'experiments.augmented_images'),

@@ -82,6 +82,7 @@ def test_the_worst_and_the_best_tenth_are_about_the_mean():
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_partial_work_is_better_than_none(monkeypatch):
     monkeypatch.setattr(fedprox, 'STRAGGLERS', (0.9,))
     monkeypatch.setattr(fedprox, 'MUS', (1.0,))
@@ -136,6 +137,7 @@ def test_a_pretrained_start_is_ahead_before_the_first_round(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_fedbuff_is_timed_beside_rounds(monkeypatch):
     ways = {name: fedbuff.WAYS[name] for name in ('rounds, over-selection', 'FedBuff')}
     for name, value in {

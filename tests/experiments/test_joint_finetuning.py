@@ -183,6 +183,7 @@ def test_a_run_learns_and_stops_by_its_validation_parts(own_heads):
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_each_way_has_its_runs(monkeypatch):
     monkeypatch.setattr(runs, 'RATES', (0.1,))
     how = {'rounds': 3, 'hidden_units': 8}

@@ -44,6 +44,7 @@ def held_out(data):
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_no_label_of_a_test_example_chooses_a_rate(tmp_path):
     data = make_data()
     others = (data.y + 1) % CLASSES

@@ -20,6 +20,7 @@ def _weights(training):
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_goes_on_from_a_checkpoint_as_if_never_stopped(tmp_path, monkeypatch):
     # 164 pictures at a time are 5 batches: the second start is within them.
     monkeypatch.setattr(pretrain_backbone, 'WRITERS_AT_A_TIME', 2)

@@ -88,6 +88,7 @@ def test_what_was_done_is_kept_for_the_same_flags_alone(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_a_run_of_the_study_is_a_run(tmp_path):
     config = Config(
         DataConfig(dataset='synthetic_writers', num_writers=12, examples_per_writer=20),

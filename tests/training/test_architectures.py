@@ -155,6 +155,7 @@ def test_baselines_of_one_model_are_of_the_first_architecture(monkeypatch):
 
 
 @slow
+@pytest.mark.walk
 def test_networks_and_heads_of_images_side_by_side_are_exported(tmp_path):
     data = synthetic_writers.generate(8, 12, seed=0, classes=10, test_fraction=0.25)
     names = data.client_ids[:4]

@@ -173,6 +173,7 @@ def test_killed_in_a_baseline_it_goes_on_to_the_same_bits(
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_a_finished_run_may_get_them_later(tmp_path):
     without = loop.train(
         made('ditto', rounds=1, baselines=False), tmp_path, data=make_data()
@@ -258,6 +259,7 @@ def test_what_one_round_computes_of_all_is_global_and_central(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.walk
 def test_one_model_for_all_has_the_statistics_of_all(tmp_path, monkeypatch):
     monkeypatch.setenv('TFF_TRANSFER_CACHE_DIR', str(tmp_path / 'cache'))
     monkeypatch.setattr(

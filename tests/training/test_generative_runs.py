@@ -161,6 +161,7 @@ def keys_of(model, parts):
 
 
 @slow
+@pytest.mark.walk
 def test_distillation_holds_what_is_generated_near_the_start(first):
     name, source = first
     apart, weights = {}, {}
