@@ -7,11 +7,18 @@ from typing import Any
 
 import ray
 import tensorflow as tf
+from ray import exceptions
 
 from tff_transfer.errors import UserError
 from tff_transfer.runtime import merging
 from tff_transfer.runtime.cluster import files, same
-from tff_transfer.runtime.cluster.messages import Answer, Broadcast, Computation, Work
+from tff_transfer.runtime.cluster.messages import (
+    Answer,
+    Broadcast,
+    Computation,
+    NodeGoneError,
+    Work,
+)
 from tff_transfer.runtime.phases import Phases
 from tff_transfer.runtime.turns import Given, Turn
 
@@ -64,6 +71,9 @@ class Actor:
 
         Returns:
           What they gave, or what was raised.
+
+        Raises:
+          NodeGoneError: The computation cannot be fetched from this node any more.
         """
         try:
             phases = self._program(program, *computation)
@@ -84,7 +94,7 @@ class Actor:
     def _program(self, program: int, computation: ray.ObjectRef) -> Phases:
         with self._lock:
             if program not in self._phases:
-                found: Computation = ray.get(computation)
+                found = fetched(computation)
                 self._phases[program] = found.received(self._device)
             return self._phases[program]
 
@@ -95,6 +105,18 @@ class Actor:
                 while len(self._turns) > _TURNS:
                     self._turns.popitem(last=False)
             return self._turns[number]
+
+
+def fetched(computation: ray.ObjectRef) -> Computation:
+    """Returns a computation.
+
+    Raises:
+      NodeGoneError: The node does not answer, as it has ended.
+    """
+    try:
+        return ray.get(computation)
+    except (OSError, exceptions.RaySystemError) as error:
+        raise NodeGoneError(str(error)) from error
 
 
 def _merged(phases: Phases, turn: Turn, given: Given, work: Work) -> Answer:

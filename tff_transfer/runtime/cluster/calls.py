@@ -10,7 +10,12 @@ from ray import exceptions
 from tff_transfer.errors import UserError
 from tff_transfer.runtime.blocks import Leaf
 from tff_transfer.runtime.cluster import scheduling
-from tff_transfer.runtime.cluster.messages import Answer, Broadcast, Work
+from tff_transfer.runtime.cluster.messages import (
+    Answer,
+    Broadcast,
+    NodeGoneError,
+    Work,
+)
 from tff_transfer.runtime.cluster.scheduling import Share
 from tff_transfer.runtime.cluster.workers import Worker, Workers, cause
 
@@ -20,6 +25,7 @@ _LOST = (
     exceptions.ObjectLostError,
     exceptions.NodeDiedError,
     exceptions.WorkerCrashedError,
+    NodeGoneError,
 )
 # How many actors may end over the same clients until these are blamed.
 _ATTEMPTS = 5

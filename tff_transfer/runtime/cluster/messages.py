@@ -155,6 +155,10 @@ class Work:
         return sum(array.nbytes for array in arrays)
 
 
+class NodeGoneError(Exception):
+    """Raised by an actor that has outlived its node, which it needs, for a moment."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Answer:
     """What an actor gives back.
