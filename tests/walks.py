@@ -3,7 +3,7 @@
 Likewise for other cases of one test that hold the same thing, such as TFF's processes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 
@@ -11,11 +11,25 @@ import pytest
 OF_EACH_KIND = ('fedavg', 'scaffold', 'mime', 'fedmd', 'ridge', 'fedper', 'ifca')
 
 
-def marks(name: str, of_each_kind: Sequence[str] = OF_EACH_KIND) -> list:
+def marks(name: str, of_each_kind: Collection[str] = OF_EACH_KIND) -> list:
     """Returns the mark of a case that another one of its kind stands for, if so."""
     return [] if name in of_each_kind else [pytest.mark.walk]
 
 
-def over(names: Sequence[str], of_each_kind: Sequence[str] = OF_EACH_KIND) -> list:
+def over(names: Sequence[str], of_each_kind: Collection[str] = OF_EACH_KIND) -> list:
     """Returns a parameter for each case, marked as a `walk` but for one of a kind."""
     return [pytest.param(name, marks=marks(name, of_each_kind)) for name in names]
+
+
+def slow(
+    names: Sequence[str],
+    quick: Collection[str],
+    of_each_kind: Collection[str] = OF_EACH_KIND,
+) -> list:
+    """Returns a parameter for each case: quick, slow, or slow and a `walk`."""
+    return [
+        name
+        if name in quick
+        else pytest.param(name, marks=[pytest.mark.slow, *marks(name, of_each_kind)])
+        for name in names
+    ]

@@ -113,8 +113,8 @@ CASES = {
     ),
 }
 
-# Full steps, second derivatives by differences, a part alone, and a head by a formula.
-OF_EACH_KIND = (*('perfedavg, hessian-free', 'fedrecon, body, split', 'personalridge'),)
+# Second derivatives by differences, a part alone, and a head by a formula.
+OF_EACH_KIND = ('perfedavg, hessian-free', 'fedrecon, body, split', 'personalridge')
 
 
 def rounding(case, of_gradients):

@@ -77,11 +77,19 @@ def test_starts_are_the_models_own_and_noise_of_the_seed():
 
 
 @pytest.mark.slow
-def test_one_model_is_federated_averaging():
-    for made in (context(weighting='uniform'), context(0.9)):
-        found, _, _ = run(of('ifca', clusters=1), made)
-        expected, _, _ = run(of('fedavg'), made)
-        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+@pytest.mark.parametrize(
+    ('momentum', 'more'),
+    [
+        pytest.param(None, {}, marks=pytest.mark.walk),
+        (None, {'weighting': 'uniform'}),
+        (0.9, {}),
+    ],
+)
+def test_one_model_is_federated_averaging(momentum, more):
+    made = context(momentum, **more)
+    found, _, _ = run(of('ifca', clusters=1), made)
+    expected, _, _ = run(of('fedavg'), made)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
 
 
 def test_what_nobody_took_stays_with_an_optimizer_that_remembers():

@@ -31,16 +31,6 @@ ROUNDS = ([0, 1, 2], [2, 3], [4, 0, 3], [1, 4])
 START = DRAW.normal(size=references.SIZE).astype(np.float32)
 
 
-def slow_or_walk(cases, quick, walk):
-    """Returns a parameter for each case, marked as slow, or slow and a walk, or not."""
-    marks = {
-        case: [slow, pytest.mark.walk] if case in walk else [slow] for case in cases
-    }
-    return [
-        pytest.param(case, marks=[] if case in quick else marks[case]) for case in cases
-    ]
-
-
 @functools.cache
 def model():
     made = models.mlp((FEATURES,), CLASSES)
@@ -287,14 +277,14 @@ CASES = {
 
 # One of each kind; the others take their time with the slow tests.
 QUICK = ('fedavg', 'fedsgd', 'fedprox', 'scaffold II', 'mime', 'ridge', 'prototype')
-# Of each method one case is among these.
+# Of each of their methods another case is in test-slow.
 VARIANTS = (
     *('fedavg uniform', 'scaffold I', 'scaffold by examples', 'fednova momentum'),
     *('fednova proximal', 'qfedavg 1/2', 'ridge unchosen'),
 )
 
 
-@pytest.mark.parametrize('case', slow_or_walk(CASES, QUICK, VARIANTS))
+@pytest.mark.parametrize('case', walks.slow(CASES, QUICK, {*CASES} - {*VARIANTS}))
 def test_four_rounds_are_those_of_the_paper(case):
     options, made, reference = CASES[case]
     found, _, _ = run(options, made)
@@ -470,14 +460,14 @@ NEIGHBOURS = {
 }  # fmt: skip
 
 
-# Others that come to it in another way stand for these.
-ALIKE = (
-    *('qfedavg', 'fedsam', 'fedlc', 'fedrs', 'fedntd', 'moon', 'fedavgm'),
-    *('mimelite without state', 'central without state', 'fedexp of one client'),
+# Each comes to it in a way of its own.
+WAYS = (
+    *('fednova of one client', 'feddf', 'fedgen', 'jointft of one pass'),
+    *('scaffold in its first round', 'moon in its first round'),
 )
 
 
-@pytest.mark.parametrize('case', slow_or_walk(NEIGHBOURS, ['fedprox'], ALIKE))
+@pytest.mark.parametrize('case', walks.slow(NEIGHBOURS, ['fedprox'], WAYS))
 def test_reduces_to_federated_averaging(case):
     options, more = NEIGHBOURS[case]
     made = context_for(case.split()[0], weighting='uniform')
@@ -559,13 +549,7 @@ def assert_close(found, expected):
 KINDS = ('scaffold', 'mime')
 
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        n if n in KINDS else pytest.param(n, marks=[pytest.mark.slow, *walks.marks(n)])
-        for n in NAMES
-    ],
-)
+@pytest.mark.parametrize('name', walks.slow(NAMES, KINDS))
 def test_clients_without_a_finite_update_or_examples_count_for_nothing(name):
     of_clients = composed(of(name), context_for(name))
     expected, metrics, kept = one_round(of_clients, cohort([0, 2]), [0, 2])

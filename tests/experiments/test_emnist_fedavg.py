@@ -34,7 +34,7 @@ def _run(*arguments, **options):
         (['--roundz=3'], 'roundz'),
         pytest.param(['--dataset=by_client'], '--data_path', marks=pytest.mark.walk),
         (['--dataset=by_client', '--data_path=nowhere.npz'], 'nowhere.npz'),
-        pytest.param(['--flagfile=nowhere.txt'], 'nowhere', marks=pytest.mark.walk),
+        pytest.param(['--flagfile=nowhere.txt'], 'nowhere.txt', marks=pytest.mark.walk),
         pytest.param(['stray'], 'stray', marks=pytest.mark.walk),
     ],
 )

@@ -95,7 +95,7 @@ def test_writes_a_model_and_its_card(tmp_path):
     [
         pytest.param('--examples=1', '--examples', marks=pytest.mark.walk),
         pytest.param('--image_size=20', '--image_size', marks=pytest.mark.walk),
-        pytest.param('--probe_data=nowhere.npz', 'nowhere', marks=pytest.mark.walk),
+        pytest.param('--probe_data=nowhere.npz', 'nowhere.npz', marks=pytest.mark.walk),
         pytest.param('--seed=-1', '--seed', marks=pytest.mark.walk),
         pytest.param('--network=ResNet19', '--network', marks=pytest.mark.walk),
         ('--network=InceptionV3', 'at least 75x75'),

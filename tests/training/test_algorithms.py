@@ -37,16 +37,6 @@ WITH_BODY = (*registry.BY_REPRESENTATION, 'fedbabu', 'fedrecon')
 STAND = (*walks.OF_EACH_KIND, 'fedrecon', 'central', 'jointft')
 
 
-def slow_walk(names, quick):
-    """Returns a parameter for each method: quick, slow, or of one that is a `walk`."""
-    return [
-        n
-        if n in quick
-        else pytest.param(n, marks=[pytest.mark.slow, *walks.marks(n, STAND)])
-        for n in names
-    ]
-
-
 def config(name, **training):
     if name not in registry.BY_SERVER_OPTIMIZER:
         training |= {'server_optimizer': 'adam', 'server_learning_rate': 0.02}
@@ -84,7 +74,7 @@ def whole(request):
 
 @pytest.mark.parametrize(
     'whole',
-    slow_walk(METHODS, QUICK),
+    walks.slow(METHODS, QUICK, STAND),
     indirect=True,
 )
 def test_a_killed_run_goes_on_to_the_same_bits(whole, tmp_path, monkeypatch):
@@ -212,7 +202,7 @@ def test_the_number_of_epochs_is_chosen_on_held_out_training_examples():
 
 @pytest.mark.parametrize(
     'whole',
-    slow_walk(registry.BY_OWN_MODELS, ('local', 'personalridge')),
+    walks.slow(registry.BY_OWN_MODELS, ('local', 'personalridge'), STAND),
     indirect=True,
 )
 def test_labels_of_test_examples_reach_nothing(whole):

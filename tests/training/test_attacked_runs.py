@@ -46,7 +46,7 @@ from tff_transfer.training.model_config import ModelConfig
 
 slow = pytest.mark.slow
 KINDS = [attacks.KINDS.options(name)() for name in attacks.ATTACKS]
-# Of labels, of images, of an update by a draw, and by those of the others.
+# Of labels, of images, and of an update by those of the others.
 OF_EACH_KIND = ('labelflip', 'backdoor', 'minmax')
 WALK = [
     pytest.param(attack, id=name, marks=walks.marks(name, OF_EACH_KIND))

@@ -202,18 +202,13 @@ def test_what_is_exported_of_a_client_predicts_what_was_evaluated(run):
         assert (others != ours).any()
 
 
-def marks(name):
-    stand = (*walks.OF_EACH_KIND, 'fedrecon', 'personalridge')
-    return [pytest.mark.slow, *walks.marks(name, stand)]
-
-
 @pytest.mark.parametrize(
     'name',
-    [
-        name if name == 'apfl' else pytest.param(name, marks=marks(name))
-        for name in registry.BY_OWN_MODELS
-        if name not in registry.BEYOND_WEIGHTS
-    ],
+    walks.slow(
+        [n for n in registry.BY_OWN_MODELS if n not in registry.BEYOND_WEIGHTS],
+        ['apfl'],
+        (*walks.OF_EACH_KIND, 'fedrecon', 'personalridge'),
+    ),
 )
 def test_weights_of_each_client_give_what_was_evaluated(name):
     data = make_data()
